@@ -1,0 +1,59 @@
+#include "rotary_qk_cpu.h"
+
+#include <algorithm>
+
+#include "float_mode.h"
+#include "parallel.h"
+
+namespace ropescale {
+
+const char* cpu_isa_name(CpuIsa isa) {
+    switch (isa) {
+        case CpuIsa::kAvx512: return "avx512";
+        case CpuIsa::kAvx2: return "avx2";
+        case CpuIsa::kBaseline: return "baseline";
+    }
+    return "unknown";
+}
+
+CpuIsa best_cpu_isa() {
+#if defined(ROPESCALE_HAVE_X86_ISAS)
+    __builtin_cpu_init();
+    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                      __builtin_cpu_supports("f16c");
+    const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+    if (avx2 && avx512) return CpuIsa::kAvx512;
+    if (avx2) return CpuIsa::kAvx2;
+#endif
+    return CpuIsa::kBaseline;
+}
+
+int64_t rotary_qk_bytes(const RotaryQKParams& p) {
+    const int64_t element = p.dtype == DType::kFloat32 ? 4 : 2;
+    const int64_t heads = p.q.nheads + (p.k.in ? p.k.nheads : 0);
+    return 2 * p.batch * p.seqlen * heads * p.head_dim * element;
+}
+
+void launch_rotary_qk_cpu(const RotaryQKParams& p, CpuIsa isa, int num_threads) {
+    const int64_t num_tokens = p.batch * p.seqlen;
+    const int64_t bytes = rotary_qk_bytes(p);
+    if (num_tokens == 0 || bytes == 0) return;
+    auto kernel = baseline::rotary_qk_kernel;
+#if defined(ROPESCALE_HAVE_X86_ISAS)
+    if (isa == CpuIsa::kAvx512) kernel = avx512::rotary_qk_kernel;
+    if (isa == CpuIsa::kAvx2) kernel = avx2::rotary_qk_kernel;
+#else
+    (void)isa;
+#endif
+    // Below this a second thread costs more than it saves (a few microseconds to wake it).
+    constexpr int64_t kBytesPerThread = 128 * 1024;
+    const int64_t useful = std::min<int64_t>(num_tokens, bytes / kBytesPerThread);
+    const int threads = int(std::max<int64_t>(1, std::min<int64_t>(num_threads, useful)));
+    parallel_ranges(num_tokens, threads, [&](int64_t begin, int64_t end) {
+        const FloatModeGuard guard;
+        kernel(p, begin, end);
+    });
+}
+
+}  // namespace ropescale
