@@ -1,0 +1,1 @@
+"""One module per implementation, loaded on first use by `_dispatch`."""

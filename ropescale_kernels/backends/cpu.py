@@ -1,0 +1,89 @@
+"""impl="cpu": the vectorised C++ kernels of the extension module."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from .._check import RotaryCosSinSpec, RotaryQKSpec, is_plain
+from ..errors import RopeScaleValueError, expected
+
+_ISAS = ("baseline", "avx2", "avx512")
+
+
+def _load() -> tuple[Any, str | None]:
+    try:
+        extension: ModuleType = importlib.import_module("ropescale_kernels._C")
+    except ImportError as error:
+        return None, f"the extension module does not import ({error})"
+    library_dir = os.path.join(os.path.dirname(torch.__file__), "lib")
+    extension.bind_torch(torch.Tensor, library_dir)
+    isa = os.environ.get("ROPESCALE_CPU_ISA")
+    if isa:
+        if isa not in _ISAS:
+            raise RopeScaleValueError(
+                expected("ROPESCALE_CPU_ISA", f"one of {', '.join(_ISAS)}", isa)
+            )
+        extension.use_cpu_isa(isa)
+    return extension, None
+
+
+_extension, _reason = _load()
+
+
+def unavailable() -> str | None:
+    """Say why the extension module cannot be used, or None."""
+    return _reason
+
+
+def unsupported(spec: RotaryQKSpec | RotaryCosSinSpec) -> str | None:
+    """Refuse what has no data on the CPU that a pointer could reach."""
+    if spec.q.device.type != "cpu":
+        return f"the tensors are on {spec.q.device}"
+    inputs = (
+        (spec.q, spec.k, spec.position_ids, spec.profile_ids)
+        if isinstance(spec, RotaryQKSpec)
+        else (spec.q, spec.k, spec.position_ids, spec.cos, spec.sin)
+    )
+    for x in inputs:
+        if not is_plain(x):
+            return f"it takes plain tensors, not {type(x).__name__} or lazily negated views"
+    return None
+
+
+def launch_rotary_qk(spec: RotaryQKSpec) -> None:
+    """Run the kernel on at most as many threads as torch would use."""
+    _extension.rotary_qk(
+        spec.q,
+        spec.k,
+        spec.q_out,
+        spec.k_out,
+        spec.position_ids,
+        spec.profile_ids,
+        spec.table.state,
+        spec.interleaved,
+        spec.conjugate,
+        spec.phase_float32,
+        torch.get_num_threads(),
+    )
+
+
+def launch_rotary_cos_sin(spec: RotaryCosSinSpec) -> None:
+    """Run the same kernel with the caller's cos and sin."""
+    _extension.rotary_cos_sin(
+        spec.q,
+        spec.k,
+        spec.q_out,
+        spec.k_out,
+        spec.cos,
+        spec.sin,
+        spec.position_ids,
+        spec.rotary_dim,
+        spec.interleaved,
+        spec.conjugate,
+        torch.get_num_threads(),
+    )

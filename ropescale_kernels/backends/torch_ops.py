@@ -1,0 +1,117 @@
+"""impl="torch": the same contract in torch operations, for every device and tensor subclass.
+
+The phase is reduced in integers as in the kernels; cos and sin come from float64, so results agree
+within the bounds table but not bit for bit.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from .._check import RotaryCosSinSpec, RotaryQKSpec
+from ..table import RotaryTable
+from ..turns import turns_from_float32
+
+# Devices whose torch operations include int64 and float64 arithmetic.
+_DEVICES = ("cpu", "cuda", "meta", "xpu", "hpu")
+
+
+def unavailable() -> str | None:
+    """Give None: torch is always here."""
+    return None
+
+
+def unsupported(spec: RotaryQKSpec | RotaryCosSinSpec) -> str | None:
+    """Refuse devices without float64, and vmap."""
+    if spec.q.device.type not in _DEVICES:
+        return f"torch has no float64 on {spec.q.device.type}"
+    return None
+
+
+def launch_rotary_qk(spec: RotaryQKSpec) -> None:
+    """Rotate with cos and sin of the reduced phases."""
+    table = spec.table
+    positions = _positions_per_pair(spec.position_ids, spec.q.dim() - 2, table)
+    profile = torch.zeros((), dtype=torch.int64, device=spec.q.device)
+    if spec.profile_ids is not None:
+        profile = spec.profile_ids.to(torch.int64)
+        if profile.dim() < spec.q.dim() - 2:
+            profile = profile.unsqueeze(-1)
+    valid = (profile >= 0) & (profile < table.num_profiles)
+    profile = torch.where(valid, profile, 0)
+    steps, inv_freq = _frequencies(table)
+    if spec.phase_float32:
+        radians = (positions.to(torch.float32) * inv_freq[profile]).to(torch.float64)
+    else:
+        words = steps[profile].to(torch.int64)
+        step = (words[..., 0] & 0xFFFFFFFF) | (words[..., 1] << 32)
+        turns = (positions * step) >> 32  # signed, so between -1/2 and 1/2 turn
+        radians = turns.to(torch.float64) * (2 * math.pi / 2**32)
+    nan = torch.where(valid, 0.0, math.nan).unsqueeze(-1)
+    cos = (radians.cos() + nan).to(torch.float32)
+    sin = (radians.sin() + nan).to(torch.float32)
+    factors = table.factor_bits.view(torch.float32)[profile]
+    for x, out, column in ((spec.q, spec.q_out, 0), (spec.k, spec.k_out, 1)):
+        if x is not None and out is not None:
+            factor = factors[..., column].unsqueeze(-1)
+            _rotate(spec, x, out, cos * factor, sin * factor)
+
+
+def launch_rotary_cos_sin(spec: RotaryCosSinSpec) -> None:
+    """Rotate with the caller's cos and sin."""
+    num_pairs = spec.rotary_dim // 2
+    cos, sin = (x[..., :num_pairs].to(torch.float32) for x in (spec.cos, spec.sin))
+    if spec.position_ids is not None:
+        rows = spec.position_ids.to(torch.int64)
+        valid = (rows >= 0) & (rows < cos.shape[0])
+        nan = torch.where(valid, 0.0, math.nan).unsqueeze(-1)
+        if cos.shape[0] == 0:
+            cos = sin = cos.new_zeros((1, num_pairs))
+        rows = torch.where(valid, rows, 0)
+        cos, sin = cos[rows] + nan, sin[rows] + nan
+    for x, out in ((spec.q, spec.q_out), (spec.k, spec.k_out)):
+        if x is not None and out is not None:
+            _rotate(spec, x, out, cos, sin)
+
+
+def _positions_per_pair(position_ids: Tensor, token_dims: int, table: RotaryTable) -> Tensor:
+    """Positions as int64 `(..., rotary_dim / 2)`, or `(..., 1)` where all pairs share one."""
+    positions = position_ids.to(torch.int64)
+    if table.axis_ids is None or position_ids.dim() == token_dims:
+        return positions.unsqueeze(-1)
+    return positions[table.axis_ids.to(torch.int64)].movedim(0, -1)
+
+
+def _frequencies(table: RotaryTable) -> tuple[Tensor, Tensor]:
+    """Steps and float32 inverse frequencies per profile, those of a dynamic table blended."""
+    inv_freq = table.inv_freq_bits.view(torch.float32)
+    if table.blend is None:
+        return table.steps, inv_freq
+    pos_freqs, ramp, scale = (x.view(torch.float32) for x in table.blend)
+    scale = scale.unsqueeze(-1)
+    keep = 1.0 - ramp
+    blended = (1.0 / (scale * pos_freqs)) * (1.0 - keep) + (1.0 / pos_freqs) * keep
+    is_blend = scale != 0
+    inv_freq = torch.where(is_blend, blended, inv_freq)
+    return torch.where(is_blend.unsqueeze(-1), turns_from_float32(inv_freq), table.steps), inv_freq
+
+
+def _rotate(
+    spec: RotaryQKSpec | RotaryCosSinSpec, x: Tensor, out: Tensor, cos: Tensor, sin: Tensor
+) -> None:
+    """Write the rotation of x into out; cos and sin are float32 `(..., rotary_dim / 2)`."""
+    cos, sin = cos.unsqueeze(-2), sin.unsqueeze(-2)
+    if spec.conjugate:
+        sin = -sin
+    rotated = x[..., : spec.rotary_dim].to(torch.float32)
+    if spec.interleaved:
+        x0, x1 = rotated[..., 0::2], rotated[..., 1::2]
+    else:
+        x0, x1 = rotated.chunk(2, dim=-1)
+    y0, y1 = x0 * cos - x1 * sin, x1 * cos + x0 * sin
+    pairs = torch.stack([y0, y1], dim=-1).flatten(-2) if spec.interleaved else torch.cat([y0, y1], -1)
+    rest = x[..., spec.rotary_dim :]
+    out.copy_(torch.cat([pairs.to(x.dtype), rest], dim=-1) if rest.shape[-1] else pairs)

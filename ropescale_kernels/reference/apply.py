@@ -1,0 +1,234 @@
+"""The two operators: layouts, frequencies and phases around the rotation of `rotation.py`."""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ..errors import RopeScaleValueError, expected
+from . import float32 as f32
+from . import phase as ph
+from .layout import (
+    check_options,
+    check_rotary_dim,
+    per_token,
+    positions_per_axis,
+    profile_of_token,
+)
+from .rotation import rotate_tensor
+
+if TYPE_CHECKING:
+    from ..table import RotaryTable
+
+SineCosine = tuple[float, float]
+NOT_A_NUMBER = (math.nan, math.nan)
+
+
+@dataclass(frozen=True)
+class _Frequency:
+    """One pair's frequency.
+
+    Attributes:
+        inv_freq: Radians per token, float32.
+        step: Turns a token, unsigned, in units of 2^-64.
+        wide: The exact frequency, in units of 2^-320 turns.
+    """
+
+    inv_freq: float
+    step: int
+    wide: int
+
+
+def _frequency(table: RotaryTable, profile: int, pair: int) -> _Frequency | None:
+    """Return the frequency of a pair in a profile, or None where it is not finite."""
+    if table.blend is not None and int(table.blend[2][profile]) != 0:
+        pos_freqs, ramp, scale = table.blend
+        inv_freq = ph.blend_inv_freq_bits(
+            f32.float32_from_bits(int(pos_freqs[profile, pair])),
+            f32.float32_from_bits(int(ramp[profile, pair])),
+            f32.float32_from_bits(int(scale[profile])),
+        )
+        if not math.isfinite(inv_freq):
+            return None
+        wide = ph.turns_from_float64(inv_freq, ph.WIDE_BITS)
+        return _Frequency(inv_freq, ph.turns_from_float32(inv_freq), wide)
+    low, high = table.steps[profile, pair].tolist()
+    step = (high & ph.WORD) << 32 | (low & ph.WORD)
+    inv_freq = f32.float32_from_bits(int(table.inv_freq_bits[profile, pair]))
+    if table.exact_source == "float64":
+        return _Frequency(inv_freq, step, step << (ph.WIDE_BITS - ph.TURNS_BITS))
+    return _Frequency(inv_freq, step, ph.turns_from_float64(inv_freq, ph.WIDE_BITS))
+
+
+def _sine_cosine(
+    frequency: _Frequency | None, position: int, phase: str, precision: str
+) -> SineCosine:
+    if frequency is None:
+        return NOT_A_NUMBER
+    if phase == "exact":
+        if precision == "bits":
+            return ph.sincos_bits(ph.phase_from_position(position, frequency.step))
+        return ph.sincos_wide(position * frequency.wide % (1 << ph.WIDE_BITS))
+    angle = ph.angle_float32(position, frequency.inv_freq)
+    if not math.isfinite(angle):
+        return NOT_A_NUMBER
+    if precision == "bits":
+        return ph.sincos_bits(ph.turns_from_float32(angle) >> 32)
+    return math.sin(angle), math.cos(angle)
+
+
+def apply_rotary_qk(
+    q: Tensor,
+    k: Tensor | None,
+    position_ids: Tensor,
+    table: RotaryTable,
+    *,
+    profile_ids: Tensor | None = None,
+    interleaved: bool = False,
+    conjugate: bool = False,
+    phase: str = "exact",
+    precision: str = "float64",
+) -> tuple[Tensor, Tensor | None]:
+    """Rotate q and k by position and multiply both by the attention factor; the definition.
+
+    Equation: `(x0, x1) -> factor * (x0 cos - x1 sin, x1 cos + x0 sin)` of the angle
+    `position * inv_freq`, on each pair of the first `rotary_dim` channels.
+
+    Args:
+        q: (batch, seqlen, nheads, head_dim) or (num_tokens, nheads, head_dim); float32, float16,
+            bfloat16, or float64 in precision "float64"; on the CPU.
+        k: The same with its own number of heads, or None.
+        position_ids: Integers, (batch, seqlen), (1, seqlen), (seqlen,) or (num_tokens,); with a
+            leading axis where the table has position axes (none: all axes are equal).
+        table: Frequencies and factors.
+        profile_ids: int32, one per token or (batch,); out of range gives NaN in the rotated
+            channels. None means profile 0.
+        interleaved: Pair channels (2j, 2j+1), not (j, j + rotary_dim/2).
+        conjugate: Rotate backwards: the adjoint.
+        phase: "exact", or "float32" for the rounded angle of table-based engines.
+        precision: "float64" for the truth (angles from integers of 320 bits; float64 results), or
+            "bits" for the float32 operations that define every implementation (the dtype of q).
+
+    Returns:
+        New tensors for q and k (None where k is None); channels from rotary_dim on are copies.
+
+    Raises:
+        RopeScaleTypeError: A dtype that is not listed.
+        RopeScaleValueError: A shape or an option that is not listed.
+
+    Source: arXiv:2104.09864, eq. 34; the factor arXiv:2309.00071, eq. 21 to 23.
+    """
+    check_options(q, k, precision)
+    check_rotary_dim(table.rotary_dim, q, k)
+    if phase not in ("exact", "float32"):
+        raise RopeScaleValueError(expected("phase", '"exact" or "float32"', phase))
+    token_shape = q.shape[:-2]
+    half = table.rotary_dim // 2
+    axis_ids = [0] * half if table.axis_ids is None else table.axis_ids.tolist()
+    num_axes = None if table.axis_ids is None else max(axis_ids) + 1
+    positions = positions_per_axis(position_ids, token_shape, num_axes)
+    profiles = profile_of_token(profile_ids, token_shape)
+    frequencies = {
+        p: [_frequency(table, p, j) for j in range(half)]
+        for p in set(profiles)
+        if 0 <= p < table.num_profiles
+    }
+    rows = [
+        [
+            _sine_cosine(frequency, positions[axis][token], phase, precision)
+            for frequency, axis in zip(frequencies[p], axis_ids, strict=True)
+        ]
+        if p in frequencies
+        else [NOT_A_NUMBER] * half
+        for token, p in enumerate(profiles)
+    ]
+    sin, cos = torch.tensor(rows, dtype=torch.float64).view(*token_shape, half, 2).unbind(-1)
+    rotate = functools.partial(
+        rotate_tensor,
+        cos=cos,
+        sin=sin,
+        interleaved=interleaved,
+        conjugate=conjugate,
+        precision=precision,
+    )
+
+    def factor(column: int) -> Tensor:
+        of_profile = [f32.float32_from_bits(x) for x in table.factor_bits[:, column].tolist()]
+        of_token = [of_profile[p] if p in frequencies else math.nan for p in profiles]
+        return torch.tensor(of_token, dtype=torch.float64).view(token_shape)
+
+    return rotate(q, factor=factor(0)), None if k is None else rotate(k, factor=factor(1))
+
+
+def apply_rotary_cos_sin(
+    q: Tensor,
+    k: Tensor | None,
+    cos: Tensor,
+    sin: Tensor,
+    position_ids: Tensor | None = None,
+    *,
+    rotary_dim: int | None = None,
+    interleaved: bool = False,
+    conjugate: bool = False,
+    precision: str = "float64",
+) -> tuple[Tensor, Tensor | None]:
+    """Rotate q and k by cosines and sines the caller holds; the definition.
+
+    Args:
+        q: As in `apply_rotary_qk`.
+        k: As in `apply_rotary_qk`.
+        cos: (..., rotary_dim / 2), or (..., rotary_dim) of which the first half is read; any
+            floating dtype. One row per token, of the shapes of `position_ids` below; or
+            (num_rows, width) where `position_ids` is given.
+        sin: The same shape.
+        position_ids: Row of each token, (batch, seqlen), (1, seqlen), (seqlen,) or (num_tokens,);
+            a row out of bounds gives NaN in the rotated channels.
+        rotary_dim: Number of rotated channels. None means twice the width where that fits into
+            head_dim, else the width.
+        interleaved: As in `apply_rotary_qk`.
+        conjugate: As in `apply_rotary_qk`.
+        precision: As in `apply_rotary_qk`; "bits" rounds cos and sin to float32 first.
+
+    Returns:
+        New tensors for q and k, as `apply_rotary_qk`.
+
+    Raises:
+        RopeScaleTypeError: A dtype that is not listed.
+        RopeScaleValueError: A shape or an option that is not listed.
+    """
+    check_options(q, k, precision)
+    width = cos.shape[-1]
+    if rotary_dim is None:
+        rotary_dim = 2 * width if 2 * width <= q.shape[-1] else width
+    check_rotary_dim(rotary_dim, q, k)
+    half = rotary_dim // 2
+    if width not in (half, rotary_dim) or sin.shape != cos.shape:
+        requirement = f"two equal shapes (..., {half}) or (..., {rotary_dim})"
+        got = f"{tuple(cos.shape)} and {tuple(sin.shape)}"
+        raise RopeScaleValueError(expected("cos, sin", requirement, got))
+    token_shape = q.shape[:-2]
+    rows = torch.stack([cos[..., :half], sin[..., :half]]).double()  # (2, ..., half)
+    if position_ids is None:
+        index = torch.arange(rows[0, ..., 0].numel()).view(rows.shape[1:-1])
+        rows = rows.flatten(1, -2)
+    else:
+        index = position_ids.long()
+    index = per_token("position_ids" if position_ids is not None else "cos", index, token_shape)
+    num_rows = rows.shape[1]
+    poisoned = torch.cat([rows, torch.full((2, 1, half), math.nan, dtype=torch.float64)], 1)
+    rows = poisoned[:, index.masked_fill((index < 0) | (index > num_rows), num_rows)]
+    rotate = functools.partial(
+        rotate_tensor,
+        cos=rows[0],
+        sin=rows[1],
+        factor=torch.ones(token_shape, dtype=torch.float64),
+        interleaved=interleaved,
+        conjugate=conjugate,
+        precision=precision,
+    )
+    return rotate(q), None if k is None else rotate(k)

@@ -1,0 +1,81 @@
+"""The layouts of q, k, positions and profiles that the reference takes, and their refusals."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..errors import RopeScaleTypeError, RopeScaleValueError, expected
+from .rotation import FORMATS
+
+
+def check_options(q: Tensor, k: Tensor | None, precision: str) -> None:
+    """Refuse an unknown precision, and a dtype or shape of q or k that is not listed."""
+    if precision not in ("float64", "bits"):
+        raise RopeScaleValueError(expected("precision", '"float64" or "bits"', precision))
+    for name, x in (("q", q), ("k", k)):
+        if x is None:
+            continue
+        if x.dtype not in FORMATS and not (x.dtype == torch.float64 and precision == "float64"):
+            requirement = "float32, float16 or bfloat16 (float64 in precision float64)"
+            raise RopeScaleTypeError(expected(f"{name}.dtype", requirement, x.dtype))
+        if x.dim() not in (3, 4) or x.shape[:-2] != q.shape[:-2]:
+            requirement = "(batch, seqlen, nheads, head_dim) or (num_tokens, nheads, head_dim)"
+            raise RopeScaleValueError(expected(f"{name}.shape", requirement, tuple(x.shape)))
+
+
+def check_rotary_dim(rotary_dim: int, q: Tensor, k: Tensor | None) -> None:
+    """Refuse an odd rotary_dim, and one that head_dim cannot hold."""
+    head_dim = min(x.shape[-1] for x in (q, k) if x is not None)
+    if rotary_dim < 2 or rotary_dim % 2 or rotary_dim > head_dim:
+        requirement = f"an even number in [2, {head_dim}]"
+        raise RopeScaleValueError(expected("rotary_dim", requirement, rotary_dim))
+
+
+def per_token(name: str, x: Tensor, token_shape: torch.Size) -> Tensor:
+    """Broadcast (seqlen,) and (1, seqlen) over the batch; nothing else broadcasts."""
+    seqlen = token_shape[-1]
+    of_one_sequence = ((1, seqlen), (seqlen,)) if len(token_shape) == 2 else ()
+    if x.shape not in (token_shape, *of_one_sequence):
+        requirement = f"one value per token {tuple(token_shape)}, or per token of one sequence"
+        raise RopeScaleValueError(expected(f"{name}.shape", requirement, tuple(x.shape)))
+    return x.expand(token_shape)
+
+
+def positions_per_axis(
+    position_ids: Tensor, token_shape: torch.Size, num_axes: int | None
+) -> list[list[int]]:
+    """List the position of each token on each axis.
+
+    Args:
+        position_ids: Integers, one per token, with or without a leading axis of num_axes.
+        token_shape: (batch, seqlen) or (num_tokens,).
+        num_axes: Position axes of the table; None for one that has none.
+
+    Returns:
+        A list of positions per axis; without a leading axis, all are equal.
+
+    Raises:
+        RopeScaleValueError: Another shape.
+    """
+    axes = [position_ids] * (num_axes or 1)
+    if num_axes and position_ids.dim() > len(token_shape) and len(position_ids) == num_axes:
+        axes = list(position_ids)
+    return [per_token("position_ids", axis, token_shape).flatten().tolist() for axis in axes]
+
+
+def profile_of_token(profile_ids: Tensor | None, token_shape: torch.Size) -> list[int]:
+    """List the profile of each token, from one per token, one per sequence, or None for 0."""
+    if profile_ids is None:
+        return [0] * math.prod(token_shape)
+    if len(token_shape) == 2 and profile_ids.shape == token_shape[:1]:
+        profile_ids = profile_ids.unsqueeze(-1).expand(token_shape)
+    if profile_ids.shape != token_shape:
+        requirement = f"one per token {tuple(token_shape)} or one per sequence"
+        raise RopeScaleValueError(
+            expected("profile_ids.shape", requirement, tuple(profile_ids.shape))
+        )
+    ids: list[int] = profile_ids.flatten().tolist()
+    return ids

@@ -1,0 +1,74 @@
+"""From whatever names a model's config to one mapping of its keys, unchanged."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
+
+from ropescale_kernels.errors import RopeScaleConfigError, RopeScaleTypeError, expected
+
+# The largest published configs are below 1 MiB; a file is untrusted and read whole.
+_MAX_BYTES = 64 * 2**20
+
+
+@runtime_checkable
+class HasToDict(Protocol):
+    """A config object, such as Transformers' `PreTrainedConfig`."""
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the config's keys and values."""
+
+
+def load_config(config: object) -> Mapping[str, object]:
+    """Return the keys of a config.
+
+    Args:
+        config: A mapping, the path of a JSON file or of a folder with a config.json, or an object
+            with `to_dict()`.
+
+    Returns:
+        The top-level mapping; the caller's own if it gave one.
+
+    Raises:
+        RopeScaleTypeError: If `config` is of another kind.
+        RopeScaleConfigError: If a path holds no readable JSON object.
+    """
+    if isinstance(config, Mapping):
+        return config
+    if isinstance(config, (str, os.PathLike)):
+        loaded = _read(pathlib.Path(config))
+    elif isinstance(config, HasToDict) and not isinstance(config, type):
+        loaded = config.to_dict()
+    else:
+        requirement = "a dict, a path, or a config object with to_dict()"
+        raise RopeScaleTypeError(expected("config", requirement, type(config).__name__))
+    if not isinstance(loaded, Mapping):
+        raise RopeScaleConfigError(
+            expected("config", "an object of keys and values", type(loaded).__name__)
+        )
+    return loaded
+
+
+def _read(path: pathlib.Path) -> object:
+    try:
+        file = path / "config.json" if path.is_dir() else path
+        if not file.is_file():
+            raise RopeScaleConfigError(
+                expected("config", "the path of a JSON file or of a folder with config.json",
+                         str(path))
+            )  # fmt: skip
+        size = file.stat().st_size
+        if size > _MAX_BYTES:
+            requirement = f"a file of at most {_MAX_BYTES} bytes"
+            raise RopeScaleConfigError(expected("config", requirement, f"{size} bytes in {file}"))
+        return json.loads(file.read_bytes())
+    except OSError as error:
+        raise RopeScaleConfigError(expected("config", "a readable path", str(error))) from error
+    except RopeScaleConfigError:
+        raise
+    except (ValueError, RecursionError) as error:
+        got = f"{path} ({type(error).__name__}: {error})"
+        raise RopeScaleConfigError(expected("config", "a file of valid JSON", got)) from error

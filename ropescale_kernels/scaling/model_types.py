@@ -1,0 +1,158 @@
+"""What each model type's configuration class adds to a raw config: key names and defaults.
+
+A published config.json leaves out what its class supplies. Every row is compared with the installed
+Transformers by the parity tests.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from types import MappingProxyType
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerType:
+    """One entry of rope parameters that a class nests by layer type on its own.
+
+    Attributes:
+        theta_key: Top-level key of this entry's base in configs before Transformers 5, if any.
+        default_theta: Base without that key.
+        scaled: Whether a flat `rope_scaling` belongs to this entry.
+    """
+
+    theta_key: str | None
+    default_theta: float
+    scaled: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelType:
+    """How one model type reads its config.
+
+    Attributes:
+        defaults: Values of top-level keys that the config leaves out.
+        head_dim_key: Key of the rotated head's channels.
+        theta_key: Top-level key of the base.
+        partial_key: Top-level key of the rotated share of the head.
+        partial_in_default: Whether the rule without scaling reads that share.
+        softmax_mscale: Whether attention multiplies its softmax scale by mscale squared.
+        aliases: Names of rules that mean another one in this model.
+        own_keys: Rope keys that the model uses outside the rotation.
+        layers: Entries by layer type that the class makes from flat keys.
+    """
+
+    defaults: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    head_dim_key: str = "head_dim"
+    theta_key: str = "rope_theta"
+    partial_key: str = "partial_rotary_factor"
+    partial_in_default: bool = False
+    softmax_mscale: bool = False
+    aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    own_keys: frozenset[str] = frozenset()
+    layers: Mapping[str, LayerType] = dataclasses.field(default_factory=dict)
+
+
+# A type without a row reads its share of the head: nothing is known of its class.
+UNKNOWN = ModelType(partial_in_default=True)
+
+_PLAIN = ModelType()
+_DEEPSEEK = ModelType(
+    defaults={"qk_rope_head_dim": 64}, head_dim_key="qk_rope_head_dim", softmax_mscale=True
+)
+_GPT_OSS_ROPE = {
+    "rope_type": "yarn",
+    "factor": 32.0,
+    "beta_fast": 32.0,
+    "beta_slow": 1.0,
+    "truncate": False,
+    "original_max_position_embeddings": 4096,
+}
+_MINISTRAL3_ROPE = {
+    "rope_type": "yarn",
+    "rope_theta": 1e6,
+    "factor": 16.0,
+    "original_max_position_embeddings": 16384,
+    "mscale": 1.0,
+    "mscale_all_dim": 1.0,
+}
+
+
+def _theta(rope_theta: float, **defaults: object) -> ModelType:
+    return ModelType(defaults={"rope_theta": rope_theta, **defaults})
+
+
+def _head(head_dim: int) -> ModelType:
+    return ModelType(defaults={"head_dim": head_dim})
+
+
+def _partial(share: float, **defaults: object) -> ModelType:
+    return ModelType(defaults={"partial_rotary_factor": share, **defaults}, partial_in_default=True)
+
+
+def _mrope(rope_theta: float, **defaults: object) -> ModelType:
+    return ModelType(defaults={"rope_theta": rope_theta, **defaults}, aliases={"mrope": "default"})
+
+
+MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
+    {
+        "llama": _PLAIN,
+        "mistral": _PLAIN,
+        "qwen2": _PLAIN,
+        "qwen2_moe": _PLAIN,
+        "olmo2": _PLAIN,
+        "qwen3": _head(128),
+        "gemma": _head(256),
+        "gemma2": _head(256),
+        "qwen3_moe": _PLAIN,
+        "mixtral": _theta(1e6),
+        "cohere": _theta(5e5),
+        "smollm3": _theta(2e6),
+        "qwen2_vl": _mrope(1e6),
+        "qwen2_vl_text": _mrope(1e6),
+        "qwen2_5_vl": _mrope(1e6),
+        "qwen2_5_vl_text": _mrope(1e6),
+        "qwen3_vl": _theta(5e5, head_dim=128),
+        "qwen3_vl_text": _theta(5e5, head_dim=128),
+        "deepseek_v2": _DEEPSEEK,
+        "deepseek_v3": _DEEPSEEK,
+        "kimi_k2": _DEEPSEEK,
+        "gpt_oss": _theta(1.5e5, head_dim=64, rope_parameters=_GPT_OSS_ROPE),
+        "phi": _partial(0.5),
+        "phi3": ModelType(
+            defaults={"original_max_position_embeddings": 4096},
+            partial_in_default=True,
+            aliases={"su": "longrope", "yarn": "longrope"},
+        ),
+        "gpt_neox": ModelType(
+            defaults={"rotary_pct": 0.25},
+            theta_key="rotary_emb_base",
+            partial_key="rotary_pct",
+            partial_in_default=True,
+        ),
+        "glm": _partial(0.5, head_dim=128),
+        "glm4": _partial(0.5, head_dim=128),
+        "glm4_moe": _partial(0.5),
+        "stablelm": _partial(0.25),
+        "nemotron": _partial(0.5),
+        "persimmon": _partial(0.5),
+        "ministral3": ModelType(
+            defaults={"head_dim": 128, "rope_parameters": _MINISTRAL3_ROPE},
+            own_keys=frozenset({"llama_4_scaling_beta", "max_position_embeddings"}),
+        ),
+        "gemma3_text": ModelType(
+            defaults={"head_dim": 256},
+            layers={
+                "full_attention": LayerType("rope_theta", 1e6, scaled=True),
+                "sliding_attention": LayerType("rope_local_base_freq", 1e4, scaled=False),
+            },
+        ),
+        # The class takes rope_theta for the first entry and leaves the second its default.
+        "olmo3": ModelType(
+            layers={
+                "full_attention": LayerType("rope_theta", 5e5, scaled=True),
+                "sliding_attention": LayerType(None, 5e5, scaled=False),
+            },
+        ),
+    }
+)

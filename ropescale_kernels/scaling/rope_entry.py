@@ -1,0 +1,202 @@
+"""Where a config keeps the rope parameters of one layer type, and what replaces missing ones."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from ropescale_kernels.errors import RopeScaleConfigError, expected
+from ropescale_kernels.scaling import _validate as check
+from ropescale_kernels.scaling.model_types import MODEL_TYPES, UNKNOWN, ModelType
+
+_EMPTY: Mapping[str, object] = {}
+
+
+@dataclasses.dataclass(frozen=True)
+class RopeEntry:
+    """The rope parameters of one layer type within their config.
+
+    Attributes:
+        config: The text model's top-level keys.
+        model: How its model type reads them.
+        model_type: That type's name.
+        rope_type: Name of the rule, aliases resolved.
+        values: The rope parameters themselves.
+        outer: The mapping that nests them by layer type, or None where they are flat.
+        notes: Warnings found so far.
+    """
+
+    config: Mapping[str, object]
+    model: ModelType
+    model_type: str
+    rope_type: str
+    values: Mapping[str, object]
+    outer: Mapping[str, object] | None
+    notes: list[str]
+
+    def top(self, key: str) -> object:
+        """Return a top-level key's value, or its class's default, or None."""
+        return _top(self.config, self.model, key)
+
+    def require(self, key: str) -> object:
+        """Return a top-level key's value.
+
+        Raises:
+            RopeScaleConfigError: If neither the config nor its class has one.
+        """
+        value = self.top(key)
+        if value is None:
+            requirement = f"a number for rope_type {self.rope_type!r}"
+            raise RopeScaleConfigError(expected(key, requirement, "no such key"))
+        return value
+
+    def get(self, key: str, top_key: str, default: object) -> object:
+        """Return a rope parameter, else a top-level key, else a default."""
+        for value in (self.values.get(key), self.top(top_key)):
+            if value is not None:
+                return value
+        return default
+
+    def original_length(self) -> int:
+        """Return L: a top-level value wins over a flat one; max_position_embeddings is last."""
+        key = "original_max_position_embeddings"
+        given, top = self.values.get(key), self.top(key) if self.outer is None else None
+        if given is None and top is None:
+            name = "max_position_embeddings"
+            return check.length(name, self.require(name))
+        lengths = [check.length(key, value) for value in (top, given) if value is not None]
+        if lengths[0] != lengths[-1]:
+            hint = f"The top-level value {lengths[0]} wins."
+            name = f"rope_parameters[{key!r}]"
+            self.notes.append(expected(name, f"{lengths[0]} as in the config", lengths[1], hint))
+        return lengths[0]
+
+    def compare_lengths(self, factor: float, length: int) -> None:
+        """Note a factor that does not lead from the original length to the largest one."""
+        given = self.top("max_position_embeddings")
+        if given is not None and check.length("max_position_embeddings", given) != factor * length:
+            requirement = f"factor * original_max_position_embeddings = {factor * length!r}"
+            hint = f"The explicit factor {factor!r} is used."
+            self.notes.append(expected("max_position_embeddings", requirement, given, hint))
+
+    def head_dim(self) -> int:
+        """Return the channels of a head that the rotation may use."""
+        key = self.model.head_dim_key
+        value = self.top(key)
+        if value is not None:
+            return check.dimension(key, value, even=False)
+        sizes = [check.length(name, self.require(name)) for name in _HEAD_KEYS]
+        return check.dimension(" // ".join(_HEAD_KEYS), sizes[0] // sizes[1], even=False)
+
+
+_HEAD_KEYS = ("hidden_size", "num_attention_heads")
+
+
+def find_rope_entry(config: Mapping[str, object], layer_type: str | None) -> RopeEntry:
+    """Return the rope parameters that one layer type of a model uses.
+
+    Args:
+        config: A model's config, possibly multimodal.
+        layer_type: Which entry of nested parameters to use; flat ones serve every layer type.
+
+    Returns:
+        The entry.
+
+    Raises:
+        RopeScaleConfigError: If the parameters are no mapping, their layer type is not named or
+            has none, or their rule has two names.
+    """
+    if layer_type is not None and not isinstance(layer_type, str):
+        raise RopeScaleConfigError(expected("layer_type", "a str or None", check.shown(layer_type)))
+    notes: list[str] = []
+    text, model_type = _text_config(config)
+    model = MODEL_TYPES.get(model_type, UNKNOWN)
+    if model is UNKNOWN and model_type:
+        hint = "Defaults that its config class may add are not known here."
+        notes.append(expected("model_type", "a known model type", check.shown(model_type), hint))
+    values, outer = _select(_rope_parameters(text, model, notes), layer_type)
+    rope_type = _rope_type(values, model)
+    return RopeEntry(text, model, model_type, rope_type, values, outer, notes)
+
+
+def _top(config: Mapping[str, object], model: ModelType, key: str) -> object:
+    value = config.get(key)
+    return model.defaults.get(key) if value is None else value
+
+
+def _mapping(name: str, value: object) -> Mapping[str, object]:
+    if not isinstance(value, Mapping):
+        raise RopeScaleConfigError(expected(name, "a dict of rope parameters", check.shown(value)))
+    return value
+
+
+def _optional_mapping(name: str, value: object) -> Mapping[str, object]:
+    return _EMPTY if value is None else _mapping(name, value)
+
+
+def _summary(parameters: Mapping[str, object]) -> dict[str, str]:
+    return {key: check.shown(value) for key, value in parameters.items()}
+
+
+def _text_config(config: Mapping[str, object]) -> tuple[Mapping[str, object], str]:
+    nested = config.get("text_config")
+    text = config if nested is None else _mapping("text_config", nested)
+    model_type = text.get("model_type") or config.get("model_type") or ""
+    if not isinstance(model_type, str):
+        raise RopeScaleConfigError(expected("model_type", "a str", check.shown(model_type)))
+    return text, model_type
+
+
+def _rope_parameters(
+    config: Mapping[str, object], model: ModelType, notes: list[str]
+) -> Mapping[str, object]:
+    old = _optional_mapping("rope_scaling", config.get("rope_scaling"))
+    new = _optional_mapping("rope_parameters", config.get("rope_parameters"))
+    if old and new and _summary(old) != _summary(new):
+        hint = "rope_scaling wins."
+        notes.append(expected("rope_parameters", "rope_scaling's values", _summary(new), hint))
+    default = _optional_mapping("rope_parameters", model.defaults.get("rope_parameters"))
+    given = old or new or default
+    if not model.layers or any(isinstance(value, Mapping) for value in given.values()):
+        return given
+    return {
+        name: {
+            "rope_theta": layer.default_theta
+            if layer.theta_key is None or config.get(layer.theta_key) is None
+            else config[layer.theta_key],
+            **(given if layer.scaled else _EMPTY),
+        }
+        for name, layer in model.layers.items()
+    }
+
+
+def _select(
+    parameters: Mapping[str, object], layer_type: str | None
+) -> tuple[Mapping[str, object], Mapping[str, object] | None]:
+    layers = [key for key, value in parameters.items() if isinstance(value, Mapping)]
+    if not layers:
+        return parameters, None
+    if layer_type is None:
+        requirement = f"one of {layers}, since rope parameters differ by layer type"
+        raise RopeScaleConfigError(expected("layer_type", requirement, None))
+    if layer_type not in layers:
+        # A layer type with null parameters has no rotary embedding at all.
+        raise RopeScaleConfigError(
+            expected("layer_type", f"one of {layers}", check.shown(layer_type))
+        )
+    return _mapping(layer_type, parameters[layer_type]), parameters
+
+
+def _rope_type(values: Mapping[str, object], model: ModelType) -> str:
+    names: dict[str, str] = {}
+    for key in ("rope_type", "type"):
+        value = values.get(key)
+        if value is None:
+            continue
+        if not isinstance(value, str):
+            raise RopeScaleConfigError(expected(key, "the name of a rule", check.shown(value)))
+        names[key] = model.aliases.get(value, value)
+    if len(set(names.values())) > 1:
+        got = f"rope_type={values['rope_type']!r}, type={values['type']!r}"
+        raise RopeScaleConfigError(expected("rope_type and type", "one rule", got))
+    return next(iter(names.values()), "default")

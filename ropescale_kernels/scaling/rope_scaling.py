@@ -1,0 +1,297 @@
+"""`RopeScaling`: what a model does to its rotary frequencies, as numbers that cannot change."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import warnings
+from collections.abc import Mapping
+
+import torch
+
+from ropescale_kernels.errors import RopeScaleWarning
+from ropescale_kernels.scaling import frequencies, lengths
+from ropescale_kernels.scaling._blend_constructors import BlendConstructors
+from ropescale_kernels.scaling._constructors import S
+from ropescale_kernels.scaling.config_file import HasToDict
+from ropescale_kernels.scaling.hf_config import resolve
+from ropescale_kernels.scaling.parameters import Parameters
+
+
+class RopeScaling(BlendConstructors):
+    """The frequencies, the ramp, the factor and the attention factor of one scaling rule.
+
+    Build one with a named constructor (`RopeScaling.yarn(...)`) or from a model's config. A scaling
+    is immutable; its tensors come out as copies. Two scalings are equal if their parameters are.
+
+    Every rule is described by `base_inv_freq * ((1 - ramp) + ramp / factor)`, up to float32
+    rounding; the bits of `inv_freq` follow the rule's own order of operations. The rules that
+    replace frequencies (ntk, dynamic, longrope) have a ramp of zeros and their result as the base.
+    """
+
+    __slots__ = (
+        "_attention_factor",
+        "_fingerprint",
+        "_frequencies",
+        "_held",
+        "_parameters",
+        "_softmax_scale_multiplier",
+    )
+
+    _parameters: Parameters
+    _frequencies: frequencies.Frequencies
+    _attention_factor: float
+    _softmax_scale_multiplier: float
+    _fingerprint: str
+    _held: dict[torch.device, tuple[torch.Tensor, ...]]
+
+    def __init__(self) -> None:
+        raise TypeError(
+            "RopeScaling: expected a named constructor such as RopeScaling.yarn(...) or "
+            "RopeScaling.from_hf_config(...), got a direct call"
+        )
+
+    @classmethod
+    def _from_parameters(cls: type[S], parameters: Parameters) -> S:
+        self = object.__new__(cls)
+        values = {
+            "_parameters": parameters,
+            "_frequencies": frequencies.derive(parameters),
+            "_attention_factor": frequencies.attention_factor(parameters),
+            "_softmax_scale_multiplier": frequencies.softmax_scale_multiplier(parameters),
+            "_fingerprint": parameters.fingerprint(),
+            "_held": {},
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+        return self
+
+    @classmethod
+    def from_hf_config(
+        cls,
+        config: Mapping[str, object] | str | os.PathLike[str] | HasToDict,
+        dialect: str = "hf",
+        layer_type: str | None = None,
+        seq_len: int | None = None,
+        strict: bool = False,
+    ) -> RopeScaling:
+        """Build the scaling that a model's config describes, and warn of what it ignores.
+
+        Reads `rope_scaling` (with `type` or `rope_type`) and `rope_parameters`, flat or nested by
+        layer type, in the `text_config` of a multimodal model. The config is not changed.
+
+        Args:
+            config: A dict, the path of a config.json or of the folder that holds one, or a config
+                object with `to_dict()`.
+            dialect: Whose reading of the keys to follow; "hf" is Transformers 5.
+            layer_type: Which entry of nested `rope_parameters` to use.
+            seq_len: Length in tokens for rules that follow it (dynamic, longrope); None is what a
+                model is built with.
+            strict: Whether a key that the dialect ignores is an error instead of a warning.
+
+        Returns:
+            The scaling, its `inv_freq` equal bit for bit to that of the dialect.
+
+        Raises:
+            RopeScaleConfigError: Naming the key and the value, if they describe no valid scaling.
+            RopeScaleTypeError: If `config` is of another kind, or holds a tensor.
+            RopeScaleUnsupportedError: For a dialect that does not exist here.
+
+        Warns:
+            RopeScaleWarning: For ignored keys, unknown model types and lengths that do not agree.
+        """
+        resolved = resolve(
+            config, dialect=dialect, layer_type=layer_type, seq_len=seq_len, strict=strict
+        )
+        for note in resolved.notes:
+            warnings.warn(note, RopeScaleWarning, stacklevel=2)
+        constructor = getattr(cls, resolved.constructor)
+        scaling: RopeScaling = constructor(**resolved.arguments)
+        parameters = dataclasses.replace(
+            scaling._parameters,
+            frequency_dim=resolved.frequency_dim or scaling.rotary_dim,
+            softmax_mscale=resolved.softmax_mscale,
+        )
+        return cls._from_parameters(parameters)
+
+    @property
+    def inv_freq(self) -> torch.Tensor:
+        """Scaled frequencies, `(rotary_dim // 2,)` float32 on the CPU, radians per token."""
+        return self._frequencies.inv_freq.clone()
+
+    @property
+    def base_inv_freq(self) -> torch.Tensor:
+        """Frequencies that ramp and factor act on, `(rotary_dim // 2,)` float32."""
+        return self._frequencies.base_inv_freq.clone()
+
+    @property
+    def ramp(self) -> torch.Tensor:
+        """`(rotary_dim // 2,)` float32: 0 keeps a frequency, 1 divides it by the factor."""
+        return self._frequencies.ramp.clone()
+
+    @property
+    def pos_freqs(self) -> torch.Tensor:
+        """Tokens per radian before scaling, `(rotary_dim // 2,)` float32, of a blend."""
+        if self._frequencies.pos_freqs is None:
+            raise AttributeError(
+                f"pos_freqs: expected a rule that is a blend, got rope_type={self.rope_type!r}"
+            )
+        return self._frequencies.pos_freqs.clone()
+
+    @property
+    def factor(self) -> float:
+        """Context extension factor in force; 1 where nothing is extended."""
+        return self._parameters.factor
+
+    @property
+    def attention_factor(self) -> float:
+        """What multiplies cos and sin of q and of k on rotated channels: sqrt(1/t)."""
+        return self._attention_factor
+
+    @property
+    def softmax_scale_multiplier(self) -> float:
+        """DeepSeek's mscale squared, for the softmax scale; 1 for every other model."""
+        return self._softmax_scale_multiplier
+
+    @property
+    def rope_type(self) -> str:
+        """Name of the rule, as in configs where they have it (dynamic NTK is "dynamic")."""
+        return self._parameters.rope_type
+
+    @property
+    def rotary_dim(self) -> int:
+        """Number of rotated channels, even."""
+        return self._parameters.rotary_dim
+
+    @property
+    def rope_theta(self) -> float:
+        """Base of the frequencies."""
+        return self._parameters.rope_theta
+
+    @property
+    def original_max_position_embeddings(self) -> int | None:
+        """L, tokens of pretraining, of rules that use it."""
+        return self._parameters.original_max_position_embeddings
+
+    @property
+    def max_position_embeddings(self) -> int | None:
+        """n0 of the dynamic NTK rule, tokens."""
+        return self._parameters.max_position_embeddings
+
+    @property
+    def mrope_section(self) -> list[int] | None:
+        """Pairs per position axis, or None where positions have one axis."""
+        section = self._parameters.mrope_section
+        return None if section is None else list(section)
+
+    @property
+    def mrope_interleaved(self) -> bool:
+        """Whether position axes alternate from pair to pair instead of forming bands."""
+        return self._parameters.mrope_interleaved
+
+    @property
+    def is_blend(self) -> bool:
+        """Whether `inv_freq` blends `1 / pos_freqs` and `1 / (factor * pos_freqs)`."""
+        return self._parameters.rope_type in frequencies.BLENDS
+
+    @property
+    def depends_on_seq_len(self) -> bool:
+        """Whether a dynamic table can follow lengths with this rule."""
+        return lengths.depends_on_seq_len(self._parameters)
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of parameters and dialect, in hexadecimal; nothing derived enters."""
+        return self._fingerprint
+
+    def at_seq_len(self, seq_len: int) -> RopeScaling:
+        """Return the static scaling at one length.
+
+        A blend takes the factor max(1, seq_len / L), whatever its own factor; an explicit
+        attention_factor stays. A rule that does not depend on the length returns itself.
+
+        Args:
+            seq_len: Length in tokens, from 0.
+
+        Returns:
+            A scaling whose numbers equal, in float32, those that the `*_at` methods give.
+
+        Raises:
+            RopeScaleConfigError: If `seq_len` is no integer from 0 to 2**53, or so large that a
+                frequency leaves float32.
+        """
+        parameters = lengths.parameters_at(self._parameters, seq_len)
+        return self if parameters is self._parameters else self._from_parameters(parameters)
+
+    def factor_at(self, seq_lens: torch.Tensor) -> torch.Tensor:
+        """Return the factors at many lengths, without waiting for their device.
+
+        Args:
+            seq_lens: Lengths in tokens, `(n,)` int32 or int64, on any device.
+
+        Returns:
+            `(n,)` float64 on the same device.
+
+        Raises:
+            RopeScaleTypeError: If `seq_lens` is no tensor of such a dtype.
+            RopeScaleValueError: If it has another rank.
+        """
+        return lengths.factor_at(self._parameters, lengths.check_seq_lens(seq_lens))
+
+    def attention_factor_at(self, seq_lens: torch.Tensor) -> torch.Tensor:
+        """Return the attention factors at many lengths; arguments and errors as `factor_at`."""
+        checked = lengths.check_seq_lens(seq_lens)
+        return lengths.attention_factor_at(self._parameters, self._attention_factor, checked)
+
+    def inv_freq_at(self, seq_lens: torch.Tensor) -> torch.Tensor:
+        """Return the frequencies at many lengths; arguments and errors as `factor_at`.
+
+        The first call on a device copies the rule's constants there; later ones copy nothing. On
+        the CPU the result has the bits of `at_seq_len`; on another device a blend has too, and
+        dynamic NTK differs by that device's rounding of a power.
+
+        Returns:
+            `(n, rotary_dim // 2)` float32 on the same device.
+        """
+        checked = lengths.check_seq_lens(seq_lens)
+        held = self._held.get(checked.device)
+        if held is None:
+            tensors = lengths.constants(self._parameters, self._frequencies)
+            held = tuple(tensor.to(checked.device) for tensor in tensors)
+            self._held[checked.device] = held
+        return lengths.inv_freq_at(self._parameters, held, checked)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{name}: expected no assignment, got {value!r} for a fixed scaling")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"{name}: expected no deletion from a fixed scaling")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, RopeScaling):
+            return NotImplemented
+        return self._fingerprint == other._fingerprint
+
+    def __hash__(self) -> int:
+        return hash(self._fingerprint)
+
+    def __copy__(self) -> RopeScaling:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, object]) -> RopeScaling:
+        return self
+
+    def __reduce__(self) -> tuple[object, tuple[Parameters]]:
+        return RopeScaling._from_parameters, (self._parameters,)
+
+    def __repr__(self) -> str:
+        shown = {
+            "rotary_dim": self.rotary_dim,
+            "rope_theta": self.rope_theta,
+            "factor": self.factor,
+            "original_max_position_embeddings": self.original_max_position_embeddings,
+            "max_position_embeddings": self.max_position_embeddings,
+            "attention_factor": self.attention_factor,
+            "mrope_section": self.mrope_section,
+        }
+        parts = [f"{name}={value!r}" for name, value in shown.items() if value is not None]
+        return f"RopeScaling({self.rope_type!r}, {', '.join(parts)})"

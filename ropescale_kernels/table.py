@@ -1,0 +1,339 @@
+"""RotaryTable: what the kernels read of one or several scalings. Its size knows no positions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ._axes import axis_ids_of
+from .errors import RopeScaleTypeError, RopeScaleValueError, expected
+from .reference import turns_from_float64
+from .scaling import RopeScaling
+from .turns import turns_from_float32
+
+_MAGNITUDES = ("both", "query", "none")
+
+
+class RotaryTable:
+    """Frequencies and magnitudes of one or several scalings, on one device.
+
+    Each scaling is a profile; `profile_ids` of the operators chooses one per token. A pair's
+    frequency is held as a 64-bit fraction of a turn per token, so the table is
+    `num_profiles * rotary_dim / 2` entries whatever the context length. All state is integer (floats
+    travel as their bits), so no cast of a module can round it.
+
+    A dynamic table follows lengths: `update_(seq_lens)` sets each profile's factor on the device,
+    with no synchronisation, and the kernels blend the frequencies from it as they run.
+
+    Args:
+        scaling: One scaling, or a sequence of scalings of one rotary_dim.
+        device: Where the table lives; default the CPU.
+        dynamic: Whether `update_` may be called. Until it is, each profile is as its scaling says.
+        magnitude: "both" multiplies q and k by the attention factor; "query" multiplies q by its
+            square and leaves k (equal logits over rotated channels, cached keys unscaled); "none"
+            scales neither (re-rotating keys that are scaled already).
+
+    Raises:
+        RopeScaleTypeError: `scaling` is neither a RopeScaling nor a sequence of them.
+        RopeScaleValueError: An empty sequence, differing rotary_dim or sections, an unknown magnitude.
+
+    Example:
+        >>> import ropescale_kernels as rk
+        >>> table = rk.RotaryTable(rk.RopeScaling.default(rotary_dim=64, rope_theta=10000.0))
+        >>> table.steps.shape
+        torch.Size([1, 32, 2])
+    """
+
+    def __init__(
+        self,
+        scaling: RopeScaling | Sequence[RopeScaling],
+        device: torch.device | str | None = None,
+        dynamic: bool = False,
+        magnitude: str = "both",
+    ) -> None:
+        scalings = _as_scalings(scaling)
+        first = scalings[0]
+        self.scalings: tuple[RopeScaling, ...] = scalings
+        self.dynamic = dynamic
+        inv_freq = torch.stack([s.inv_freq for s in scalings])
+        attention = torch.tensor([s.attention_factor for s in scalings], dtype=torch.float64)
+        blend = _initial_blend(scalings) if dynamic else None
+        self._set_state(
+            turns_from_float32(inv_freq),
+            inv_freq,
+            attention,
+            magnitude,
+            first.mrope_section,
+            first.mrope_interleaved,
+            blend,
+        )
+        self.exact_source = "float32"
+        self._groups = _groups_of(scalings) if dynamic else []
+        if device is not None:
+            self._move(torch.device(device))
+
+    @classmethod
+    def from_inv_freq(
+        cls,
+        inv_freq: Tensor,
+        attention_factor: float = 1.0,
+        device: torch.device | str | None = None,
+        magnitude: str = "both",
+        mrope_section: Sequence[int] | None = None,
+        mrope_interleaved: bool = False,
+    ) -> RotaryTable:
+        """Build a static table of one profile from frequencies you already hold.
+
+        Args:
+            inv_freq: `(rotary_dim // 2,)`, radians per token, float32 or float64. A float64 value
+                gives a step from its own bits; `phase="float32"` rounds it to float32 first. A value
+                of 2 pi or more wraps; negative and zero values are valid.
+            attention_factor: Multiplies cos and sin; positive.
+            device: Where the table lives; default the device of `inv_freq`.
+            magnitude: As in the constructor.
+            mrope_section: Pairs per position axis, summing to rotary_dim // 2.
+            mrope_interleaved: Whether the axes take turns over the pairs (Qwen3-VL) instead of
+                taking consecutive runs (Qwen2-VL).
+
+        Returns:
+            The table.
+
+        Raises:
+            RopeScaleTypeError: `inv_freq` is no floating tensor of a supported dtype, requires
+                grad, or `attention_factor` is no float.
+            RopeScaleValueError: A wrong shape, a non-finite value, or a factor not above zero.
+        """
+        _check_inv_freq(inv_freq)
+        factor = _check_factor(attention_factor)
+        host = inv_freq.detach().cpu().contiguous().unsqueeze(0)
+        single = host.to(torch.float32)
+        if inv_freq.dtype == torch.float64:
+            turns = [turns_from_float64(x) for x in host[0].tolist()]
+            words = [[t & 0xFFFFFFFF, t >> 32] for t in turns]
+            signed = [[w - (1 << 32) if w >> 31 else w for w in pair] for pair in words]
+            steps = torch.tensor([signed], dtype=torch.int32)
+        else:
+            steps = turns_from_float32(single)
+        table = cls.__new__(cls)
+        table.scalings = ()
+        table.dynamic = False
+        table._groups = []
+        table.exact_source = "float64" if inv_freq.dtype == torch.float64 else "float32"
+        table._set_state(
+            steps,
+            single,
+            torch.tensor([factor], dtype=torch.float64),
+            magnitude,
+            mrope_section,
+            mrope_interleaved,
+            None,
+        )
+        table._move(inv_freq.device if device is None else torch.device(device))
+        return table
+
+    def _set_state(
+        self,
+        steps: Tensor,
+        inv_freq: Tensor,
+        attention_factor: Tensor,
+        magnitude: str,
+        mrope_section: Sequence[int] | None,
+        mrope_interleaved: bool,
+        blend: tuple[Tensor, Tensor, Tensor] | None,
+    ) -> None:
+        if magnitude not in _MAGNITUDES:
+            choices = ", ".join(repr(m) for m in _MAGNITUDES)
+            raise RopeScaleValueError(expected("magnitude", f"one of {choices}", magnitude))
+        self.magnitude = magnitude
+        self.steps = steps
+        self.inv_freq_bits = inv_freq.view(torch.int32)
+        self.factor_bits = self._factor_bits(attention_factor)
+        self.blend = blend
+        self.num_profiles, num_pairs = self.inv_freq_bits.shape
+        self.rotary_dim = 2 * num_pairs
+        self.axis_ids = axis_ids_of(mrope_section, mrope_interleaved, num_pairs)
+        self.num_axes = 0 if mrope_section is None else len(mrope_section)
+        self._refresh()
+
+    def _factor_bits(self, attention_factor: Tensor) -> Tensor:
+        """Bits of the float32 multipliers of q and k, `(n, 2)`, from float64 `(n,)`."""
+        one = torch.ones_like(attention_factor)
+        q, k = {
+            "both": (attention_factor, attention_factor),
+            "query": (attention_factor * attention_factor, one),
+            "none": (one, one),
+        }[self.magnitude]
+        return torch.stack([q, k], dim=-1).to(torch.float32).view(torch.int32)
+
+    def _refresh(self) -> None:
+        self.device = self.steps.device
+        # What the operators take, in their order.
+        self.state: tuple[Tensor | None, ...] = (
+            self.steps,
+            self.inv_freq_bits,
+            self.factor_bits,
+            self.axis_ids,
+            *(self.blend or (None, None, None)),
+        )
+
+    def _move(self, device: torch.device) -> None:
+        state = [None if x is None else x.to(device) for x in self.state]
+        self.steps, self.inv_freq_bits, self.factor_bits, self.axis_ids = state[:4]  # type: ignore[assignment]
+        self.blend = None if self.blend is None else tuple(state[4:])  # type: ignore[assignment]
+        self._groups = [(s, None if i is None else i.to(device)) for s, i in self._groups]
+        self._refresh()
+
+    def to(self, device: torch.device | str) -> RotaryTable:
+        """Give a table on `device`: this one where it is there already, else a copy."""
+        target = torch.device(device)
+        if target == self.device:
+            return self
+        copy = RotaryTable.__new__(RotaryTable)
+        copy.__dict__.update(self.__dict__)
+        copy._move(target)
+        return copy
+
+    def update_(self, seq_lens: Tensor) -> None:
+        """Set each profile's scaling for the length of its sequence, on the device.
+
+        Afterwards the table equals, bit for bit, a static table of the scalings at those lengths
+        (`scaling.at_seq_len(n)`). Nothing is read back to the host and no tensor is replaced, so
+        the call may be captured in a CUDA graph or made between its replays.
+
+        Args:
+            seq_lens: int32 or int64 `(num_profiles,)` on the table's device, in tokens.
+
+        Raises:
+            RopeScaleTypeError: A wrong kind or dtype.
+            RopeScaleValueError: The table is static, or the shape or the device differ.
+        """
+        self._check_seq_lens(seq_lens)
+        for scaling, index in self._groups:
+            lengths = seq_lens if index is None else seq_lens.index_select(0, index)
+            _write(self.factor_bits, index, self._factor_bits(scaling.attention_factor_at(lengths)))
+            if scaling.is_blend:
+                assert self.blend is not None
+                factor = scaling.factor_at(lengths).to(torch.float32)
+                _write(self.blend[2], index, factor.view(torch.int32))
+            else:
+                inv_freq = scaling.inv_freq_at(lengths)
+                _write(self.steps, index, turns_from_float32(inv_freq))
+                _write(self.inv_freq_bits, index, inv_freq.view(torch.int32))
+
+    def _check_seq_lens(self, seq_lens: Tensor) -> None:
+        if not self.dynamic:
+            raise RopeScaleValueError(
+                expected("table", "a dynamic table", "a static one", "Build it with dynamic=True.")
+            )
+        if not isinstance(seq_lens, Tensor):
+            raise RopeScaleTypeError(expected("seq_lens", "a tensor", type(seq_lens).__name__))
+        if seq_lens.dtype not in (torch.int32, torch.int64):
+            raise RopeScaleTypeError(expected("seq_lens", "int32 or int64", str(seq_lens.dtype)))
+        if tuple(seq_lens.shape) != (self.num_profiles,):
+            shape = tuple(seq_lens.shape)
+            raise RopeScaleValueError(expected("seq_lens", f"shape ({self.num_profiles},)", shape))
+        if seq_lens.device != self.device:
+            raise RopeScaleValueError(
+                expected("seq_lens", f"device {self.device}", str(seq_lens.device))
+            )
+
+    def __repr__(self) -> str:
+        kinds = ", ".join(s.rope_type for s in self.scalings) or "from inv_freq"
+        return (
+            f"RotaryTable({kinds}, rotary_dim={self.rotary_dim}, profiles={self.num_profiles}, "
+            f"dynamic={self.dynamic}, magnitude={self.magnitude!r}, device={self.device})"
+        )
+
+
+def _as_scalings(scaling: object) -> tuple[RopeScaling, ...]:
+    if isinstance(scaling, RopeScaling):
+        return (scaling,)
+    if not isinstance(scaling, Sequence) or not all(isinstance(s, RopeScaling) for s in scaling):
+        kind = type(scaling).__name__
+        raise RopeScaleTypeError(expected("scaling", "a RopeScaling or a sequence of them", kind))
+    if not scaling:
+        raise RopeScaleValueError(expected("scaling", "at least one RopeScaling", "none"))
+    first = scaling[0]
+    for i, other in enumerate(scaling):
+        for name in ("rotary_dim", "mrope_section", "mrope_interleaved"):
+            want, got = getattr(first, name), getattr(other, name)
+            if want != got:
+                raise RopeScaleValueError(
+                    expected(f"scaling[{i}].{name}", f"{want!r} as in scaling[0]", got)
+                )
+    return tuple(scaling)
+
+
+def _initial_blend(scalings: Sequence[RopeScaling]) -> tuple[Tensor, Tensor, Tensor] | None:
+    """Bits of pos_freqs, ramp and factor per profile; factor 0 for a profile that is no blend."""
+    if not any(s.is_blend for s in scalings):
+        return None
+    one = torch.ones(scalings[0].rotary_dim // 2)
+    pos_freqs = torch.stack([s.pos_freqs if s.is_blend else one for s in scalings])
+    ramp = torch.stack([s.ramp if s.is_blend else one for s in scalings])
+    factor = torch.tensor([s.factor if s.is_blend else 0.0 for s in scalings], dtype=torch.float32)
+    return pos_freqs.view(torch.int32), ramp.view(torch.int32), factor.view(torch.int32)
+
+
+def _groups_of(
+    scalings: Sequence[RopeScaling],
+) -> list[tuple[RopeScaling, Tensor | None]]:
+    """Profiles that follow lengths, gathered by equal scaling; index None means every profile."""
+    members: dict[str, list[int]] = {}
+    for i, scaling in enumerate(scalings):
+        if scaling.depends_on_seq_len:
+            members.setdefault(scaling.fingerprint(), []).append(i)
+    return [
+        (scalings[rows[0]], None if len(rows) == len(scalings) else torch.tensor(rows))
+        for rows in members.values()
+    ]
+
+
+def _write(target: Tensor, index: Tensor | None, value: Tensor) -> None:
+    if index is None:
+        target.copy_(value)
+    else:
+        target.index_copy_(0, index, value)
+
+
+def _check_inv_freq(inv_freq: Any) -> None:
+    if not isinstance(inv_freq, Tensor):
+        raise RopeScaleTypeError(expected("inv_freq", "a tensor", type(inv_freq).__name__))
+    if inv_freq.dtype not in (torch.float32, torch.float64):
+        raise RopeScaleTypeError(
+            expected(
+                "inv_freq",
+                "float32 or float64",
+                str(inv_freq.dtype),
+                "A narrower type has already lost the frequencies the model was trained with.",
+            )
+        )
+    if inv_freq.requires_grad and torch.is_grad_enabled():
+        raise RopeScaleTypeError(
+            expected("inv_freq", "a tensor that requires no grad", "one that does", "Detach it.")
+        )
+    shape = tuple(inv_freq.shape)
+    if len(shape) != 1 or not 1 <= shape[0] <= 256:
+        raise RopeScaleValueError(
+            expected("inv_freq", "shape (rotary_dim // 2,) of 1 to 256 pairs", shape)
+        )
+    finite = torch.isfinite(inv_freq.detach())
+    if not bool(finite.all()):
+        at = int((~finite).nonzero()[0])
+        raise RopeScaleValueError(
+            expected(f"inv_freq[{at}]", "a finite value", float(inv_freq[at]))
+        )
+
+
+def _check_factor(attention_factor: Any) -> float:
+    if isinstance(attention_factor, bool) or not isinstance(attention_factor, int | float):
+        kind = type(attention_factor).__name__
+        raise RopeScaleTypeError(expected("attention_factor", "a float", kind))
+    if not 0.0 < attention_factor < float("inf"):
+        raise RopeScaleValueError(
+            expected("attention_factor", "a finite value above 0", attention_factor)
+        )
+    return float(attention_factor)
