@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ._autograd import launch, rotate
 from ._check import check_rotary_cos_sin, check_rotary_qk
+from .backends.cpu import try_rotary_qk
 from .table import RotaryTable
 
 
@@ -74,6 +75,12 @@ def apply_rotary_qk(
     Source: RoPE, arXiv:2104.09864 eq. 34; YaRN, arXiv:2309.00071 eq. 17 to 23 (the factor is its
     sqrt(1/t)).
     """
+    if impl == "auto" and out is None and profile_ids is None and type(table) is RotaryTable:
+        fresh = _allocate(q, k)
+        if fresh is not None and try_rotary_qk(
+            q, k, *fresh, position_ids, table, interleaved, conjugate, phase
+        ):
+            return fresh
     spec = check_rotary_qk(
         q,
         k,
@@ -124,6 +131,16 @@ def apply_rotary_qk_(
         RopeScaleRuntimeError: A leaf that requires grad, under grad mode.
         RopeScaleUnsupportedError: As in `apply_rotary_qk`.
     """
+    if (
+        impl == "auto"
+        and profile_ids is None
+        and type(table) is RotaryTable
+        and try_rotary_qk(
+            q, k, None, None, position_ids, table, interleaved, conjugate, phase
+        )
+    ):
+        _bump_versions(q, k)
+        return
     spec = check_rotary_qk(
         q,
         k,
@@ -211,6 +228,16 @@ def apply_rotary_cos_sin(
     if out is not None:
         _bump_versions(spec.q_out, spec.k_out)
     return result
+
+
+def _allocate(q: Tensor, k: Tensor | None) -> tuple[Tensor, Tensor | None] | None:
+    """Give outputs for the fast path, or None where the inputs are not plain CPU tensors."""
+    if type(q) is not Tensor or not q.is_cpu or (k is not None and type(k) is not Tensor):
+        return None
+    q_out, k_out = torch.empty_like(q), None if k is None else torch.empty_like(k)
+    if q_out.stride(-1) != 1 or (k_out is not None and k_out.stride(-1) != 1):
+        return None
+    return q_out, k_out
 
 
 def _bump_versions(*written: Tensor | None) -> None:

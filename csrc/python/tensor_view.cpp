@@ -6,16 +6,20 @@ namespace py = pybind11;
 
 namespace ropescale {
 
-DType TensorView::float_dtype(const char* name) const {
-    if (dtype.code == dlpack::kFloat && dtype.bits == 32) return DType::kFloat32;
-    if (dtype.code == dlpack::kFloat && dtype.bits == 16) return DType::kFloat16;
-    if (dtype.code == dlpack::kBfloat && dtype.bits == 16) return DType::kBFloat16;
-    throw py::type_error(std::string(name) + ": expected float32, float16 or bfloat16");
+int64_t TensorView::numel() const {
+    int64_t product = 1;
+    for (int i = 0; i < ndim; ++i) product *= shape[i];
+    return product;
 }
 
-void TensorView::require_int(const char* name, int bits) const {
-    if (dtype.code == dlpack::kInt && dtype.bits == bits) return;
-    throw py::type_error(std::string(name) + ": expected int" + std::to_string(bits));
+bool TensorView::is_float() const {
+    return (dtype.code == dlpack::kFloat && (dtype.bits == 32 || dtype.bits == 16)) ||
+           (dtype.code == dlpack::kBfloat && dtype.bits == 16);
+}
+
+DType TensorView::float_dtype() const {
+    if (dtype.bits == 32) return DType::kFloat32;
+    return dtype.code == dlpack::kBfloat ? DType::kBFloat16 : DType::kFloat16;
 }
 
 void TensorReader::use_type(py::handle tensor_type) {
@@ -31,53 +35,56 @@ void TensorReader::use_type(py::handle tensor_type) {
 }
 
 TensorView TensorReader::read(py::handle tensor, const char* name) const {
-    if (tensor.is_none()) return {};
+    TensorView view;
+    if (tensor.is_none()) return view;
     if (!type_ || !PyObject_TypeCheck(tensor.ptr(), type_)) {
         throw py::type_error(std::string(name) + ": expected a torch.Tensor, got " +
                              Py_TYPE(tensor.ptr())->tp_name);
     }
-    TensorView view;
-    if (api_) {
-        dlpack::Tensor borrowed;
-        if (api_->tensor_from_object(tensor.ptr(), &borrowed)) throw py::error_already_set();
-        if (borrowed.device.type != dlpack::kCpu) {
-            throw py::value_error(std::string(name) + ": expected a tensor on the CPU");
-        }
-        if (borrowed.ndim > TensorView::kMaxDims) {
-            throw py::value_error(std::string(name) + ": expected at most 4 dimensions");
-        }
-        view.data = static_cast<char*>(borrowed.data) + borrowed.byte_offset;
-        view.ndim = borrowed.ndim;
-        view.dtype = borrowed.dtype;
-        for (int i = 0; i < view.ndim; ++i) {
-            view.shape[i] = borrowed.shape[i];
-            view.strides[i] = borrowed.strides[i];
-        }
-    } else {
-        view = read_attributes(tensor);
-    }
-    int64_t numel = 1;
-    for (int i = 0; i < view.ndim; ++i) numel *= view.shape[i];
-    if (!view.data && numel > 0) {
-        throw py::value_error(std::string(name) + ": expected a tensor with storage");
+    const bool ok = api_ ? read_dlpack(tensor, view) : read_attributes(tensor, view);
+    if (!ok) {
+        if (PyErr_Occurred()) throw py::error_already_set();
+        throw py::value_error(std::string(name) +
+                              ": expected a dense CPU tensor with data and at most 4 dimensions");
     }
     return view;
 }
 
-TensorView TensorReader::read_attributes(py::handle tensor) const {
-    TensorView view;
-    view.data = reinterpret_cast<void*>(tensor.attr("data_ptr")().cast<uintptr_t>());
+bool TensorReader::try_read(py::handle tensor, TensorView& view) const {
+    view = TensorView{};
+    if (tensor.is_none()) return true;
+    if (Py_TYPE(tensor.ptr()) != type_) return false;
+    const bool ok = api_ ? read_dlpack(tensor, view) : read_attributes(tensor, view);
+    if (!ok) PyErr_Clear();
+    return ok;
+}
+
+bool TensorReader::read_dlpack(py::handle tensor, TensorView& view) const {
+    dlpack::Tensor borrowed;
+    if (api_->tensor_from_object(tensor.ptr(), &borrowed)) return false;
+    if (borrowed.device.type != dlpack::kCpu || borrowed.ndim > TensorView::kMaxDims) return false;
+    view.data = borrowed.data ? static_cast<char*>(borrowed.data) + borrowed.byte_offset : nullptr;
+    view.ndim = borrowed.ndim;
+    view.dtype = borrowed.dtype;
+    for (int i = 0; i < view.ndim; ++i) {
+        view.shape[i] = borrowed.shape[i];
+        view.strides[i] = borrowed.strides[i];
+    }
+    return view.data || view.numel() == 0;
+}
+
+bool TensorReader::read_attributes(py::handle tensor, TensorView& view) const {
+    const std::string device = py::str(tensor.attr("device").attr("type"));
     const py::tuple shape = tensor.attr("shape");
     const py::tuple strides = tensor.attr("stride")();
-    if (shape.size() > TensorView::kMaxDims) {
-        throw py::value_error("expected at most 4 dimensions");
-    }
+    const std::string dtype = py::str(tensor.attr("dtype"));
+    if (device != "cpu" || shape.size() > TensorView::kMaxDims) return false;
+    view.data = reinterpret_cast<void*>(tensor.attr("data_ptr")().cast<uintptr_t>());
     view.ndim = int(shape.size());
     for (int i = 0; i < view.ndim; ++i) {
         view.shape[i] = shape[size_t(i)].cast<int64_t>();
         view.strides[i] = strides[size_t(i)].cast<int64_t>();
     }
-    const std::string dtype = py::str(tensor.attr("dtype"));  // "torch.float32"
     const uint8_t bits = uint8_t(tensor.attr("element_size")().cast<int>() * 8);
     if (dtype == "torch.bfloat16") {
         view.dtype = {dlpack::kBfloat, bits, 1};
@@ -86,9 +93,9 @@ TensorView TensorReader::read_attributes(py::handle tensor) const {
     } else if (dtype == "torch.float32" || dtype == "torch.float16") {
         view.dtype = {dlpack::kFloat, bits, 1};
     } else {
-        throw py::type_error("unsupported dtype " + dtype);
+        return false;
     }
-    return view;
+    return view.data || view.numel() == 0;
 }
 
 }  // namespace ropescale

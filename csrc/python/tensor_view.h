@@ -12,33 +12,38 @@ namespace ropescale {
 struct TensorView {
     static constexpr int kMaxDims = 4;
     void* data = nullptr;
-    int ndim = 0;
+    int ndim = -1;  // -1: None was given
     int64_t shape[kMaxDims] = {};
-    int64_t strides[kMaxDims] = {};
+    int64_t strides[kMaxDims] = {};  // in elements
     dlpack::DataType dtype = {};
 
-    bool is_null() const { return data == nullptr && ndim == 0; }
-    DType float_dtype(const char* name) const;
-    // Refuses anything but 32-bit integers.
+    bool is_none() const { return ndim < 0; }
+    int64_t numel() const;
+    bool is_int(int bits) const { return dtype.code == dlpack::kInt && dtype.bits == bits; }
+    bool is_float() const;
+    DType float_dtype() const;  // of a tensor that is_float()
+    // The stride of a dimension, 0 where it has one element for all.
+    int64_t broadcast_stride(int dim) const { return shape[dim] == 1 ? 0 : strides[dim]; }
     template <class T>
-    const T* words(const char* name) const {
-        static_assert(sizeof(T) == 4);
-        if (!is_null()) require_int(name, 32);
+    const T* as() const {
         return static_cast<const T*>(data);
     }
-    void require_int(const char* name, int bits) const;
 };
 
-// Reads tensors through DLPack's exchange table where their type publishes one, else through their
-// Python attributes.
+// Reads CPU tensors through DLPack's exchange table where their type publishes one, else through
+// their Python attributes.
 class TensorReader {
   public:
     void use_type(pybind11::handle tensor_type);
+    // Throws for anything but None and a dense CPU tensor of at most four dimensions.
     TensorView read(pybind11::handle tensor, const char* name) const;
+    // False where read() would throw, and for subclasses. Costs no exception.
+    bool try_read(pybind11::handle tensor, TensorView& view) const;
     bool uses_dlpack() const { return api_ != nullptr; }
 
   private:
-    TensorView read_attributes(pybind11::handle tensor) const;
+    bool read_dlpack(pybind11::handle tensor, TensorView& view) const;
+    bool read_attributes(pybind11::handle tensor, TensorView& view) const;
 
     const dlpack::ExchangeApi* api_ = nullptr;
     PyTypeObject* type_ = nullptr;

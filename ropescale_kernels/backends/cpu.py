@@ -8,9 +8,11 @@ from types import ModuleType
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from .._check import RotaryCosSinSpec, RotaryQKSpec, is_plain
 from ..errors import RopeScaleValueError, expected
+from ..table import RotaryTable
 
 _ISAS = ("baseline", "avx2", "avx512")
 
@@ -53,6 +55,39 @@ def unsupported(spec: RotaryQKSpec | RotaryCosSinSpec) -> str | None:
         if not is_plain(x):
             return f"it takes plain tensors, not {type(x).__name__} or lazily negated views"
     return None
+
+
+def try_rotary_qk(
+    q: Any,
+    k: Any,
+    q_out: Tensor | None,
+    k_out: Tensor | None,
+    position_ids: Any,
+    table: RotaryTable,
+    interleaved: Any,
+    conjugate: Any,
+    phase: str,
+) -> bool:
+    """Run a plainly valid call without wording or building anything; in place if q_out is None.
+
+    Returns:
+        Whether it ran. If not, nothing was done and the checked path must look at the call.
+    """
+    if _extension is None or (phase != "exact" and phase != "float32"):
+        return False
+    ran: bool = _extension.try_rotary_qk(
+        q,
+        k,
+        q_out,
+        k_out,
+        position_ids,
+        table.state,
+        interleaved,
+        conjugate,
+        phase == "float32",
+        torch.get_num_threads(),
+    )
+    return ran
 
 
 def launch_rotary_qk(spec: RotaryQKSpec) -> None:

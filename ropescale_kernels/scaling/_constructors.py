@@ -261,9 +261,10 @@ class Constructors(ABC):
         length = check.length(
             "original_max_position_embeddings", original_max_position_embeddings, low=2
         )
+        longest = optional_length("max_position_embeddings", max_position_embeddings)
         scale: object = factor
-        if scale is None and max_position_embeddings is not None:
-            scale = check.length("max_position_embeddings", max_position_embeddings) / length
+        if scale is None and longest is not None:
+            scale = longest / length
         if scale is None and attention_factor is None:
             requirement = "a number, or max_position_embeddings or attention_factor in its place"
             raise RopeScaleConfigError(expected("factor", requirement, None))

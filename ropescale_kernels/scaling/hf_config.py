@@ -24,6 +24,8 @@ DIALECTS = ("hf",)
 
 # A raw config names no base where its class has this one.
 _DEFAULT_THETA = 10_000.0
+# An untrusted config may hold any number of keys; so many are named.
+_NOTES = 8
 _COMMON_KEYS = frozenset(
     (
         "rope_type",
@@ -114,7 +116,7 @@ def _report_ignored(entry: RopeEntry, rule: _Rule, strict: bool) -> None:
         }
         if "truncate" in rule.keys and "truncate" in entry.values:
             ignored["truncate"] = entry.values["truncate"]
-    for key, value in islice(ignored.items(), 8):
+    for key, value in islice(ignored.items(), _NOTES):
         requirement = f"a key that dialect 'hf' reads for rope_type {entry.rope_type!r}"
         message = expected(
             f"rope_parameters[{key!r}]", requirement, check.shown(value), "It has no effect."
@@ -122,6 +124,9 @@ def _report_ignored(entry: RopeEntry, rule: _Rule, strict: bool) -> None:
         if strict:
             raise RopeScaleConfigError(message)
         entry.notes.append(message)
+    if len(ignored) > _NOTES:
+        got = f"{len(ignored) - _NOTES} more"
+        entry.notes.append(expected("rope_parameters", "no other ignored keys", got))
 
 
 def _dimensions(entry: RopeEntry, rule: _Rule) -> tuple[dict[str, object], int | None]:

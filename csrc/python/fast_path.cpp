@@ -1,0 +1,90 @@
+#include "fast_path.h"
+
+namespace py = pybind11;
+
+namespace ropescale {
+namespace {
+
+// Strides of (batch, seqlen, nheads, head_dim) in which every row is its own: the rows of one axis
+// lie beyond those of the axes inside it, heads within tokens or tokens within heads.
+bool rows_apart(const TensorView& x) {
+    const int token = x.ndim - 3, head = x.ndim - 2;
+    const int64_t width = x.shape[x.ndim - 1];
+    const int inner = x.strides[head] <= x.strides[token] ? head : token;
+    const int outer = inner == head ? token : head;
+    int64_t reach = width;
+    for (int dim : {inner, outer, 0}) {
+        if (dim == 0 && token == 0) break;
+        if (x.shape[dim] == 1) continue;
+        if (x.strides[dim] < reach) return false;
+        reach += (x.shape[dim] - 1) * x.strides[dim];
+    }
+    return true;
+}
+
+int64_t bytes_spanned(const TensorView& x) {
+    int64_t last = 0;
+    for (int i = 0; i < x.ndim; ++i) last += (x.shape[i] - 1) * x.strides[i];
+    return (last + 1) * (x.dtype.bits / 8);
+}
+
+bool memory_apart(const TensorView& a, const TensorView& b) {
+    const char *a_begin = a.as<char>(), *b_begin = b.as<char>();
+    return a_begin + bytes_spanned(a) <= b_begin || b_begin + bytes_spanned(b) <= a_begin;
+}
+
+bool heads_valid(const TensorView& x) {
+    return (x.ndim == 3 || x.ndim == 4) && x.is_float() && x.strides[x.ndim - 1] == 1 &&
+           x.numel() > 0;
+}
+
+// Equal to the token axes of q, or broadcast over the batch: (1, seqlen), (seqlen,).
+bool tokens_match(const TensorView& x, int first, const TensorView& q) {
+    const int token_dims = q.ndim - 2;
+    const int dims = x.ndim - first;
+    if (dims < 1 || dims > token_dims) return false;
+    if (x.shape[x.ndim - 1] != q.shape[token_dims - 1]) return false;
+    return dims == 1 || x.shape[first] == q.shape[0] || x.shape[first] == 1;
+}
+
+}  // namespace
+
+bool plainly_valid(const RotaryQKViews& v, bool in_place) {
+    const TensorView& q = v.q;
+    if (q.is_none() || !heads_valid(q)) return false;
+    const int64_t head_dim = q.shape[q.ndim - 1];
+    if (head_dim > kMaxHeadDim || 2 * v.table.steps.shape[1] > head_dim) return false;
+    if (!v.k.is_none()) {
+        if (!heads_valid(v.k) || v.k.ndim != q.ndim || v.k.dtype.code != q.dtype.code ||
+            v.k.dtype.bits != q.dtype.bits || v.k.shape[q.ndim - 1] != head_dim) {
+            return false;
+        }
+        for (int i = 0; i < q.ndim - 2; ++i) {
+            if (v.k.shape[i] != q.shape[i]) return false;
+        }
+    }
+    // M-RoPE's leading axis, and profiles, take the checked path.
+    const TensorView& positions = v.position_ids;
+    if (!positions.is_int(32) && !positions.is_int(64)) return false;
+    if (!v.table.axis_ids.is_none() || !tokens_match(positions, 0, q)) return false;
+    if (!in_place) return true;
+    if (!rows_apart(q)) return false;
+    return v.k.is_none() || (rows_apart(v.k) && memory_apart(q, v.k));
+}
+
+bool is_bare(py::handle tensor) {
+    if (tensor.is_none()) return true;
+    static PyObject* const requires_grad = PyUnicode_InternFromString("requires_grad");
+    static PyObject* const is_neg = PyUnicode_InternFromString("is_neg");
+    const py::object grad = py::reinterpret_steal<py::object>(
+        PyObject_GetAttr(tensor.ptr(), requires_grad));
+    const py::object negative = py::reinterpret_steal<py::object>(
+        PyObject_CallMethodNoArgs(tensor.ptr(), is_neg));
+    if (!grad || !negative) {
+        PyErr_Clear();
+        return false;
+    }
+    return grad.ptr() == Py_False && negative.ptr() == Py_False;
+}
+
+}  // namespace ropescale

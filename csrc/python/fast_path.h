@@ -1,0 +1,16 @@
+// The short way for an ordinary call: accept it if it is plainly valid, else leave it to _check.py.
+#pragma once
+
+#include "params.h"
+
+namespace ropescale {
+
+// Whether the call is one that the checked path would surely accept and run on the CPU kernel as it
+// is. Words no error: false only means that the checked path must look. `in_place` asks besides
+// that every element be written once.
+bool plainly_valid(const RotaryQKViews& views, bool in_place);
+
+// Whether a tensor's data is all there is to it: no gradient to record, no lazy negation.
+bool is_bare(pybind11::handle tensor);
+
+}  // namespace ropescale

@@ -1,0 +1,75 @@
+"""What the installed Transformers computes for a config, in this process."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import json
+import pathlib
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+CONFIGS = pathlib.Path(__file__).parent.parent / "fixtures" / "configs"
+
+# Published model types whose class Transformers has under another name.
+_CLASSES = {"kimi_k2": "deepseek_v3"}
+
+
+def config_of(config: dict[str, Any]) -> Any:
+    """Return the text config object that Transformers makes of a raw config."""
+    from transformers import AutoConfig
+
+    raw = copy.deepcopy(config)
+    model_type = raw.pop("model_type")
+    return AutoConfig.for_model(_CLASSES.get(model_type, model_type), **raw).get_text_config()
+
+
+def rope_of(
+    config: Any, layer_type: str | None = None, seq_len: int | None = None
+) -> tuple[torch.Tensor, float]:
+    """Return inv_freq and the attention factor of a config object."""
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+    parameters = config.rope_parameters
+    if layer_type is not None and layer_type in parameters:
+        parameters = parameters[layer_type]
+    kwargs = {} if parameters is config.rope_parameters else {"layer_type": layer_type}
+    rope_type = parameters["rope_type"]
+    if rope_type != "default":
+        return ROPE_INIT_FUNCTIONS[rope_type](config, device=None, seq_len=seq_len, **kwargs)
+    return _embedding_class(config).compute_default_rope_parameters(config, **kwargs)
+
+
+def _embedding_class(config: Any) -> Any:
+    package = type(config).__module__.rsplit(".", 1)[0]
+    module = importlib.import_module(f"{package}.modeling_{package.rsplit('.', 1)[1]}")
+    found = [
+        value
+        for name, value in vars(module).items()
+        if name.endswith("RotaryEmbedding") and hasattr(value, "compute_default_rope_parameters")
+    ]
+    assert found, module
+    return found[0]
+
+
+@pytest.fixture(scope="session")
+def hf() -> SimpleNamespace:
+    """Give the functions of this file, where Transformers is installed."""
+    pytest.importorskip("transformers")
+    return SimpleNamespace(config_of=config_of, rope_of=rope_of)
+
+
+@pytest.fixture(scope="session")
+def configs() -> pathlib.Path:
+    """Give the folder of published configs."""
+    return CONFIGS
+
+
+@pytest.fixture(params=sorted(path.stem for path in CONFIGS.glob("*.json")))
+def published(request: pytest.FixtureRequest) -> SimpleNamespace:
+    """Give each published config: its name, its path and its keys."""
+    path = CONFIGS / f"{request.param}.json"
+    return SimpleNamespace(name=request.param, path=path, raw=json.loads(path.read_text()))
