@@ -27,6 +27,7 @@ class CMakeBuild(build_ext):
     """Configure and build CMakeLists.txt into the place setuptools wants the module."""
 
     def build_extension(self, ext: Extension) -> None:
+        """Run CMake for the one extension there is."""
         import pybind11
 
         target = Path(self.get_ext_fullpath(ext.name)).resolve()

@@ -60,7 +60,9 @@ def _has_no_data(x: Tensor) -> bool:
 def _empty_like(x: Tensor) -> Tensor:
     """Keep the order of x's strides; an expanded axis may not end up innermost."""
     out = torch.empty_like(x)
-    return out if out.stride(-1) == 1 else torch.empty_like(x, memory_format=torch.contiguous_format)
+    return (
+        out if out.stride(-1) == 1 else torch.empty_like(x, memory_format=torch.contiguous_format)
+    )
 
 
 class Rotary(torch.autograd.Function):
@@ -71,7 +73,7 @@ class Rotary(torch.autograd.Function):
         """Rotate, keeping only what says by how much."""
         ctx.spec = replace(spec, q=q.new_empty(0), k=None)
         ctx.impl = impl
-        ctx.shapes = (q.shape, None if k is None else k.shape)
+        ctx.q_shape = q.shape
         # Saved so that autograd sees a table updated, or positions rewritten, before backward.
         ctx.save_for_backward(*_sources(spec))
         ctx.set_materialize_grads(False)
@@ -81,17 +83,16 @@ class Rotary(torch.autograd.Function):
     def backward(ctx: Any, grad_q: Tensor | None, grad_k: Tensor | None) -> Any:
         """Rotate the upstream gradients backwards; differentiable again, being linear."""
         _ = ctx.saved_tensors
-        q_shape, k_shape = ctx.shapes
-        if grad_q is None and grad_k is None:
-            return None, None, None, None
+        q_shape = ctx.q_shape
+        if not ctx.needs_input_grad[0]:
+            grad_q = None
         if not ctx.needs_input_grad[1]:
             grad_k = None
-        if grad_q is None or not ctx.needs_input_grad[0]:
-            # The operators want a q: one without heads costs nothing.
-            like = grad_q if grad_k is None else grad_k
+        if grad_q is None:
             if grad_k is None:
                 return None, None, None, None
-            grad_q = like.new_empty((*q_shape[:-2], 0, q_shape[-1]))
+            # The operators want a q: one without heads costs nothing.
+            grad_q = grad_k.new_empty((*q_shape[:-2], 0, q_shape[-1]))
         spec = replace(
             ctx.spec,
             q=_unit_stride(grad_q),
@@ -101,7 +102,7 @@ class Rotary(torch.autograd.Function):
             k_out=None,
         )
         dq, dk = rotate(spec, ctx.impl)
-        return (dq if ctx.needs_input_grad[0] and grad_q.shape == q_shape else None), dk, None, None
+        return (dq if ctx.needs_input_grad[0] and dq.shape == q_shape else None), dk, None, None
 
 
 def _unit_stride(x: Tensor) -> Tensor:
@@ -109,6 +110,7 @@ def _unit_stride(x: Tensor) -> Tensor:
 
 
 def _sources(spec: Spec) -> list[Tensor]:
+    sources: tuple[Tensor | None, ...]
     if isinstance(spec, RotaryCosSinSpec):
         sources = (spec.cos, spec.sin, spec.position_ids)
     else:

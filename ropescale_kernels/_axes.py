@@ -10,9 +10,7 @@ from torch import Tensor
 from .errors import RopeScaleTypeError, RopeScaleValueError, expected
 
 
-def axis_ids_of(
-    section: Sequence[int] | None, interleaved: bool, num_pairs: int
-) -> Tensor | None:
+def axis_ids_of(section: Sequence[int] | None, interleaved: bool, num_pairs: int) -> Tensor | None:
     """Turn M-RoPE sections into one axis index per pair.
 
     Args:

@@ -117,7 +117,9 @@ def check_rotary_qk(
         _check_index("profile_ids", profile_ids, (torch.int32,), device)
         ids = profile_ids.shape
         if ids != tokens and not (len(tokens) == 2 and ids == tokens[:1]):
-            want = f"shape {tuple(tokens)}" + (f" or {tuple(tokens[:1])}" if len(tokens) == 2 else "")
+            want = f"shape {tuple(tokens)}" + (
+                f" or {tuple(tokens[:1])}" if len(tokens) == 2 else ""
+            )
             raise RopeScaleValueError(expected("profile_ids", want, f"shape {tuple(ids)}"))
     spec = RotaryQKSpec(
         q, k, position_ids, table, profile_ids, interleaved, conjugate, phase == "float32"
@@ -278,9 +280,7 @@ def is_plain(x: Tensor | None) -> bool:
     return x is None or (type(x) in _PLAIN and not x.is_neg())
 
 
-def _check_index(
-    name: str, x: Any, dtypes: tuple[torch.dtype, ...], device: torch.device
-) -> None:
+def _check_index(name: str, x: Any, dtypes: tuple[torch.dtype, ...], device: torch.device) -> None:
     check_kind(name, x)
     if x.dtype not in dtypes:
         want = " or ".join(str(d).removeprefix("torch.") for d in dtypes)

@@ -42,7 +42,7 @@ def check_out(q: Tensor, k: Tensor | None, out: Any) -> tuple[Tensor, Tensor | N
     if (k is None) != (k_out is None):
         want = "None, as k is None" if k is None else "a buffer for k"
         raise RopeScaleTypeError(expected("out[1]", want, type(k_out).__name__))
-    if k is not None:
+    if k is not None and k_out is not None:
         _check_buffer("out[1]", k_out, k)
         _refuse_overlap("out[1]", k_out, "out[0]", q_out)
         _refuse_overlap("out[0]", q_out, "k", k)

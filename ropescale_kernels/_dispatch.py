@@ -53,7 +53,7 @@ def load_backend(name: str) -> Backend:
     if backend is None:
         module = _MODULES[name][0]
         assert module is not None, name
-        backend = _loaded[name] = importlib.import_module(module, __package__)  # type: ignore[assignment]
+        backend = _loaded[name] = importlib.import_module(module, __package__)
     return backend
 
 
@@ -102,7 +102,7 @@ def _reason_against(name: str, spec: Spec) -> str | None:
 
 
 def _choose_auto(spec: Spec) -> Backend:
-    reasons = {}
+    reasons: dict[str, str] = {}
     for name in _AUTO:
         reason = _reason_against(name, spec)
         if reason is None:

@@ -46,7 +46,9 @@ def overlaps_itself(layout: Layout) -> bool:
         reach = max(reach, stride) if not nested else stride * (size - 1) + reach
     if nested:
         return False
-    rows = [(s, -(n - 1), n - 1) for s, n in zip(layout.strides[:-1], layout.shape[:-1], strict=True)]
+    rows = [
+        (s, -(n - 1), n - 1) for s, n in zip(layout.strides[:-1], layout.shape[:-1], strict=True)
+    ]
     width = layout.shape[-1]
     return _hits([axis for axis in rows if axis[2] > 0], 0, -width + 1, width - 1, skip_zero=True)
 
@@ -73,7 +75,12 @@ def _apart_by_residue(a: Layout, b: Layout) -> bool:
     """Prove buffers apart whose inner blocks repeat with a common period, as in packed qkv."""
     order = sorted({*a.strides, *b.strides})
     for split in order:
-        outer = [s for x in (a, b) for n, s in zip(x.shape, x.strides, strict=True) if n > 1 and s > split]
+        outer = [
+            s
+            for x in (a, b)
+            for n, s in zip(x.shape, x.strides, strict=True)
+            if n > 1 and s > split
+        ]
         period = math.gcd(*outer) if outer else 0
         if period == 0:
             continue

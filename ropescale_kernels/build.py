@@ -22,4 +22,5 @@ def build_info() -> dict[str, Any]:
     except ImportError as error:
         info["extension"] = str(error)
         return info
-    return info | extension.build_info()
+    info.update(extension.build_info())
+    return info

@@ -62,7 +62,7 @@ class RotaryEmbedding(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         # A module's casts leave integers alone, so `fn` here can only change the device.
         self.table = self.table.to(fn(self.table.steps).device)
-        return super()._apply(fn, recurse)
+        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
 
     def extra_repr(self) -> str:
         """Describe the table."""

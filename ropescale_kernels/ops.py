@@ -26,7 +26,7 @@ def apply_rotary_qk(
 ) -> tuple[Tensor, Tensor | None]:
     """Rotate q and k by position, and multiply both by the attention factor, in one pass.
 
-    For each pair of channels (x0, x1) at position p with inverse frequency w and attention factor a:
+    For each pair of channels (x0, x1) at position p, inverse frequency w and attention factor a:
     `o0 = a (x0 cos(p w) - x1 sin(p w))`, `o1 = a (x1 cos(p w) + x0 sin(p w))`. The phase p w is
     reduced in integers, so it is as exact at position 10 million as at 10. Channels at and above
     the table's rotary_dim are copied unscaled. Differentiable in q and k.
@@ -61,8 +61,8 @@ def apply_rotary_qk(
 
     Note:
         cos and sin err by at most 8e-8 before the factor for |position| <= 2^34; the error of an
-        output is bounded by `bounds.rotation_bound`. One rounding to the output type. Every compiled
-        implementation gives the same bits.
+        output is bounded by `bounds.rotation_bound`. One rounding to the output type. Every
+        compiled implementation gives the same bits.
 
     Example:
         >>> import torch, ropescale_kernels as rk
@@ -135,9 +135,7 @@ def apply_rotary_qk_(
         impl == "auto"
         and profile_ids is None
         and type(table) is RotaryTable
-        and try_rotary_qk(
-            q, k, None, None, position_ids, table, interleaved, conjugate, phase
-        )
+        and try_rotary_qk(q, k, None, None, position_ids, table, interleaved, conjugate, phase)
     ):
         _bump_versions(q, k)
         return

@@ -22,8 +22,8 @@ class RotaryTable:
 
     Each scaling is a profile; `profile_ids` of the operators chooses one per token. A pair's
     frequency is held as a 64-bit fraction of a turn per token, so the table is
-    `num_profiles * rotary_dim / 2` entries whatever the context length. All state is integer (floats
-    travel as their bits), so no cast of a module can round it.
+    `num_profiles * rotary_dim / 2` entries whatever the context length. All state is integer
+    (floats travel as their bits), so no cast of a module can round it.
 
     A dynamic table follows lengths: `update_(seq_lens)` sets each profile's factor on the device,
     with no synchronisation, and the kernels blend the frequencies from it as they run.
@@ -38,7 +38,8 @@ class RotaryTable:
 
     Raises:
         RopeScaleTypeError: `scaling` is neither a RopeScaling nor a sequence of them.
-        RopeScaleValueError: An empty sequence, differing rotary_dim or sections, an unknown magnitude.
+        RopeScaleValueError: An empty sequence, differing rotary_dim or sections, or an unknown
+            magnitude.
 
     Example:
         >>> import ropescale_kernels as rk
@@ -89,8 +90,8 @@ class RotaryTable:
 
         Args:
             inv_freq: `(rotary_dim // 2,)`, radians per token, float32 or float64. A float64 value
-                gives a step from its own bits; `phase="float32"` rounds it to float32 first. A value
-                of 2 pi or more wraps; negative and zero values are valid.
+                gives a step from its own bits; `phase="float32"` rounds it to float32 first. A
+                value of 2 pi or more wraps; negative and zero values are valid.
             attention_factor: Multiplies cos and sin; positive.
             device: Where the table lives; default the device of `inv_freq`.
             magnitude: As in the constructor.

@@ -92,8 +92,8 @@ class CosSinSource {
                 : 0;
         if (profile < 0 || profile >= table.num_profiles) return fill_nan(block, i);
         steps_.select(table, num_pairs_, profile);
-        block.k_has_own[i] = ScalarLanes::as_uint(steps_.factor_q) !=
-                             ScalarLanes::as_uint(steps_.factor_k);
+        block.k_has_own[i] =
+            ScalarLanes::as_uint(steps_.factor_q) != ScalarLanes::as_uint(steps_.factor_k);
         read_positions(b, t);
         const int64_t row = i * num_pairs_;
         if (table.phase_float32) {
@@ -161,9 +161,12 @@ class CosSinSource {
         const int64_t cos_at = batch * rows.cos_stride_batch + token * rows.cos_stride_token;
         const int64_t sin_at = batch * rows.sin_stride_batch + token * rows.sin_stride_token;
         switch (rows.dtype) {
-            case DType::kFloat32: return widen_rows<float>(block, i, cos_at, sin_at);
-            case DType::kFloat16: return widen_rows<Half>(block, i, cos_at, sin_at);
-            case DType::kBFloat16: return widen_rows<BFloat16>(block, i, cos_at, sin_at);
+            case DType::kFloat32:
+                return widen_rows<float>(block, i, cos_at, sin_at);
+            case DType::kFloat16:
+                return widen_rows<Half>(block, i, cos_at, sin_at);
+            case DType::kBFloat16:
+                return widen_rows<BFloat16>(block, i, cos_at, sin_at);
         }
     }
 

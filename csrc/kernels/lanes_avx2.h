@@ -89,8 +89,8 @@ struct Avx2Lanes {
     }
     static ROPESCALE_HD void store(BFloat16* p, F x) {
         const __m256i words = __m256i(round_to_bfloat16(x) >> 16);
-        const __m128i packed = _mm_packus_epi32(_mm256_castsi256_si128(words),
-                                                _mm256_extracti128_si256(words, 1));
+        const __m128i packed =
+            _mm_packus_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
         _mm_storeu_si128(reinterpret_cast<__m128i*>(p), packed);
     }
     static ROPESCALE_HD void store(Half* p, F x) {
@@ -126,8 +126,8 @@ struct Avx2Lanes {
     }
     static ROPESCALE_HD F widen_half_words(U words) {
         const __m256i low = __m256i(words & 0xffffu);
-        return F(_mm256_cvtph_ps(_mm_packus_epi32(_mm256_castsi256_si128(low),
-                                                  _mm256_extracti128_si256(low, 1))));
+        return F(_mm256_cvtph_ps(
+            _mm_packus_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1))));
     }
     static ROPESCALE_HD void load_pairs(const Half* p, F& x0, F& x1) {
         const U both = load_pair_words(p);

@@ -66,8 +66,8 @@ struct Avx512Lanes {
 
     // Interleaved pairs: x0 takes elements 0, 2, 4, ...; x1 takes 1, 3, 5, ...
     static ROPESCALE_HD void load_pairs(const float* p, F& x0, F& x1) {
-        const __m512i even = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4,
-                                              2, 0);
+        const __m512i even =
+            _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
         const __m512i odd = _mm512_or_si512(even, _mm512_set1_epi32(1));
         const F a = load(p), b = load(p + 16);
         x0 = F(_mm512_permutex2var_ps(a, even, b));

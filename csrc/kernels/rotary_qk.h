@@ -1,4 +1,5 @@
-// What one call of the rotary kernels is told: raw pointers, sizes, strides. Shared by every device.
+// What one call of the rotary kernels is told: raw pointers, sizes, strides. Shared by every
+// device.
 #pragma once
 
 #include <stdint.h>
@@ -25,7 +26,7 @@ struct IndexParams {
 
 // The rotary table: cos and sin come from phases. Float32 values travel as their bits.
 struct TableParams {
-    const uint32_t* steps = nullptr;     // (num_profiles, rotary_dim / 2, 2): lo, hi of turns * 2^64
+    const uint32_t* steps = nullptr;  // (num_profiles, rotary_dim / 2, 2): lo, hi of turns * 2^64
     const uint32_t* inv_freq = nullptr;  // (num_profiles, rotary_dim / 2), radians per token
     const uint32_t* factors = nullptr;   // (num_profiles, 2): multiplier for q, for k
     const int32_t* axis_ids = nullptr;   // (rotary_dim / 2,): position axis of each pair; or null

@@ -9,9 +9,12 @@ namespace ropescale {
 
 const char* cpu_isa_name(CpuIsa isa) {
     switch (isa) {
-        case CpuIsa::kAvx512: return "avx512";
-        case CpuIsa::kAvx2: return "avx2";
-        case CpuIsa::kBaseline: return "baseline";
+        case CpuIsa::kAvx512:
+            return "avx512";
+        case CpuIsa::kAvx2:
+            return "avx2";
+        case CpuIsa::kBaseline:
+            return "baseline";
     }
     return "unknown";
 }

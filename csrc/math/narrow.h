@@ -24,8 +24,7 @@ ROPESCALE_HD float widen_word(Half x) {
     if (magnitude >= 0x0400u) {
         return ScalarLanes::as_float(sign | ((magnitude << 13) + 0x38000000u));
     }
-    return ScalarLanes::as_float(sign |
-                                 ScalarLanes::as_uint(float(int32_t(magnitude)) * 0x1p-24f));
+    return ScalarLanes::as_float(sign | ScalarLanes::as_uint(float(int32_t(magnitude)) * 0x1p-24f));
 }
 
 template <class T>

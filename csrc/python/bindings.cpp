@@ -1,7 +1,6 @@
 // The extension module `ropescale_kernels._C`. Arguments come checked by _check.py, or are accepted
 // by fast_path.h.
 #include <pybind11/pybind11.h>
-
 #include <stdlib.h>
 
 #include <string>
@@ -92,9 +91,9 @@ bool try_rotary_qk(py::handle q, py::handle k, py::handle q_out, py::handle k_ou
     return true;
 }
 
-void rotary_cos_sin(py::handle q, py::handle k, py::handle q_out, py::handle k_out,
-                    py::handle cos, py::handle sin, py::handle position_ids, int64_t rotary_dim,
-                    bool interleaved, bool conjugate, int num_threads) {
+void rotary_cos_sin(py::handle q, py::handle k, py::handle q_out, py::handle k_out, py::handle cos,
+                    py::handle sin, py::handle position_ids, int64_t rotary_dim, bool interleaved,
+                    bool conjugate, int num_threads) {
     const TensorReader& tensors = reader();
     RotaryCosSinViews v;
     v.q = tensors.read(q, "q");
@@ -105,13 +104,6 @@ void rotary_cos_sin(py::handle q, py::handle k, py::handle q_out, py::handle k_o
     v.sin = tensors.read(sin, "sin");
     v.position_ids = tensors.read(position_ids, "position_ids");
     launch(rotary_cos_sin_params(v, rotary_dim, interleaved, conjugate), num_threads);
-}
-
-// `tensor_type` is torch.Tensor, `library_dir` the folder torch keeps its libraries in. Returns the
-// OpenMP runtime found in the process, or "".
-std::string bind_torch(py::handle tensor_type, const std::string& library_dir) {
-    reader().use_type(tensor_type);
-    return use_loaded_openmp(library_dir.c_str());
 }
 
 py::dict build_info() {
@@ -137,7 +129,10 @@ PYBIND11_MODULE(_C, m) {
     m.def("rotary_qk", &rotary_qk);
     m.def("try_rotary_qk", &try_rotary_qk);
     m.def("rotary_cos_sin", &rotary_cos_sin);
-    m.def("bind_torch", &bind_torch);
+    m.def("use_tensor_type", [](py::handle type) { reader().use_type(type); });
+    m.def("use_loaded_openmp", [](const std::string& preferred) {
+        return std::string(use_loaded_openmp(preferred.c_str()));
+    });
     m.def("build_info", &build_info);
     m.def("use_cpu_isa", &use_cpu_isa);
     m.def("cpu_isa", [] { return std::string(cpu_isa_name(chosen_isa())); });

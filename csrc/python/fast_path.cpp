@@ -12,10 +12,10 @@ bool rows_apart(const TensorView& x) {
     const int64_t width = x.shape[x.ndim - 1];
     const int inner = x.strides[head] <= x.strides[token] ? head : token;
     const int outer = inner == head ? token : head;
+    const int batch = token - 1;  // -1: (num_tokens, nheads, head_dim) has none
     int64_t reach = width;
-    for (int dim : {inner, outer, 0}) {
-        if (dim == 0 && token == 0) break;
-        if (x.shape[dim] == 1) continue;
+    for (int dim : {inner, outer, batch}) {
+        if (dim < 0 || x.shape[dim] == 1) continue;
         if (x.strides[dim] < reach) return false;
         reach += (x.shape[dim] - 1) * x.strides[dim];
     }
@@ -76,10 +76,10 @@ bool is_bare(py::handle tensor) {
     if (tensor.is_none()) return true;
     static PyObject* const requires_grad = PyUnicode_InternFromString("requires_grad");
     static PyObject* const is_neg = PyUnicode_InternFromString("is_neg");
-    const py::object grad = py::reinterpret_steal<py::object>(
-        PyObject_GetAttr(tensor.ptr(), requires_grad));
-    const py::object negative = py::reinterpret_steal<py::object>(
-        PyObject_CallMethodNoArgs(tensor.ptr(), is_neg));
+    const py::object grad =
+        py::reinterpret_steal<py::object>(PyObject_GetAttr(tensor.ptr(), requires_grad));
+    const py::object negative =
+        py::reinterpret_steal<py::object>(PyObject_CallMethodNoArgs(tensor.ptr(), is_neg));
     if (!grad || !negative) {
         PyErr_Clear();
         return false;

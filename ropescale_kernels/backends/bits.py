@@ -18,9 +18,7 @@ def unsupported(spec: RotaryQKSpec | RotaryCosSinSpec) -> str | None:
     return None
 
 
-def _deliver(
-    spec: RotaryQKSpec | RotaryCosSinSpec, rotated: tuple[object, object | None]
-) -> None:
+def _deliver(spec: RotaryQKSpec | RotaryCosSinSpec, rotated: tuple[object, object | None]) -> None:
     for out, value in zip((spec.q_out, spec.k_out), rotated, strict=True):
         if out is not None:
             out.copy_(value)  # type: ignore[arg-type]

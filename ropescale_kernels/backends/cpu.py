@@ -23,7 +23,8 @@ def _load() -> tuple[Any, str | None]:
     except ImportError as error:
         return None, f"the extension module does not import ({error})"
     library_dir = os.path.join(os.path.dirname(torch.__file__), "lib")
-    extension.bind_torch(torch.Tensor, library_dir)
+    extension.use_tensor_type(torch.Tensor)
+    extension.use_loaded_openmp(library_dir)
     isa = os.environ.get("ROPESCALE_CPU_ISA")
     if isa:
         if isa not in _ISAS:

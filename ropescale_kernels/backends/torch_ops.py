@@ -112,6 +112,8 @@ def _rotate(
     else:
         x0, x1 = rotated.chunk(2, dim=-1)
     y0, y1 = x0 * cos - x1 * sin, x1 * cos + x0 * sin
-    pairs = torch.stack([y0, y1], dim=-1).flatten(-2) if spec.interleaved else torch.cat([y0, y1], -1)
+    pairs = (
+        torch.stack([y0, y1], dim=-1).flatten(-2) if spec.interleaved else torch.cat([y0, y1], -1)
+    )
     rest = x[..., spec.rotary_dim :]
     out.copy_(torch.cat([pairs.to(x.dtype), rest], dim=-1) if rest.shape[-1] else pairs)

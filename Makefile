@@ -1,0 +1,53 @@
+# Two commands do everything: `make bench` and `make test`. Both set up .venv first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CSRC := $(shell find csrc -type f) CMakeLists.txt setup.py
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: bench test lint format sanitize package clean help
+
+help:
+	@echo "make bench     build, install into $(VENV), check accuracy, time against the unfused torch ops"
+	@echo "make test      the whole test suite"
+	@echo "make lint      ruff, mypy, clang-format"
+	@echo "make format    rewrite sources in the house format"
+	@echo "make sanitize  the extension's tests under ASan and UBSan"
+	@echo "make package   wheel and sdist, each tried in a clean environment"
+
+bench: $(VENV)/.installed
+	$(BIN)/ropescale verify
+	$(BIN)/ropescale bench
+
+test: $(VENV)/.installed
+	$(BIN)/pytest
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	find csrc tests/csrc -name '*.h' -o -name '*.cpp' | xargs $(BIN)/clang-format --dry-run -Werror
+
+format: $(VENV)/.installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	find csrc tests/csrc -name '*.h' -o -name '*.cpp' | xargs $(BIN)/clang-format -i
+
+sanitize: $(VENV)/.installed
+	tools/sanitize.sh $(BIN)
+
+package: $(VENV)/.installed
+	tools/try_package.sh $(PYTHON)
+
+clean:
+	rm -rf build dist *.egg-info ropescale_kernels/_C*.so $(VENV)
+
+$(VENV)/.ready: constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) torch
+	$(PIP) setuptools pybind11 cmake ninja
+	touch $@
+
+$(VENV)/.installed: $(VENV)/.ready pyproject.toml $(CSRC)
+	PATH="$(abspath $(BIN)):$$PATH" $(PIP) --no-build-isolation -e '.[dev]'
+	touch $@

@@ -1,0 +1,211 @@
+"""The extension module itself: how it reads tensors, what its fast path accepts, its threads."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import ropescale_kernels as rk
+from ropescale_kernels.backends import cpu
+
+extension: Any = cpu._extension
+SCALING = rk.RopeScaling.yarn(
+    rotary_dim=64, rope_theta=1e4, factor=4.0, original_max_position_embeddings=4096
+)
+
+
+@pytest.fixture
+def table() -> rk.RotaryTable:
+    return rk.RotaryTable(SCALING)
+
+
+def heads(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+def test_the_sanitized_build_is_the_one_under_test() -> None:
+    if not os.environ.get("ROPESCALE_EXPECT_SANITIZED"):
+        assert "sanitize" not in extension.__file__
+        return
+    assert "sanitize" in extension.__file__
+    with open("/proc/self/maps") as maps:
+        assert "libasan" in maps.read()
+
+
+class NoExchange(Tensor):
+    """A tensor type that publishes no exchange table, as older torch releases have it."""
+
+    __dlpack_c_exchange_api__ = None
+
+
+@pytest.fixture
+def without_dlpack() -> Iterator[None]:
+    extension.use_tensor_type(NoExchange)
+    yield
+    extension.use_tensor_type(torch.Tensor)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_reading_by_attributes_gives_the_same_bits(
+    dtype: torch.dtype, table: rk.RotaryTable, request: pytest.FixtureRequest
+) -> None:
+    q, k = heads(2, 5, 3, 80, dtype=dtype), heads(2, 5, 1, 80, dtype=dtype, seed=1)
+    positions = torch.arange(10).view(2, 5)
+    want = rk.apply_rotary_qk(q, k, positions, table)
+    assert extension.uses_dlpack()
+    request.getfixturevalue("without_dlpack")
+    assert not extension.uses_dlpack()
+
+    def wrap(x: Tensor | None) -> Tensor | None:
+        return None if x is None else x.as_subclass(NoExchange)
+
+    got = torch.empty_like(q), torch.empty_like(k)
+    state = tuple(wrap(x) for x in table.state)
+    call = [wrap(x) for x in (q, k, *got, positions, None)]
+    extension.rotary_qk(*call, state, False, False, False, 2)
+    assert all(torch.equal(x, y) for x, y in zip(got, want, strict=True))
+
+
+def test_what_is_no_tensor_is_refused_by_name(table: rk.RotaryTable) -> None:
+    q = heads(5, 3, 64)
+    with pytest.raises(TypeError, match=r"k: expected a torch.Tensor, got list"):
+        extension.rotary_qk(
+            q, [1], q, q, torch.arange(5), None, table.state, False, False, False, 1
+        )
+    with pytest.raises(ValueError, match="isa: expected baseline, avx2 or avx512, got sse9"):
+        extension.use_cpu_isa("sse9")
+
+
+def try_in_place(q: Any, k: Any, positions: Any, table: rk.RotaryTable, **kw: Any) -> bool:
+    flags = {"interleaved": False, "conjugate": False, "phase": "exact"} | kw
+    return cpu.try_rotary_qk(q, k, None, None, positions, table, *flags.values())
+
+
+def overlapping() -> Tensor:
+    return torch.zeros(4096).as_strided((4, 2, 64), (64, 32, 1))
+
+
+DECLINED = {
+    "requires grad": lambda q, k, p: (q.clone().requires_grad_(), k, p),
+    "k requires grad": lambda q, k, p: (q, k.clone().requires_grad_(), p),
+    "negated view": lambda q, k, p: (torch._neg_view(q), k, p),
+    "parameter": lambda q, k, p: (torch.nn.Parameter(q, requires_grad=False), k, p),
+    "subclass": lambda q, k, p: (q.as_subclass(NoExchange), k, p),
+    "float64": lambda q, k, p: (q.double(), k.double(), p),
+    "two dtypes": lambda q, k, p: (q, k.half(), p),
+    "two dimensions": lambda q, k, p: (q[:, 0], None, p),
+    "k of another head_dim": lambda q, k, p: (q, k[..., :62], p),
+    "k of other tokens": lambda q, k, p: (q, k[:3], p),
+    "rotary_dim above head_dim": lambda q, k, p: (q[..., :62], k[..., :62], p),
+    "last stride 2": lambda q, k, p: (heads(4, 2, 128)[..., ::2], None, p),
+    "empty": lambda q, k, p: (q[:0], None, p[:0]),
+    "sparse": lambda q, k, p: (q.to_sparse(), None, p),
+    "meta": lambda q, k, p: (q.to("meta"), None, p),
+    "a list": lambda q, k, p: (q.tolist(), k, p),
+    "float positions": lambda q, k, p: (q, k, p.float()),
+    "short positions": lambda q, k, p: (q, k, p[:3]),
+    "a row of positions": lambda q, k, p: (q, k, p[None, :]),
+    "rows that overlap": lambda q, k, p: (overlapping(), None, p),
+    "batches that are one": lambda q, k, p: (heads(1, 4, 2, 64).expand(3, 4, 2, 64), None, p),
+    "heads that are one": lambda q, k, p: (heads(4, 1, 64).expand(4, 2, 64), None, p),
+    "tokens that are one": lambda q, k, p: (heads(1, 2, 64).expand(4, 2, 64), None, p),
+    "k that is q": lambda q, k, p: (q, q, p),
+}
+
+
+@pytest.mark.parametrize("case", DECLINED)
+def test_the_fast_path_declines_and_writes_nothing(case: str, table: rk.RotaryTable) -> None:
+    with torch.no_grad():
+        q, k, positions = DECLINED[case](heads(4, 2, 64), heads(4, 1, 64), torch.arange(4))
+    before = [x.detach().clone() if isinstance(x, Tensor) else x for x in (q, k)]
+    assert try_in_place(q, k, positions, table) is False
+    for x, was in zip((q, k), before, strict=True):
+        if isinstance(x, Tensor) and not x.is_meta and not x.is_sparse:
+            assert torch.equal(x, was)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [{"interleaved": 1}, {"conjugate": None}, {"interleaved": torch.tensor(True)}, {"phase": "x"}],
+)
+def test_the_fast_path_declines_odd_flags(flags: dict[str, Any], table: rk.RotaryTable) -> None:
+    assert try_in_place(heads(4, 2, 64), None, torch.arange(4), table, **flags) is False
+
+
+def test_the_fast_path_obeys_the_variable(
+    monkeypatch: pytest.MonkeyPatch, table: rk.RotaryTable
+) -> None:
+    monkeypatch.setenv("ROPESCALE_IMPL", "torch")
+    assert try_in_place(heads(4, 2, 64), None, torch.arange(4), table) is False
+
+
+LAYOUTS = {
+    "packed tokens": lambda dtype: (heads(9, 4, 96, dtype=dtype), heads(9, 1, 96, dtype=dtype)),
+    "batch": lambda dtype: (heads(2, 9, 4, 64, dtype=dtype), heads(2, 9, 2, 64, dtype=dtype)),
+    "heads first": lambda dtype: (
+        heads(2, 4, 9, 64, dtype=dtype).transpose(1, 2),
+        heads(2, 2, 9, 64, dtype=dtype).transpose(1, 2),
+    ),
+    "sliced channels": lambda dtype: (
+        heads(2, 9, 4, 160, dtype=dtype)[..., 64:145],
+        heads(2, 9, 2, 160, dtype=dtype)[..., 64:145],
+    ),
+    "no k": lambda dtype: (heads(2, 9, 4, 64, dtype=dtype), None),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("phase", ["exact", "float32"])
+def test_the_fast_path_gives_the_bits_of_the_checked_path(
+    layout: str, dtype: torch.dtype, phase: str, table: rk.RotaryTable
+) -> None:
+    q, k = LAYOUTS[layout](dtype)
+    positions = torch.arange(9, dtype=torch.int32) * 70001 - 3
+    want = rk.apply_rotary_qk(q, k, positions, table, phase=phase, impl="cpu")
+    got = rk.apply_rotary_qk(q, k, positions, table, phase=phase)
+    assert try_in_place(q, k, positions, table, phase=phase) is True
+    for x, y, in_place in zip(got, want, (q, k), strict=True):
+        if y is not None and x is not None:
+            assert torch.equal(x, y)
+            assert torch.equal(in_place, y)
+            assert x.stride() == torch.empty_like(y).stride()
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 7])
+def test_bits_do_not_depend_on_threads(threads: int, table: rk.RotaryTable) -> None:
+    q = heads(517, 8, 64)
+    want = rk.apply_rotary_qk(q, None, torch.arange(517), table, impl="torch")[0]
+    one, many = torch.full_like(q, float("nan")), torch.full_like(q, float("nan"))
+    for out, count in ((one, 1), (many, threads)):
+        extension.rotary_qk(
+            q, None, out, None, torch.arange(517), None, table.state, False, False, False, count
+        )
+    assert torch.equal(one, many)
+    torch.testing.assert_close(one, want, rtol=0, atol=1e-5)
+
+
+def test_threads_of_its_own_where_no_openmp_is_used() -> None:
+    """Without the runtime's entry points the ranges run on threads started for the call."""
+    program = """
+import torch, ropescale_kernels as rk, ropescale_kernels._C as extension
+extension.use_tensor_type(torch.Tensor)
+table = rk.RotaryTable(rk.RopeScaling.default(rotary_dim=64, rope_theta=1e4))
+q, positions = torch.randn(2000, 8, 64), torch.arange(2000)
+outs = [torch.full_like(q, float("nan")) for _ in range(2)]
+for out, threads in zip(outs, (1, 3)):
+    tensors = (q, None, out, None, positions, None, table.state)
+    extension.rotary_qk(*tensors, False, False, False, threads)
+assert torch.equal(*outs)
+print(extension.use_loaded_openmp("torch"))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "omp" in done.stdout
