@@ -6,6 +6,7 @@
 #pragma once
 
 #include "lanes_scalar.h"
+#include "lanes_split.h"
 #if defined(ROPESCALE_ISA_AVX512)
 #include "lanes_avx2.h"
 #include "lanes_avx512.h"
@@ -40,13 +41,33 @@ struct LaneList {
 #if defined(ROPESCALE_ISA_AVX512)
 using WideLanes = LaneList<Avx512Lanes, Avx2Lanes, OneLane>;
 using TurnLanes = LaneList<Avx2Lanes, OneLane>;  // those with 64-bit integer lanes
+using BFloat16Lanes = LaneList<SplitLanes<Avx512Lanes>, Avx512Lanes, Avx2Lanes, OneLane>;
 #elif defined(ROPESCALE_ISA_AVX2)
 using WideLanes = LaneList<Avx2Lanes, OneLane>;
 using TurnLanes = WideLanes;
+using BFloat16Lanes = LaneList<SplitLanes<Avx2Lanes>, Avx2Lanes, OneLane>;
 #else
 using WideLanes = LaneList<OneLane>;
 using TurnLanes = WideLanes;
+using BFloat16Lanes = WideLanes;
 #endif
+
+template <class L>
+constexpr bool kIsSplit = false;
+template <class L>
+constexpr bool kIsSplit<SplitLanes<L>> = true;
+
+// How a row of T is walked, and so how its cosines and sines are arranged.
+template <class T, bool kInterleaved>
+struct RowLanesOf {
+    using type = WideLanes;
+};
+template <>
+struct RowLanesOf<BFloat16, false> {
+    using type = BFloat16Lanes;
+};
+template <class T, bool kInterleaved>
+using RowLanes = typename RowLanesOf<T, kInterleaved>::type;
 
 }  // namespace
 }  // namespace ropescale

@@ -76,11 +76,17 @@ struct Avx2Lanes {
     }
     static ROPESCALE_HD F load(const Half* p) { return F(_mm256_cvtph_ps(load_words(p))); }
 
-    // bfloat16 in the high half of each lane, the low half zero.
-    static ROPESCALE_HD U round_to_bfloat16(F x) {
+    // bfloat16 in the high half of each lane, anything in the low half; not for NaN.
+    static ROPESCALE_HD U round_bits(F x) {
         const U u = U(x);
-        const U rounded = (u + 0x7fffu + ((u >> 16) & 1u)) & 0xffff0000u;
+        return u + 0x7fffu + ((u >> 16) & 1u);
+    }
+    static ROPESCALE_HD U quiet_nan(F x, U rounded) {
         return U(select(M(x != x), F(splat(0x7fc00000u)), F(rounded)));
+    }
+    // One compare for two registers, and a branch that is all but never taken.
+    static ROPESCALE_HD bool any_nan(F x, F y) {
+        return __builtin_expect(_mm256_movemask_ps(_mm256_cmp_ps(x, y, _CMP_UNORD_Q)) != 0, 0);
     }
     // float16 in the low half of each lane. MXCSR is round to nearest here; the control bit in the
     // instruction says so again.
@@ -88,7 +94,9 @@ struct Avx2Lanes {
         return U(_mm256_cvtepu16_epi32(_mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT)));
     }
     static ROPESCALE_HD void store(BFloat16* p, F x) {
-        const __m256i words = __m256i(round_to_bfloat16(x) >> 16);
+        U rounded = round_bits(x);
+        if (any_nan(x, x)) rounded = quiet_nan(x, rounded);
+        const __m256i words = __m256i(rounded >> 16);
         const __m128i packed =
             _mm_packus_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
         _mm_storeu_si128(reinterpret_cast<__m128i*>(p), packed);
@@ -121,8 +129,12 @@ struct Avx2Lanes {
         x1 = F(both & 0xffff0000u);
     }
     static ROPESCALE_HD void store_pairs(BFloat16* p, F x0, F x1) {
-        store(reinterpret_cast<uint32_t*>(p),
-              round_to_bfloat16(x1) | (round_to_bfloat16(x0) >> 16));
+        U low = round_bits(x0), high = round_bits(x1);
+        if (any_nan(x0, x1)) {
+            low = quiet_nan(x0, low);
+            high = quiet_nan(x1, high);
+        }
+        store(reinterpret_cast<uint32_t*>(p), (high & 0xffff0000u) | (low >> 16));
     }
     static ROPESCALE_HD F widen_half_words(U words) {
         const __m256i low = __m256i(words & 0xffffu);

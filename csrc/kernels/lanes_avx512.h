@@ -45,20 +45,30 @@ struct Avx512Lanes {
     }
     static ROPESCALE_HD F load(const Half* p) { return F(_mm512_cvtph_ps(load_words(p))); }
 
-    // bfloat16 in the high half of each lane, the low half zero. By integers: the bfloat16
-    // instructions of AVX-512 flush denormals.
-    static ROPESCALE_HD U round_to_bfloat16(F x) {
-        const U u = U(x);
-        const U rounded = (u + 0x7fffu + ((u >> 16) & 1u)) & 0xffff0000u;
-        const M nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
-        return U(_mm512_mask_blend_epi32(nan, __m512i(rounded), _mm512_set1_epi32(0x7fc00000)));
+    // bfloat16 in the high half of each lane, anything in the low half; not for NaN. By integers:
+    // the bfloat16 instructions of AVX-512 flush denormals.
+    static ROPESCALE_HD __m512i round_bits(F x) {
+        const __m512i u = __m512i(x);
+        const M odd = _mm512_test_epi32_mask(u, _mm512_set1_epi32(0x10000));
+        const __m512i up = _mm512_add_epi32(u, _mm512_set1_epi32(0x7fff));
+        return _mm512_mask_add_epi32(up, odd, up, _mm512_set1_epi32(1));
+    }
+    static ROPESCALE_HD __m512i quiet_nan(F x, __m512i rounded) {
+        return _mm512_mask_blend_epi32(_mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), rounded,
+                                       _mm512_set1_epi32(0x7fc00000));
+    }
+    // One compare for two registers, and a branch that is all but never taken.
+    static ROPESCALE_HD bool any_nan(F x, F y) {
+        return __builtin_expect(_mm512_cmp_ps_mask(x, y, _CMP_UNORD_Q) != 0, 0);
     }
     static ROPESCALE_HD __m256i round_to_half(F x) {
         return _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT);
     }
     static ROPESCALE_HD void store(BFloat16* p, F x) {
+        __m512i rounded = round_bits(x);
+        if (any_nan(x, x)) rounded = quiet_nan(x, rounded);
         _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
-                            _mm512_cvtepi32_epi16(__m512i(round_to_bfloat16(x) >> 16)));
+                            _mm512_cvtepi32_epi16(_mm512_srli_epi32(rounded, 16)));
     }
     static ROPESCALE_HD void store(Half* p, F x) {
         _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), round_to_half(x));
@@ -89,8 +99,15 @@ struct Avx512Lanes {
         x1 = F(both & 0xffff0000u);
     }
     static ROPESCALE_HD void store_pairs(BFloat16* p, F x0, F x1) {
-        store(reinterpret_cast<uint32_t*>(p),
-              round_to_bfloat16(x1) | (round_to_bfloat16(x0) >> 16));
+        __m512i low = round_bits(x0), high = round_bits(x1);
+        if (any_nan(x0, x1)) {
+            low = quiet_nan(x0, low);
+            high = quiet_nan(x1, high);
+        }
+        // The high halves of `high`, and those of `low` below them.
+        const __m512i both = _mm512_ternarylogic_epi32(_mm512_set1_epi32(int32_t(0xffff0000)), high,
+                                                       _mm512_srli_epi32(low, 16), 0xca);
+        _mm512_storeu_si512(p, both);
     }
     static ROPESCALE_HD void load_pairs(const Half* p, F& x0, F& x1) {
         const __m512i both = __m512i(load_pair_words(p));

@@ -12,7 +12,7 @@ namespace {
 template <class T, bool kInterleaved>
 ROPESCALE_HD void rotate_row(const T* in, T* out, const float* cos, const float* sin,
                              int64_t num_pairs, int64_t head_dim) {
-    WideLanes::for_each(num_pairs, [&](auto lanes, int64_t j) {
+    RowLanes<T, kInterleaved>::for_each(num_pairs, [&](auto lanes, int64_t j) {
         using L = decltype(lanes);
         typename L::F x0, x1;
         if constexpr (kInterleaved) {
@@ -35,6 +35,23 @@ ROPESCALE_HD void rotate_row(const T* in, T* out, const float* cos, const float*
     }
 }
 
+// Puts the cosines and sines of row i into the order in which rotate_row takes them.
+template <class T, bool kInterleaved>
+void arrange_row(CosSinBlock& block, int64_t i, int64_t num_pairs) {
+    RowLanes<T, kInterleaved>::for_each(num_pairs, [&](auto lanes, int64_t j) {
+        using L = decltype(lanes);
+        if constexpr (kIsSplit<L>) {
+            const int64_t at = i * num_pairs + j;
+            L::arrange(block.cos_q + at);
+            L::arrange(block.sin_q + at);
+            if (block.k_has_own[i]) {
+                L::arrange(block.cos_k + at);
+                L::arrange(block.sin_k + at);
+            }
+        }
+    });
+}
+
 struct Token {
     int64_t batch, index;
 };
@@ -43,7 +60,7 @@ template <class T, bool kInterleaved>
 void rotate_heads(const HeadsParams& heads, const RotaryQKParams& p, const Token* tokens,
                   int64_t num_tokens, const CosSinBlock& block, bool is_k) {
     const int64_t num_pairs = p.rotary_dim / 2;
-    auto rotate = [&](int64_t i, int64_t h) {
+    auto rotate = [&](int64_t i, int64_t h) __attribute__((always_inline)) {
         const Token& token = tokens[i];
         const T* in = static_cast<const T*>(heads.in) + token.batch * heads.in_stride_batch +
                       token.index * heads.in_stride_token + h * heads.in_stride_head;
@@ -78,6 +95,7 @@ void rotate_tokens(const RotaryQKParams& p, int64_t begin, int64_t end) {
         for (int64_t i = 0; i < count; ++i) {
             tokens[i] = {(first + i) / p.seqlen, (first + i) % p.seqlen};
             source.fill(block, i, tokens[i].batch, tokens[i].index);
+            arrange_row<T, kInterleaved>(block, i, p.rotary_dim / 2);
         }
         rotate_heads<T, kInterleaved>(p.q, p, tokens, count, block, false);
         if (p.k.in) rotate_heads<T, kInterleaved>(p.k, p, tokens, count, block, true);
