@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ._check import RotaryCosSinSpec, RotaryQKSpec
 from ._dispatch import Spec, choose_impl
+from ._transforms import is_transformed
 
 
 def rotate(spec: Spec, impl: str) -> tuple[Tensor, Tensor | None]:
@@ -22,9 +23,11 @@ def rotate(spec: Spec, impl: str) -> tuple[Tensor, Tensor | None]:
     Returns:
         q_out, and k_out or None.
     """
-    if torch.is_grad_enabled() and (
-        spec.q.requires_grad or (spec.k is not None and spec.k.requires_grad)
-    ):
+    # The kernels read memory, where a lazy negation has not happened yet.
+    spec.q = spec.q.resolve_neg()
+    spec.k = None if spec.k is None else spec.k.resolve_neg()
+    needs_grad = spec.q.requires_grad or (spec.k is not None and spec.k.requires_grad)
+    if torch.is_grad_enabled() and needs_grad and not is_transformed(spec.q, spec.k):
         rotated: tuple[Tensor, Tensor | None] = Rotary.apply(spec.q, spec.k, spec, impl)  # type: ignore[no-untyped-call]
         return rotated
     return launch(spec, impl)

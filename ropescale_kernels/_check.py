@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from . import _check_out
+from ._transforms import is_transformed
 from .errors import (
     RopeScaleTypeError,
     RopeScaleUnsupportedError,
@@ -275,9 +276,11 @@ def check_flag(name: str, value: Any) -> None:
         raise RopeScaleTypeError(expected(name, "a bool", type(value).__name__))
 
 
-def is_plain(x: Tensor | None) -> bool:
-    """Whether the raw pointer of x is its data: no subclass, no lazy negation, no vmap."""
-    return x is None or (type(x) in _PLAIN and not x.is_neg())
+def is_plain(*tensors: Tensor | None) -> bool:
+    """Whether raw pointers are all there is: no subclass, lazy negation or transform."""
+    return not is_transformed(*tensors) and all(
+        x is None or (type(x) in _PLAIN and not x.is_neg()) for x in tensors
+    )
 
 
 def _check_index(name: str, x: Any, dtypes: tuple[torch.dtype, ...], device: torch.device) -> None:

@@ -8,11 +8,19 @@ import torch
 from torch import Tensor
 
 from ._overlap import Layout, overlap, overlaps_itself
-from .errors import RopeScaleRuntimeError, RopeScaleTypeError, RopeScaleValueError, expected
+from ._transforms import is_transformed
+from .errors import (
+    RopeScaleRuntimeError,
+    RopeScaleTypeError,
+    RopeScaleUnsupportedError,
+    RopeScaleValueError,
+    expected,
+)
 
 
 def check_in_place(q: Tensor, k: Tensor | None) -> None:
     """Refuse an in-place call that would write an element twice, or that autograd forbids."""
+    _refuse_transforms(q, k)
     if torch.is_grad_enabled():
         for name, x in (("q", q), ("k", k)):
             if x is not None and x.requires_grad and x.is_leaf:
@@ -37,6 +45,7 @@ def check_out(q: Tensor, k: Tensor | None, out: Any) -> tuple[Tensor, Tensor | N
         raise RopeScaleRuntimeError(
             expected("out", "no tensor that requires grad in the call", "one that does", hint)
         )
+    _refuse_transforms(q, k)
     q_out, k_out = buffers
     _check_buffer("out[0]", q_out, q)
     if (k is None) != (k_out is None):
@@ -50,6 +59,15 @@ def check_out(q: Tensor, k: Tensor | None, out: Any) -> tuple[Tensor, Tensor | N
         _refuse_partial("out[1]", k_out, "k", k)
     _refuse_partial("out[0]", q_out, "q", q)
     return q_out, k_out
+
+
+def _refuse_transforms(q: Tensor, k: Tensor | None) -> None:
+    if is_transformed(q, k):
+        got = "a torch.func transform or forward-mode AD"
+        hint = "Use apply_rotary_qk without out."
+        raise RopeScaleUnsupportedError(
+            expected("q", "plain tensors where one is written", got, hint)
+        )
 
 
 def _check_buffer(name: str, out: Any, x: Tensor) -> None:
@@ -70,12 +88,16 @@ def _check_buffer(name: str, out: Any, x: Tensor) -> None:
     _refuse_self_overlap(name, out)
 
 
+def _has_memory(x: Tensor) -> bool:
+    return type(x) in (Tensor, torch.nn.Parameter) and not x.is_meta
+
+
 def _layout(x: Tensor) -> Layout:
     return Layout(x.data_ptr() // x.element_size(), x.shape, x.stride())
 
 
 def _refuse_self_overlap(name: str, x: Tensor) -> None:
-    if not x.is_contiguous() and overlaps_itself(_layout(x)):
+    if _has_memory(x) and not x.is_contiguous() and overlaps_itself(_layout(x)):
         got = f"strides {x.stride()} of shape {tuple(x.shape)}"
         raise RopeScaleValueError(
             expected(name, "elements that do not share memory, as it is written", got)
@@ -83,7 +105,7 @@ def _refuse_self_overlap(name: str, x: Tensor) -> None:
 
 
 def _refuse_overlap(name: str, x: Tensor, other_name: str, other: Tensor) -> None:
-    if overlap(_layout(x), _layout(other)):
+    if _has_memory(x) and _has_memory(other) and overlap(_layout(x), _layout(other)):
         raise RopeScaleValueError(
             expected(name, f"memory apart from {other_name}", "buffers that overlap")
         )
@@ -91,6 +113,7 @@ def _refuse_overlap(name: str, x: Tensor, other_name: str, other: Tensor) -> Non
 
 def _refuse_partial(name: str, out: Tensor, x_name: str, x: Tensor) -> None:
     """Accept the very same elements (in place), refuse any other sharing."""
-    if out.data_ptr() == x.data_ptr() and out.stride() == x.stride():
+    same = _has_memory(out) and _has_memory(x) and out.data_ptr() == x.data_ptr()
+    if same and out.stride() == x.stride():
         return
     _refuse_overlap(name, out, x_name, x)

@@ -2,9 +2,9 @@
 
 Write u = 2^-24, f for the factor, and c, s for the true cosine and sine of the angle.
 
-Sine and cosine. The polynomials err by at most 7.55e-8 at every phase. A phase of 32 bits drops less
-than 2^-32 turns, and a step of 64 bits errs by 2^-65 turns a token, 2^-31 turns at |p| = 2^34: in
-all 2 pi (2^-32 + 2^-31) = 4.4e-9 radians. The sum is below SINCOS_ABS = 8e-8.
+Sine and cosine. The polynomials err by at most 7.55e-8 at every phase. A phase of 32 bits drops
+less than 2^-32 turns, and a step of 64 bits errs by 2^-65 turns a token, 2^-31 turns at
+|p| = 2^34: in all 2 pi (2^-32 + 2^-31) = 4.4e-9 radians. The sum is below SINCOS_ABS = 8e-8.
 
 Rotation in float32. With sine and cosine in error by e_s and e_c, the products with the factor
 rounded (u f |c|, u f |s|), the product x1 s rounded (u f |x1 s|) and the fma rounded (u |o|, where

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ._autograd import launch, rotate
 from ._check import check_rotary_cos_sin, check_rotary_qk
+from ._transforms import in_forward_ad
 from .backends.cpu import try_rotary_qk
 from .table import RotaryTable
 
@@ -135,6 +136,7 @@ def apply_rotary_qk_(
         impl == "auto"
         and profile_ids is None
         and type(table) is RotaryTable
+        and not in_forward_ad()
         and try_rotary_qk(q, k, None, None, position_ids, table, interleaved, conjugate, phase)
     ):
         _bump_versions(q, k)
@@ -230,7 +232,8 @@ def apply_rotary_cos_sin(
 
 def _allocate(q: Tensor, k: Tensor | None) -> tuple[Tensor, Tensor | None] | None:
     """Give outputs for the fast path, or None where the inputs are not plain CPU tensors."""
-    if type(q) is not Tensor or not q.is_cpu or (k is not None and type(k) is not Tensor):
+    plain = type(q) is Tensor and q.is_cpu and (k is None or type(k) is Tensor)
+    if not plain or in_forward_ad():
         return None
     q_out, k_out = torch.empty_like(q), None if k is None else torch.empty_like(k)
     if q_out.stride(-1) != 1 or (k_out is not None and k_out.stride(-1) != 1):

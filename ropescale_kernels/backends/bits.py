@@ -13,7 +13,7 @@ def unavailable() -> str | None:
 
 def unsupported(spec: RotaryQKSpec | RotaryCosSinSpec) -> str | None:
     """Refuse tensors whose values Python cannot read."""
-    if not is_plain(spec.q) or not is_plain(spec.k) or spec.q.is_meta:
+    if not is_plain(spec.q, spec.k) or spec.q.is_meta:
         return "it takes plain tensors with values"
     return None
 

@@ -52,9 +52,8 @@ def unsupported(spec: RotaryQKSpec | RotaryCosSinSpec) -> str | None:
         if isinstance(spec, RotaryQKSpec)
         else (spec.q, spec.k, spec.position_ids, spec.cos, spec.sin)
     )
-    for x in inputs:
-        if not is_plain(x):
-            return f"it takes plain tensors, not {type(x).__name__} or lazily negated views"
+    if not is_plain(*inputs):
+        return "it takes plain tensors, no subclass of torch.Tensor and no torch.func transform"
     return None
 
 

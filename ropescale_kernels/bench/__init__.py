@@ -1,0 +1,1 @@
+"""The microbenchmark behind `ropescale bench` and bench/: cases, baselines, timing, report."""

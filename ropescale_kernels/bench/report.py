@@ -1,0 +1,139 @@
+"""Running cases, and what is kept of it: rows for a table, and a JSON report."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .._version import __version__
+from ..build import build_info
+from .baselines import entries, error_against, truth_of
+from .cases import Case, make_inputs
+from .timing import interleave
+
+# glibc gives large blocks back to the system at each free, and page faults then cost more than the
+# work. With these it keeps them.
+RETAIN = {
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 32),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 36),
+    "MALLOC_TOP_PAD_": str(1 << 28),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measured entry of one case; times in microseconds.
+
+    Attributes:
+        x_copy: Time over the time of the copy of the same bytes in the same run; for an
+            out-of-place entry, of the clone.
+        speedup_eager: Transformers' eager time over this one, or None where it was not run.
+        speedup_compile: torch.compile's time over this one, or None.
+        error: Largest absolute difference from float64, or None for a copy.
+    """
+
+    case: str
+    dtype: str
+    tokens: int
+    entry: str
+    bytes: int
+    p50: float
+    p20: float
+    p80: float
+    gb_per_s: float
+    x_copy: float
+    speedup_eager: float | None
+    speedup_compile: float | None
+    error: float | None
+
+
+def malloc_setting() -> str:
+    """Say whether malloc keeps freed memory: "retain" or "default"."""
+    return "retain" if all(os.environ.get(k) == v for k, v in RETAIN.items()) else "default"
+
+
+def measure(
+    case: Case,
+    *,
+    seconds: float,
+    compiled: bool,
+    transformers: bool,
+    progress: Callable[[], object] = lambda: None,
+) -> list[Row]:
+    """Check every entry's answer on a case, then time them against one another."""
+    inputs = make_inputs(case)
+    found = entries(inputs, compiled=compiled, transformers=transformers)
+    truth = truth_of(inputs)
+    errors = {e.name: e.result and error_against(e.result(), truth) for e in found}
+    del truth
+    times = interleave({e.name: e.call for e in found}, seconds=seconds, progress=progress)
+    eager, fused = times.get("Transformers eager"), times.get("torch.compile")
+    rows = []
+    for entry in found:
+        t = times[entry.name]
+        floor = times["copy" if entry.name in ("copy", "ours, in place") else "clone"]
+        rows.append(
+            Row(
+                case=case.name,
+                dtype=case.dtype,
+                tokens=case.seqlen,
+                entry=entry.name,
+                bytes=case.bytes,
+                p50=t.p50,
+                p20=t.p20,
+                p80=t.p80,
+                gb_per_s=case.bytes / t.p50 / 1e3,
+                x_copy=t.p50 / floor.p50,
+                speedup_eager=eager and eager.p50 / t.p50,
+                speedup_compile=fused and fused.p50 / t.p50,
+                error=errors[entry.name],
+            )
+        )
+    return rows
+
+
+def machine() -> dict[str, Any]:
+    """Describe what was measured on: versions, processor, threads, settings, sources."""
+    info: dict[str, Any] = {
+        "ropescale_kernels": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "isa": build_info().get("best_cpu_isa"),
+        "compiler": build_info().get("compiler"),
+        "malloc": malloc_setting(),
+    }
+    sources = Path(__file__).resolve().parents[2] / "csrc"
+    if sources.is_dir():
+        digest = hashlib.sha256()
+        for path in sorted(sources.rglob("*")):
+            if path.is_file():
+                digest.update(path.name.encode() + path.read_bytes())
+        info["csrc_sha256"] = digest.hexdigest()
+    return info
+
+
+def _cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def write_json(path: Path, rows: Iterable[Row]) -> None:
+    """Write a report: `machine` and `rows`."""
+    report = {"machine": machine(), "rows": [asdict(row) for row in rows]}
+    path.write_text(json.dumps(report, indent=1) + "\n")

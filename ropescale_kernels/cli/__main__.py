@@ -1,0 +1,5 @@
+"""`python -m ropescale_kernels.cli`."""
+
+from . import main
+
+main()
