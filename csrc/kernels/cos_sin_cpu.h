@@ -66,6 +66,59 @@ struct CosSinBlock {
     alignas(64) float cos_k[kTokens * kMaxPairs], sin_k[kTokens * kMaxPairs];
 };
 
+// The position of every pair of a token.
+class SharedPosition {
+  public:
+    ROPESCALE_HD void set(int64_t position) {
+        lo_ = uint32_t(uint64_t(position));
+        hi_ = uint32_t(uint64_t(position) >> 32);
+        rounded_ = float(position);
+    }
+    template <class L>
+    ROPESCALE_HD typename L::U lo(int64_t) const {
+        return L::splat(lo_);
+    }
+    template <class L>
+    ROPESCALE_HD typename L::U hi(int64_t) const {
+        return L::splat(hi_);
+    }
+    template <class L>
+    ROPESCALE_HD typename L::F rounded(int64_t) const {
+        return L::splat(rounded_);
+    }
+
+  private:
+    uint32_t lo_, hi_;
+    float rounded_;
+};
+
+// A position for each pair of a token (M-RoPE).
+class AxisPositions {
+  public:
+    ROPESCALE_HD void set(int64_t pair, int64_t position) {
+        lo_[pair] = uint32_t(uint64_t(position));
+        hi_[pair] = uint32_t(uint64_t(position) >> 32);
+        rounded_[pair] = float(position);
+    }
+    template <class L>
+    ROPESCALE_HD typename L::U lo(int64_t j) const {
+        return L::load(lo_ + j);
+    }
+    template <class L>
+    ROPESCALE_HD typename L::U hi(int64_t j) const {
+        return L::load(hi_ + j);
+    }
+    template <class L>
+    ROPESCALE_HD typename L::F rounded(int64_t j) const {
+        return L::load(rounded_ + j);
+    }
+
+  private:
+    alignas(64) uint32_t lo_[kMaxPairs];
+    alignas(64) uint32_t hi_[kMaxPairs];
+    alignas(64) float rounded_[kMaxPairs];
+};
+
 class CosSinSource {
   public:
     explicit CosSinSource(const RotaryQKParams& params)
@@ -94,13 +147,28 @@ class CosSinSource {
         steps_.select(table, num_pairs_, profile);
         block.k_has_own[i] =
             ScalarLanes::as_uint(steps_.factor_q) != ScalarLanes::as_uint(steps_.factor_k);
-        read_positions(b, t);
+        const IndexParams& index = table.position_ids;
+        const int64_t offset = b * index.stride_batch + t * index.stride_token;
+        if (!table.axis_ids) {
+            SharedPosition position;
+            position.set(read_index(index, offset));
+            return fill_at(block, i, position);
+        }
+        for (int64_t j = 0; j < num_pairs_; ++j) {
+            axis_positions_.set(j,
+                                read_index(index, offset + table.axis_ids[j] * index.stride_axis));
+        }
+        fill_at(block, i, axis_positions_);
+    }
+
+    template <class Position>
+    ROPESCALE_HD void fill_at(CosSinBlock& block, int64_t i, const Position& position) {
         const int64_t row = i * num_pairs_;
-        if (table.phase_float32) {
+        if (p_.table.phase_float32) {
             TurnLanes::for_each(num_pairs_, [&](auto lanes, int64_t j) {
                 using L = decltype(lanes);
                 const typename L::F angle =
-                    L::load(position_float_ + j) * L::load(steps_.inv_freq + j);
+                    position.template rounded<L>(j) * L::load(steps_.inv_freq + j);
                 typename L::F s, c;
                 sincos_of_phase<L>(phase_of_angle<L>(angle), s, c);
                 store<L>(block, i, row + j, nan_unless_finite<L>(angle, s),
@@ -111,30 +179,11 @@ class CosSinSource {
                 using L = decltype(lanes);
                 typename L::F s, c;
                 sincos_of_phase<L>(
-                    phase_of_position<L>(L::load(position_lo_ + j), L::load(position_hi_ + j),
+                    phase_of_position<L>(position.template lo<L>(j), position.template hi<L>(j),
                                          L::load(steps_.lo + j), L::load(steps_.hi + j)),
                     s, c);
                 store<L>(block, i, row + j, s, c);
             });
-        }
-    }
-
-    // The position of each pair: one for all, or one per axis.
-    void read_positions(int64_t b, int64_t t) {
-        const IndexParams& index = p_.table.position_ids;
-        const int32_t* axis_ids = p_.table.axis_ids;
-        const int64_t offset = b * index.stride_batch + t * index.stride_token;
-        const int64_t shared = axis_ids ? 0 : read_index(index, offset);
-        for (int64_t j = 0; j < num_pairs_; ++j) {
-            const int64_t position =
-                axis_ids ? read_index(index, offset + axis_ids[j] * index.stride_axis) : shared;
-            position_lo_[j] = uint32_t(uint64_t(position));
-            position_hi_[j] = uint32_t(uint64_t(position) >> 32);
-        }
-        if (!p_.table.phase_float32) return;
-        for (int64_t j = 0; j < num_pairs_; ++j) {
-            const uint64_t position = position_lo_[j] | (uint64_t(position_hi_[j]) << 32);
-            position_float_[j] = float(int64_t(position));
         }
     }
 
@@ -193,9 +242,7 @@ class CosSinSource {
     const int64_t num_pairs_;
     const uint32_t s_sign_;
     ProfileSteps steps_;
-    alignas(64) uint32_t position_lo_[kMaxPairs];
-    alignas(64) uint32_t position_hi_[kMaxPairs];
-    alignas(64) float position_float_[kMaxPairs];
+    AxisPositions axis_positions_;
 };
 
 }  // namespace

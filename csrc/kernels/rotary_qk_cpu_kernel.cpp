@@ -59,17 +59,24 @@ struct Token {
 template <class T, bool kInterleaved>
 void rotate_heads(const HeadsParams& heads, const RotaryQKParams& p, const Token* tokens,
                   int64_t num_tokens, const CosSinBlock& block, bool is_k) {
-    const int64_t num_pairs = p.rotary_dim / 2;
-    auto rotate = [&](int64_t i, int64_t h) __attribute__((always_inline)) {
+    const int64_t num_pairs = p.rotary_dim / 2, head_dim = p.head_dim;
+    const T* in[CosSinBlock::kTokens];
+    T* out[CosSinBlock::kTokens];
+    const float *cos[CosSinBlock::kTokens], *sin[CosSinBlock::kTokens];
+    for (int64_t i = 0; i < num_tokens; ++i) {
         const Token& token = tokens[i];
-        const T* in = static_cast<const T*>(heads.in) + token.batch * heads.in_stride_batch +
-                      token.index * heads.in_stride_token + h * heads.in_stride_head;
-        T* out = static_cast<T*>(heads.out) + token.batch * heads.out_stride_batch +
-                 token.index * heads.out_stride_token + h * heads.out_stride_head;
+        in[i] = static_cast<const T*>(heads.in) + token.batch * heads.in_stride_batch +
+                token.index * heads.in_stride_token;
+        out[i] = static_cast<T*>(heads.out) + token.batch * heads.out_stride_batch +
+                 token.index * heads.out_stride_token;
         const bool own = is_k && block.k_has_own[i];
-        rotate_row<T, kInterleaved>(in, out, (own ? block.cos_k : block.cos_q) + i * num_pairs,
-                                    (own ? block.sin_k : block.sin_q) + i * num_pairs, num_pairs,
-                                    p.head_dim);
+        cos[i] = (own ? block.cos_k : block.cos_q) + i * num_pairs;
+        sin[i] = (own ? block.sin_k : block.sin_q) + i * num_pairs;
+    }
+    auto rotate = [&](int64_t i, int64_t h) __attribute__((always_inline)) {
+        rotate_row<T, kInterleaved>(in[i] + h * heads.in_stride_head,
+                                    out[i] + h * heads.out_stride_head, cos[i], sin[i], num_pairs,
+                                    head_dim);
     };
     // Walk memory forwards: in a (batch, nheads, seqlen, head_dim) buffer a head's tokens lie
     // together.
