@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ropescale_kernels import bounds
-from ropescale_kernels.reference import rotate_bits, sincos_bits
 from ropescale_kernels.reference import float32 as f32
+from ropescale_kernels.reference import rotate_bits, sincos_bits
 from ropescale_kernels.reference.rotation import FORMATS
 
 TURN = 2.0**32

@@ -75,9 +75,7 @@ def test_whole_call_is_near_the_reference(dtype: torch.dtype, interleaved: bool)
     rotary_dim = 12
     q, k = heads(3, dtype, 4), heads(1, dtype, 5)
     inv_freq = inverse_frequencies(rotary_dim)
-    outputs = unfused.apply_rotary_qk(
-        q, k, positions(), inv_freq, FACTOR, interleaved=interleaved
-    )
+    outputs = unfused.apply_rotary_qk(q, k, positions(), inv_freq, FACTOR, interleaved=interleaved)
     angle = positions()[..., None].double() * inv_freq.double()
     wants = reference.apply_rotary_cos_sin(
         q.double(),
@@ -130,7 +128,8 @@ def test_blend_has_the_bits_of_the_definition() -> None:
     pos_freqs = 1e6 ** (torch.arange(0, 64, 2).float() / 64)
     ramp = torch.linspace(-0.3, 1.3, 32).clamp(0, 1)
     want = [
-        blend_inv_freq_bits(p, r, 4.0) for p, r in zip(pos_freqs.tolist(), ramp.tolist(), strict=True)
+        blend_inv_freq_bits(p, r, 4.0)
+        for p, r in zip(pos_freqs.tolist(), ramp.tolist(), strict=True)
     ]
     assert unfused.blend_inv_freq(pos_freqs, ramp, 4.0).tolist() == want
 
