@@ -40,7 +40,9 @@ def check_out(q: Tensor, k: Tensor | None, out: Any) -> tuple[Tensor, Tensor | N
     if not isinstance(buffers, tuple | list) or len(buffers) != 2:
         want = "a pair (q_out, k_out)" + (", or q_out alone" if k is None else "")
         raise RopeScaleTypeError(expected("out", want, type(out).__name__))
-    if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (q, k, *buffers)):
+    if torch.is_grad_enabled() and any(
+        isinstance(x, Tensor) and x.requires_grad for x in (q, k, *buffers)
+    ):
         hint = "Leave out=None, or use torch.no_grad()."
         raise RopeScaleRuntimeError(
             expected("out", "no tensor that requires grad in the call", "one that does", hint)

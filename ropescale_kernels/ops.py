@@ -233,7 +233,7 @@ def apply_rotary_cos_sin(
 def _allocate(q: Tensor, k: Tensor | None) -> tuple[Tensor, Tensor | None] | None:
     """Give outputs for the fast path, or None where the inputs are not plain CPU tensors."""
     plain = type(q) is Tensor and q.is_cpu and (k is None or type(k) is Tensor)
-    if not plain or in_forward_ad():
+    if not plain or q.dim() < 3 or in_forward_ad():
         return None
     q_out, k_out = torch.empty_like(q), None if k is None else torch.empty_like(k)
     if q_out.stride(-1) != 1 or (k_out is not None and k_out.stride(-1) != 1):

@@ -153,8 +153,12 @@ def test_the_gradient_is_the_adjoint_bit_for_bit(k_heads: int | None) -> None:
         for got, adjoint in zip(grads, want, strict=False):
             assert adjoint is not None
             assert torch.equal(got, adjoint)
-        inner = sum(float((x.double() * y.double()).sum()) for x, y in zip(outputs, upstream, strict=True))
-        outer = sum(float((x.double() * y.double()).sum()) for x, y in zip(inputs, grads, strict=True))
+        inner = sum(
+            float((x.double() * y.double()).sum()) for x, y in zip(outputs, upstream, strict=True)
+        )
+        outer = sum(
+            float((x.double() * y.double()).sum()) for x, y in zip(inputs, grads, strict=True)
+        )
     assert math.isclose(inner, outer, rel_tol=1e-5, abs_tol=1e-4)
 
 

@@ -141,7 +141,8 @@ def truth_of(inputs: Inputs) -> Pair:
     pairs = len(inputs.inv_freq)
 
     def rotate(x: Tensor) -> Tensor:
-        x0, x1, rest = x.double().split([pairs, pairs, x.shape[-1] - 2 * pairs], dim=-1)
+        x = x.double()
+        x0, x1, rest = x[..., :pairs], x[..., pairs : 2 * pairs], x[..., 2 * pairs :]
         return torch.cat([x0 * cos - x1 * sin, x1 * cos + x0 * sin, rest], dim=-1)
 
     return rotate(inputs.q), rotate(inputs.k)

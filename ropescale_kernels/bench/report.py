@@ -72,7 +72,7 @@ def measure(
     inputs = make_inputs(case)
     found = entries(inputs, compiled=compiled, transformers=transformers)
     truth = truth_of(inputs)
-    errors = {e.name: e.result and error_against(e.result(), truth) for e in found}
+    errors = {e.name: error_against(e.result(), truth) if e.result else None for e in found}
     del truth
     times = interleave({e.name: e.call for e in found}, seconds=seconds, progress=progress)
     eager, fused = times.get("Transformers eager"), times.get("torch.compile")
@@ -92,8 +92,8 @@ def measure(
                 p80=t.p80,
                 gb_per_s=case.bytes / t.p50 / 1e3,
                 x_copy=t.p50 / floor.p50,
-                speedup_eager=eager and eager.p50 / t.p50,
-                speedup_compile=fused and fused.p50 / t.p50,
+                speedup_eager=eager.p50 / t.p50 if eager else None,
+                speedup_compile=fused.p50 / t.p50 if fused else None,
                 error=errors[entry.name],
             )
         )

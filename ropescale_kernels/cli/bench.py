@@ -18,6 +18,7 @@ from rich.table import Table
 
 from ..bench import report
 from ..bench.cases import MODELS, Case, decode, prefill
+from ._files import writable
 
 Model = Enum("Model", {name: name for name in MODELS}, type=str)  # type: ignore[misc]
 
@@ -70,7 +71,8 @@ def bench(
         typer.Option(help="Start over with malloc giving freed memory back, or retaining it."),
     ] = None,
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Also write the figures to this file.")
+        Path | None,
+        typer.Option("--json", callback=writable, help="Also write the figures to this file."),
     ] = None,
     quick: Annotated[
         bool, typer.Option(help="Toy sizes: shows that it runs, measures nothing.")

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from .. import verify as verification
 from ..build import build_info
+from ._files import writable
 
 LIMIT = 2**34
 
@@ -24,7 +25,8 @@ def verify(
         typer.Option(help="Positions to check, separated by commas; at most 2^34 in magnitude."),
     ] = None,
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Also write the checks to this file.")
+        Path | None,
+        typer.Option("--json", callback=writable, help="Also write the checks to this file."),
     ] = None,
 ) -> None:
     """Check cos and sin of every implementation here, by position, against exact arithmetic.
@@ -71,8 +73,12 @@ def _parse(text: str) -> tuple[int, ...]:
         try:
             value = int(word)
         except ValueError:
-            raise typer.BadParameter(f"expected integers, got {word!r}") from None
+            raise typer.BadParameter(
+                f"expected integers, got {word!r}", param_hint="'--positions'"
+            ) from None
         if abs(value) > LIMIT:
-            raise typer.BadParameter(f"expected at most 2^34 in magnitude, got {value}")
+            raise typer.BadParameter(
+                f"expected at most 2^34 in magnitude, got {value}", param_hint="'--positions'"
+            )
         values.append(value)
     return tuple(values)
