@@ -1,0 +1,93 @@
+"""What the operators' tests share: the implementations of this machine, and equality of bits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import ropescale_kernels as rk
+
+ISAS = ("avx512", "avx2", "baseline")
+IMPLS = ("cuda", "triton", *(f"cpu-{isa}" for isa in ISAS), "torch")
+WORDS = {torch.float32: torch.int32, torch.float16: torch.int16, torch.bfloat16: torch.int16}
+
+
+def absent(name: str) -> str | None:
+    """Say why an entry of IMPLS cannot run here, or None."""
+    impl, _, isa = name.partition("-")
+    reason = rk.available_impls()[impl]
+    if reason is None and isa:
+        # The names go from wide to narrow, and a processor runs every one below its best.
+        best = rk.build_info()["best_cpu_isa"]
+        if ISAS.index(isa) < ISAS.index(best):
+            reason = f"this processor and build go up to {best}"
+    return reason
+
+
+def enter_isa(name: str) -> Iterator[str]:
+    import ropescale_kernels._C as extension
+
+    isa = name.removeprefix("cpu-")
+    before = extension.cpu_isa()
+    try:
+        assert extension.use_cpu_isa(isa) == isa
+        yield "cpu"
+    finally:
+        extension.use_cpu_isa(before)
+
+
+@pytest.fixture(params=[name for name in IMPLS if absent(name) is None])
+def impl(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Name of each implementation that runs here, the cpu one once per instruction set."""
+    if request.param.startswith("cpu-"):
+        yield from enter_isa(request.param)
+    else:
+        yield request.param
+
+
+@pytest.fixture(params=[name for name in IMPLS if absent(name) is None and name != "torch"])
+def exact_impl(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Like `impl`, of those that promise the bits of the definition."""
+    if request.param.startswith("cpu-"):
+        yield from enter_isa(request.param)
+    else:
+        yield request.param
+
+
+def differing(got: Tensor, want: Tensor) -> int:
+    """Count elements of other bits; a NaN equals any NaN, and +0 is not -0."""
+    assert got.shape == want.shape
+    assert got.dtype == want.dtype
+    words = WORDS[got.dtype]
+    same = got.contiguous().view(words) == want.contiguous().view(words)
+    return int((~(same | (got.isnan() & want.isnan()))).sum())
+
+
+@pytest.fixture
+def same_bits() -> Callable[..., None]:
+    """An assertion on two results (tensors, None, or pairs of them)."""
+
+    def check(got: Any, want: Any) -> None:
+        if isinstance(want, tuple):
+            assert len(got) == len(want)
+            for x, y in zip(got, want, strict=True):
+                check(x, y)
+        elif want is None:
+            assert got is None
+        else:
+            count = differing(got, want)
+            assert count == 0, f"{count} of {want.numel()} elements differ"
+
+    return check
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say which implementations the tests ran, and why the others were not there."""
+    reasons = {name: absent(name) for name in IMPLS}
+    ran = ", ".join(name for name, reason in reasons.items() if reason is None)
+    skipped = "; ".join(f"{name}: {reason}" for name, reason in reasons.items() if reason)
+    terminalreporter.write_line(f"implementations tested: {ran}; skipped: {skipped or 'none'}")
