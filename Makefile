@@ -49,5 +49,5 @@ $(VENV)/.ready: constraints.txt
 	touch $@
 
 $(VENV)/.installed: $(VENV)/.ready pyproject.toml $(CSRC)
-	PATH="$(abspath $(BIN)):$$PATH" $(PIP) --no-build-isolation -e '.[dev]'
+	PYTHONWARNINGS=ignore PATH="$(abspath $(BIN)):$$PATH" $(PIP) --no-build-isolation -e '.[dev]'
 	touch $@

@@ -1,0 +1,183 @@
+"""apply_rotary_qk and its in-place twin over layouts, shapes of positions and special values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import ropescale_kernels as rk
+
+SameBits = Callable[..., None]
+DTYPES = [torch.float32, torch.float16, torch.bfloat16]
+YARN = {"rope_theta": 1e6, "factor": 4.0, "original_max_position_embeddings": 32768}
+BATCH, SEQLEN = 2, 3
+
+
+def table_of(rotary_dim: int, **options: Any) -> rk.RotaryTable:
+    return rk.RotaryTable(rk.RopeScaling.yarn(rotary_dim=rotary_dim, **YARN), **options)
+
+
+def draw(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+def heads_first(dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+    q, k = draw(BATCH, 3, SEQLEN, 46, dtype=dtype), draw(BATCH, 1, SEQLEN, 46, dtype=dtype)
+    return q.transpose(1, 2), k.transpose(1, 2)
+
+
+def packed_qkv(dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+    heads = draw(BATCH, SEQLEN, 5 * 46, dtype=dtype).view(BATCH, SEQLEN, 5, 46)
+    return heads[:, :, :3], heads[:, :, 3:4]
+
+
+def packed_tokens(dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+    heads = draw(BATCH * SEQLEN, 5, 46, dtype=dtype)
+    return heads[:, :3], heads[:, 3:]
+
+
+def odd_offset(dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+    size = BATCH * SEQLEN * 46
+    q = draw(3 * size + 1, dtype=dtype)[1:].view(BATCH, SEQLEN, 3, 46)
+    return q, draw(size + 3, dtype=dtype)[3:].view(BATCH, SEQLEN, 1, 46)
+
+
+def reversed_axes(dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+    q = draw(SEQLEN, 3, BATCH, 50, dtype=dtype)[..., 2:48].permute(2, 0, 1, 3)
+    return q, None
+
+
+def expanded(dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+    q = draw(1, SEQLEN, 1, 46, dtype=dtype).expand(BATCH, SEQLEN, 3, 46)
+    return q, draw(BATCH, 1, 1, 46, dtype=dtype).expand(BATCH, SEQLEN, 1, 46)
+
+
+LAYOUTS = [heads_first, packed_qkv, packed_tokens, odd_offset, reversed_axes, expanded]
+POSITIONS = torch.tensor([[7919, -1, 2**31 - 1], [2**24 + 1, 0, 131071]])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_strided_view_gives_the_bits_of_its_copy(
+    impl: str, layout: Any, dtype: torch.dtype, same_bits: SameBits
+) -> None:
+    q, k = layout(dtype)
+    positions = POSITIONS if q.dim() == 4 else POSITIONS.flatten()
+    copies = q.contiguous(), None if k is None else k.contiguous()
+    want = rk.apply_rotary_qk(*copies, positions, table_of(40), impl=impl)
+    got = rk.apply_rotary_qk(q, k, positions, table_of(40), impl=impl)
+    same_bits(got, want)
+    if layout is not expanded:
+        assert got[0].stride() == torch.empty_like(q).stride()
+        rk.apply_rotary_qk_(q, k, positions, table_of(40), impl=impl)
+        same_bits((q, k), want)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("interleaved", [False, True])
+def test_every_layout_has_the_bits_of_the_definition(
+    exact_impl: str, layout: Any, interleaved: bool, same_bits: SameBits
+) -> None:
+    for dtype in DTYPES:
+        q, k = layout(dtype)
+        positions = POSITIONS if q.dim() == 4 else POSITIONS.flatten()
+        call = (q, k, positions, table_of(46))
+        flags = {"interleaved": interleaved, "conjugate": dtype == torch.float16}
+        want = rk.apply_rotary_qk(*call, impl="reference", **flags)
+        same_bits(rk.apply_rotary_qk(*call, impl=exact_impl, **flags), want)
+
+
+@pytest.mark.parametrize("head_dim", [2, 46, 64, 80, 96, 112, 128])
+@pytest.mark.parametrize("interleaved", [False, True])
+def test_every_head_dim_whole_and_partial(
+    exact_impl: str, head_dim: int, interleaved: bool, same_bits: SameBits
+) -> None:
+    for rotary_dim in {head_dim, max(2, head_dim // 4 * 2), 2}:
+        for dtype in DTYPES:
+            q, k = draw(3, 3, head_dim, dtype=dtype), draw(3, 1, head_dim, dtype=dtype, seed=1)
+            call = (q, k, POSITIONS[1], table_of(rotary_dim))
+            want = rk.apply_rotary_qk(*call, impl="reference", interleaved=interleaved)
+            got = rk.apply_rotary_qk(*call, impl=exact_impl, interleaved=interleaved)
+            same_bits(got, want)
+
+
+@pytest.mark.parametrize("index_dtype", [torch.int32, torch.int64])
+@pytest.mark.parametrize("phase", ["exact", "float32"])
+def test_every_shape_of_positions(
+    impl: str, index_dtype: torch.dtype, phase: str, same_bits: SameBits
+) -> None:
+    q, k, table = draw(BATCH, SEQLEN, 3, 64), draw(BATCH, SEQLEN, 1, 64, seed=1), table_of(64)
+    row = POSITIONS[0].to(index_dtype)
+    wide = torch.full((BATCH, SEQLEN, 5), 12345, dtype=index_dtype)
+    wide[..., 3] = row
+    forms = [row, row[None], row.expand(BATCH, SEQLEN), wide[..., 3], wide[0, :, 3]]
+    # Each token in a call of its own: no shape of positions, nothing to mix up.
+    alone = [
+        rk.apply_rotary_qk(q[b, t, None], k[b, t, None], row[t, None].long(), table, phase=phase)
+        for b in range(BATCH)
+        for t in range(SEQLEN)
+    ]
+    tokens = [torch.cat(list(column)).view(BATCH, SEQLEN, -1, 64) for column in zip(*alone)]  # noqa: B905
+    for positions in forms:
+        got = rk.apply_rotary_qk(q, k, positions, table, phase=phase, impl="cpu")
+        same_bits(got, tuple(tokens))
+        mine = rk.apply_rotary_qk(q, k, positions, table, phase=phase, impl=impl)
+        same_bits(
+            mine, rk.apply_rotary_qk(q, k, forms[2].contiguous(), table, phase=phase, impl=impl)
+        )
+
+
+def test_a_profile_of_each_sequence_is_that_of_its_tokens(impl: str, same_bits: SameBits) -> None:
+    scalings = [
+        rk.RopeScaling.yarn(rotary_dim=64, **YARN),
+        rk.RopeScaling.default(rotary_dim=64, rope_theta=1e4),
+    ]
+    table = rk.RotaryTable(scalings)
+    q, k = draw(BATCH, SEQLEN, 2, 64), draw(BATCH, SEQLEN, 1, 64)
+    ids = torch.tensor([1, 0], dtype=torch.int32)
+    per_token = ids[:, None].expand(BATCH, SEQLEN)
+    got = rk.apply_rotary_qk(q, k, POSITIONS, table, profile_ids=ids, impl=impl)
+    same_bits(got, rk.apply_rotary_qk(q, k, POSITIONS, table, profile_ids=per_token, impl=impl))
+    for b, scaling in enumerate(reversed(scalings)):
+        one = rk.RotaryTable(scaling)
+        want = rk.apply_rotary_qk(q[b : b + 1], k[b : b + 1], POSITIONS[b], one, impl=impl)
+        same_bits((got[0][b : b + 1], got[1][b : b + 1]), want)
+
+
+@pytest.mark.parametrize("shape", [(0, 3, 64), (2, 0, 3, 64), (0, 4, 3, 64), (3, 0, 64)])
+def test_empty_input_gives_empty_output(impl: str, shape: tuple[int, ...]) -> None:
+    q = torch.empty(shape)
+    positions = torch.arange(math.prod(shape[:-2])).view(shape[:-2])
+    q_out, k_out = rk.apply_rotary_qk(q, q.clone(), positions, table_of(64), impl=impl)
+    assert q_out.shape == shape
+    assert k_out is not None
+    assert k_out.shape == shape
+    assert q_out.data_ptr() == 0 or q_out.data_ptr() != q.data_ptr()
+    rk.apply_rotary_qk_(q, None, positions, table_of(64), impl=impl)
+
+
+def test_no_heads_in_q_still_rotates_k(impl: str, same_bits: SameBits) -> None:
+    k = draw(3, 2, 64)
+    want = rk.apply_rotary_qk(k, None, POSITIONS[0], table_of(64), impl=impl)[0]
+    same_bits(rk.apply_rotary_qk(k[:, :0], k, POSITIONS[0], table_of(64), impl=impl)[1], want)
+
+
+def test_special_values(impl: str) -> None:
+    table = rk.RotaryTable.from_inv_freq(torch.zeros(2), attention_factor=4.0)
+    largest = torch.tensor([65504.0, 1.0, -65504.0, 2.0], dtype=torch.float16)
+    got = rk.apply_rotary_qk(largest[None, None], None, torch.tensor([5]), table, impl=impl)[0]
+    assert got.flatten().tolist() == [math.inf, 4.0, -math.inf, 8.0]
+    for dtype in DTYPES:
+        x = torch.tensor([math.nan, 1.0, 2.0, 3.0], dtype=dtype)
+        out = rk.apply_rotary_qk(x[None, None], None, torch.tensor([5]), table, impl=impl)[0]
+        # The pair (0, 2) holds the NaN; the pair (1, 3) never sees it.
+        assert out.isnan().flatten().tolist() == [True, False, True, False]
+        smallest = torch.finfo(dtype).smallest_normal * torch.finfo(dtype).eps
+        tiny = torch.tensor([smallest, 0.0, -smallest, 0.0], dtype=dtype)
+        out = rk.apply_rotary_qk(tiny[None, None], None, torch.tensor([5]), table, impl=impl)[0]
+        assert out.flatten().double().tolist() == [4 * smallest, 0.0, -4 * smallest, 0.0]
