@@ -1,8 +1,7 @@
-"""Every instruction set of the CPU implementation against the definition, bit for bit."""
+"""Every compiled implementation against the definition, bit for bit."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,25 +9,13 @@ import torch
 from torch import Tensor
 
 import ropescale_kernels as rk
-from ropescale_kernels.backends import cpu
 
-extension: Any = cpu._extension
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 WORDS = {torch.float32: torch.int32, torch.float16: torch.int16, torch.bfloat16: torch.int16}
 # Position 0, a prime, powers of two less one, the edge of float32's integers, the edges of int64.
 POSITIONS = torch.tensor(
     [0, 7919, 2**20 - 1, 2**24 + 1, 2**31 - 1, 2**34, -1, -(2**40) + 3, 2**63 - 1, -(2**63)]
 )
-
-
-@pytest.fixture(params=["baseline", "avx2", "avx512"])
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = extension.cpu_isa()
-    if extension.use_cpu_isa(request.param) != request.param:
-        extension.use_cpu_isa(before)
-        pytest.skip(f"this processor has no {request.param}")
-    yield request.param
-    extension.use_cpu_isa(before)
 
 
 def yarn(rotary_dim: int, **options: Any) -> rk.RopeScaling:
@@ -61,14 +48,16 @@ def assert_equal_bits(got: Tensor | None, want: Tensor | None) -> None:
     assert same.all(), f"{int((~same).sum())} of {same.numel()} elements differ"
 
 
-def check(q: Tensor, k: Tensor | None, positions: Tensor, table: rk.RotaryTable, **kw: Any) -> None:
+def check(
+    impl: str, q: Tensor, k: Tensor | None, positions: Tensor, table: rk.RotaryTable, **kw: Any
+) -> None:
     """Out of place, into poisoned buffers, and in place."""
     want = rk.apply_rotary_qk(q, k, positions, table, impl="reference", **kw)
-    got = rk.apply_rotary_qk(q, k, positions, table, impl="cpu", **kw)
+    got = rk.apply_rotary_qk(q, k, positions, table, impl=impl, **kw)
     out = tuple(None if x is None else torch.full_like(x, float("nan")) for x in (q, k))
-    rk.apply_rotary_qk(q, k, positions, table, impl="cpu", out=out, **kw)
+    rk.apply_rotary_qk(q, k, positions, table, impl=impl, out=out, **kw)
     inplace = tuple(None if x is None else x.clone() for x in (q, k))
-    rk.apply_rotary_qk_(*inplace, positions, table, impl="cpu", **kw)
+    rk.apply_rotary_qk_(*inplace, positions, table, impl=impl, **kw)
     for results in (got, out, inplace):
         for x, y in zip(results, want, strict=True):
             assert_equal_bits(x, y)
@@ -78,11 +67,11 @@ def check(q: Tensor, k: Tensor | None, positions: Tensor, table: rk.RotaryTable,
 @pytest.mark.parametrize("interleaved", [False, True])
 @pytest.mark.parametrize("phase", ["exact", "float32"])
 def test_every_magnitude_and_position(
-    isa: str, dtype: torch.dtype, interleaved: bool, phase: str
+    exact_impl: str, dtype: torch.dtype, interleaved: bool, phase: str
 ) -> None:
     q, k = heads(3, 80, dtype, 0), heads(1, 80, dtype, 1)
     table = rk.RotaryTable(yarn(80))
-    check(q, k, POSITIONS, table, interleaved=interleaved, phase=phase)
+    check(exact_impl, q, k, POSITIONS, table, interleaved=interleaved, phase=phase)
 
 
 # Pairs one below, at and above the widths of 8, 16 and 32 lanes, and the shapes in use.
@@ -91,23 +80,23 @@ PAIRS = [1, 7, 8, 9, 15, 16, 17, 23, 31, 32, 33, 40, 48, 56, 64]
 
 @pytest.mark.parametrize("num_pairs", PAIRS)
 @pytest.mark.parametrize("interleaved", [False, True])
-def test_every_width(isa: str, num_pairs: int, interleaved: bool) -> None:
+def test_every_width(exact_impl: str, num_pairs: int, interleaved: bool) -> None:
     table = rk.RotaryTable(yarn(2 * num_pairs))
     for dtype, beyond in zip(DTYPES, (0, 1, 6), strict=True):
         q = heads(2, 2 * num_pairs + beyond, dtype, num_pairs)[:4]
-        check(q, None, POSITIONS[2:6], table, interleaved=interleaved)
+        check(exact_impl, q, None, POSITIONS[2:6], table, interleaved=interleaved)
 
 
 @pytest.mark.parametrize("head_dim", [192, 256, 512])
-def test_wide_heads(isa: str, head_dim: int) -> None:
+def test_wide_heads(exact_impl: str, head_dim: int) -> None:
     table = rk.RotaryTable(yarn(head_dim))
     q = heads(1, head_dim, torch.bfloat16, 5)[:2]
-    check(q, q.clone(), POSITIONS[:2], table, conjugate=True)
+    check(exact_impl, q, q.clone(), POSITIONS[:2], table, conjugate=True)
 
 
 @pytest.mark.parametrize("magnitude", ["both", "query", "none"])
 @pytest.mark.parametrize("phase", ["exact", "float32"])
-def test_profiles_in_one_batch(isa: str, magnitude: str, phase: str) -> None:
+def test_profiles_in_one_batch(exact_impl: str, magnitude: str, phase: str) -> None:
     scalings = [
         yarn(48),
         rk.RopeScaling.default(rotary_dim=48, rope_theta=1e4),
@@ -116,15 +105,15 @@ def test_profiles_in_one_batch(isa: str, magnitude: str, phase: str) -> None:
     table = rk.RotaryTable(scalings, magnitude=magnitude)
     ids = torch.tensor([0, 1, 2, 3, -1, 2, 2, 0, 1, 2**31 - 1], dtype=torch.int32)
     q, k = heads(2, 50, torch.float16, 0), heads(1, 50, torch.float16, 1)
-    check(q, k, POSITIONS, table, profile_ids=ids, phase=phase)
-    rotated = rk.apply_rotary_qk(q, k, POSITIONS, table, profile_ids=ids, impl="cpu")[0]
+    check(exact_impl, q, k, POSITIONS, table, profile_ids=ids, phase=phase)
+    rotated = rk.apply_rotary_qk(q, k, POSITIONS, table, profile_ids=ids, impl=exact_impl)[0]
     outside = (ids < 0) | (ids >= 3)
     assert rotated[outside][..., :48].isnan().all()
     assert torch.equal(rotated[outside][..., 48:].nan_to_num(), q[outside][..., 48:].nan_to_num())
 
 
 @pytest.mark.parametrize("phase", ["exact", "float32"])
-def test_the_blend_in_the_kernel_equals_the_static_table(isa: str, phase: str) -> None:
+def test_the_blend_in_the_kernel_equals_the_static_table(exact_impl: str, phase: str) -> None:
     scalings = [yarn(96), rk.RopeScaling.default(rotary_dim=96, rope_theta=1e4), yarn(96)]
     table = rk.RotaryTable(scalings, dynamic=True)
     lengths = [100_003, 5, 2_000_000]
@@ -137,7 +126,7 @@ def test_the_blend_in_the_kernel_equals_the_static_table(isa: str, phase: str) -
     )
     ids = torch.tensor([0, 1, 2, 0, 2, 1, 0, 2, 2, 0], dtype=torch.int32)
     q = heads(2, 96, torch.float32, 0)
-    check(q, None, POSITIONS, table, profile_ids=ids, phase=phase)
+    check(exact_impl, q, None, POSITIONS, table, profile_ids=ids, phase=phase)
     dynamic = rk.apply_rotary_qk(q, None, POSITIONS, table, profile_ids=ids, phase=phase)[0]
     fixed = rk.apply_rotary_qk(q, None, POSITIONS, static, profile_ids=ids, phase=phase)[0]
     assert_equal_bits(dynamic, fixed)
@@ -145,7 +134,7 @@ def test_the_blend_in_the_kernel_equals_the_static_table(isa: str, phase: str) -
 
 @pytest.mark.parametrize("interleaved_axes", [False, True])
 @pytest.mark.parametrize("phase", ["exact", "float32"])
-def test_axes_of_positions(isa: str, interleaved_axes: bool, phase: str) -> None:
+def test_axes_of_positions(exact_impl: str, interleaved_axes: bool, phase: str) -> None:
     section = [8, 12, 12] if not interleaved_axes else [12, 10, 10]
     scaling = rk.RopeScaling.default(
         rotary_dim=64, rope_theta=1e6, mrope_section=section, mrope_interleaved=interleaved_axes
@@ -153,8 +142,8 @@ def test_axes_of_positions(isa: str, interleaved_axes: bool, phase: str) -> None
     table = rk.RotaryTable(scaling)
     q = heads(2, 64, torch.bfloat16, 0)
     positions = torch.stack([POSITIONS, POSITIONS.flip(0), POSITIONS // 3])
-    check(q, None, positions, table, phase=phase)
-    check(q, None, POSITIONS, table, phase=phase)
+    check(exact_impl, q, None, positions, table, phase=phase)
+    check(exact_impl, q, None, POSITIONS, table, phase=phase)
     same = rk.apply_rotary_qk(q, None, POSITIONS.expand(3, -1), table, phase=phase)[0]
     assert_equal_bits(same, rk.apply_rotary_qk(q, None, POSITIONS, table, phase=phase)[0])
 
@@ -163,7 +152,7 @@ def test_axes_of_positions(isa: str, interleaved_axes: bool, phase: str) -> None
 @pytest.mark.parametrize("rows_dtype", DTYPES)
 @pytest.mark.parametrize("doubled", [False, True])
 def test_cos_and_sin_of_the_caller(
-    isa: str, dtype: torch.dtype, rows_dtype: torch.dtype, doubled: bool
+    exact_impl: str, dtype: torch.dtype, rows_dtype: torch.dtype, doubled: bool
 ) -> None:
     angle = torch.arange(12.0)[:, None] * 10000.0 ** (-torch.arange(40) / 40)
     angle = torch.cat([angle, angle], -1) if doubled else angle
@@ -172,7 +161,7 @@ def test_cos_and_sin_of_the_caller(
     rows = torch.tensor([0, 3, 11, 12, -1, 2**62, 5, 5, 1, 0])
     for positions, c, s in ((None, cos[:10], sin[:10]), (rows, cos, sin)):
         want = rk.apply_rotary_cos_sin(q, k, c, s, positions, impl="reference", conjugate=True)
-        got = rk.apply_rotary_cos_sin(q, k, c, s, positions, impl="cpu", conjugate=True)
+        got = rk.apply_rotary_cos_sin(q, k, c, s, positions, impl=exact_impl, conjugate=True)
         for x, y in zip(got, want, strict=True):
             assert_equal_bits(x, y)
     assert got[0][3].isnan().all()

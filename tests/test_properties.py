@@ -14,15 +14,8 @@ from torch import Tensor
 import ropescale_kernels as rk
 from ropescale_kernels import bounds, reference
 
-IMPLS = ["cpu", "torch"]
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 YARN = {"rope_theta": 1e6, "factor": 4.0, "original_max_position_embeddings": 32768}
-
-
-@pytest.fixture(params=IMPLS)
-def impl(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
-    return name
 
 
 def table_of(rotary_dim: int, **options: Any) -> rk.RotaryTable:
