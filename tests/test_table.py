@@ -1,0 +1,196 @@
+"""RotaryTable: what it refuses, what it holds, and what `update_` changes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mpmath
+import pytest
+import torch
+
+import ropescale_kernels as rk
+
+YARN: dict[str, Any] = {
+    "rope_theta": 1e6,
+    "factor": 4.0,
+    "original_max_position_embeddings": 32768,
+}
+SCALING = rk.RopeScaling.yarn(rotary_dim=64, **YARN)
+DEFAULT = rk.RopeScaling.default(rotary_dim=64, rope_theta=1e4)
+T, V = rk.RopeScaleTypeError, rk.RopeScaleValueError
+FREQUENCIES = torch.tensor([1.0, 0.1, 1e-3, 1e-6])
+
+
+@pytest.mark.parametrize(
+    ("argument", "kind", "words"),
+    [
+        (None, T, ("scaling:", "NoneType")),
+        ([SCALING, 3], T, ("scaling:", "list")),
+        ([], V, ("scaling:", "at least one")),
+        (
+            [SCALING, rk.RopeScaling.default(rotary_dim=32, rope_theta=1e4)],
+            V,
+            ("scaling[1].rotary_dim:", "64", "32"),
+        ),
+        (
+            [
+                SCALING,
+                rk.RopeScaling.default(rotary_dim=64, rope_theta=1e4, mrope_section=[8, 12, 12]),
+            ],
+            V,
+            ("scaling[1].mrope_section:", "8, 12, 12"),
+        ),
+    ],
+)
+def test_refused_scalings(argument: Any, kind: type[Exception], words: tuple[str, ...]) -> None:
+    with pytest.raises(kind) as raised:
+        rk.RotaryTable(argument)
+    for word in words:
+        assert word in str(raised.value)
+
+
+def test_refused_magnitude() -> None:
+    with pytest.raises(V, match="magnitude: expected one of 'both', 'query', 'none', got twice"):
+        rk.RotaryTable(SCALING, magnitude="twice")
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "words"),
+    [
+        ({"inv_freq": [1.0]}, T, ("inv_freq:", "list")),
+        ({"inv_freq": FREQUENCIES.half()}, T, ("inv_freq:", "float16", "already lost")),
+        ({"inv_freq": FREQUENCIES.bfloat16()}, T, ("inv_freq:", "bfloat16")),
+        ({"inv_freq": FREQUENCIES.clone().requires_grad_()}, T, ("inv_freq:", "Detach")),
+        ({"inv_freq": FREQUENCIES[None]}, V, ("inv_freq:", "(1, 4)")),
+        ({"inv_freq": FREQUENCIES[:0]}, V, ("inv_freq:", "(0,)")),
+        ({"inv_freq": torch.ones(257)}, V, ("inv_freq:", "(257,)")),
+        ({"inv_freq": torch.tensor([1.0, float("nan")])}, V, ("inv_freq[1]:", "nan")),
+        ({"inv_freq": torch.tensor([float("inf")])}, V, ("inv_freq[0]:", "inf")),
+        ({"attention_factor": float("nan")}, V, ("attention_factor:", "nan")),
+        ({"attention_factor": float("inf")}, V, ("attention_factor:", "inf")),
+        ({"attention_factor": -1.0}, V, ("attention_factor:", "-1.0")),
+        ({"attention_factor": 0.0}, V, ("attention_factor:", "0.0")),
+        ({"attention_factor": torch.tensor(1.0)}, T, ("attention_factor:", "Tensor")),
+        ({"attention_factor": True}, T, ("attention_factor:", "bool")),
+        ({"mrope_section": [1, 2]}, V, ("mrope_section:", "4", "[1, 2]")),
+        ({"mrope_section": [1, 1.5, 1.5]}, T, ("mrope_section:", "1.5")),
+        ({"mrope_section": [-1, 5]}, V, ("mrope_section:", "[-1, 5]")),
+        ({"mrope_section": [0, 4], "mrope_interleaved": True}, V, ("mrope_section:", "[0, 4]")),
+    ],
+)
+def test_refused_inv_freq(
+    changes: dict[str, Any], kind: type[Exception], words: tuple[str, ...]
+) -> None:
+    with pytest.raises(kind) as raised:
+        rk.RotaryTable.from_inv_freq(**({"inv_freq": FREQUENCIES} | changes))
+    for word in words:
+        assert word in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("seq_lens", "kind", "words"),
+    [
+        ([5, 5], T, ("seq_lens:", "list")),
+        (torch.tensor([5.0, 5.0]), T, ("seq_lens:", "float32")),
+        (torch.tensor([5]), V, ("seq_lens:", "(2,)", "(1,)")),
+        (torch.tensor([5, 5], device="meta"), V, ("seq_lens:", "cpu", "meta")),
+    ],
+)
+def test_refused_lengths(seq_lens: Any, kind: type[Exception], words: tuple[str, ...]) -> None:
+    table = rk.RotaryTable([SCALING, DEFAULT], dynamic=True)
+    before = [None if x is None else x.clone() for x in table.state]
+    with pytest.raises(kind) as raised:
+        table.update_(seq_lens)
+    for word in words:
+        assert word in str(raised.value)
+    for x, was in zip(table.state, before, strict=True):
+        assert x is was or torch.equal(x, was)  # type: ignore[arg-type]
+
+
+def test_a_static_table_is_not_updated() -> None:
+    with pytest.raises(V, match="table: expected a dynamic table, got a static one"):
+        rk.RotaryTable(SCALING).update_(torch.tensor([5]))
+
+
+LONGROPE = rk.RopeScaling.longrope(
+    rotary_dim=64,
+    rope_theta=1e4,
+    original_max_position_embeddings=4096,
+    factor=32.0,
+    short_factor=[1.0 + j / 64 for j in range(32)],
+    long_factor=[2.0 + j for j in range(32)],
+)
+DYNAMIC_NTK = rk.RopeScaling.dynamic_ntk(
+    rotary_dim=64, rope_theta=1e4, factor=2.0, max_position_embeddings=4096
+)
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
+def test_a_dynamic_table_equals_the_static_one_at_each_length(dtype: torch.dtype) -> None:
+    """Blends and rules that are none, profiles that share a scaling, and one without lengths."""
+    scalings = [SCALING, LONGROPE, DEFAULT, DYNAMIC_NTK, SCALING, LONGROPE]
+    table = rk.RotaryTable(scalings, dynamic=True)
+    state = [None if x is None else x.data_ptr() for x in table.state]
+    q = torch.randn(6, 3, 64)
+    ids = torch.arange(6, dtype=torch.int32)
+    positions = torch.tensor([3, 70_001, 5, 99_991, 2**31 - 1, -17])
+    for lengths in ([100, 100, 100, 100, 100, 5000], [40_000, 5000, 7, 9000, 123_457, 4096]):
+        table.update_(torch.tensor(lengths, dtype=dtype))
+        static = rk.RotaryTable(
+            [
+                s.at_seq_len(n) if s.depends_on_seq_len else s
+                for s, n in zip(scalings, lengths, strict=True)
+            ]
+        )
+        for phase in ("exact", "float32"):
+            got, want = (
+                rk.apply_rotary_qk(q, None, positions, t, profile_ids=ids, phase=phase)[0]
+                for t in (table, static)
+            )
+            assert torch.equal(got, want)
+    # Nothing was replaced: a captured graph would still read the same memory.
+    assert state == [None if x is None else x.data_ptr() for x in table.state]
+
+
+def test_magnitudes_are_rounded_once() -> None:
+    factor = SCALING.attention_factor
+    want = {"both": (factor, factor), "query": (factor * factor, 1.0), "none": (1.0, 1.0)}
+    for magnitude, pair in want.items():
+        table = rk.RotaryTable(SCALING, magnitude=magnitude)
+        got = table.factor_bits.view(torch.float32)[0]
+        assert torch.equal(got, torch.tensor(pair, dtype=torch.float64).float())
+
+
+def test_float64_frequencies_give_steps_of_their_own() -> None:
+    """The step of a float64 frequency is its own, not that of its float32 rounding."""
+    frequency = torch.tensor([0.1, 7.0, -0.3, 0.0], dtype=torch.float64)
+    table = rk.RotaryTable.from_inv_freq(frequency)
+    with mpmath.workprec(300):
+        for value, words in zip(frequency.tolist(), table.steps[0].tolist(), strict=True):
+            want = int(mpmath.nint(mpmath.mpf(value) * 2**64 / (2 * mpmath.pi))) % 2**64
+            assert (words[0] % 2**32) | (words[1] % 2**32) << 32 == want
+    single = rk.RotaryTable.from_inv_freq(frequency.float())
+    assert not torch.equal(single.steps[0, 0], table.steps[0, 0])
+    assert torch.equal(single.inv_freq_bits, table.inv_freq_bits)
+
+
+def test_axes_in_runs_and_in_turns() -> None:
+    def axes(section: list[int], interleaved: bool) -> list[int]:
+        table = rk.RotaryTable.from_inv_freq(
+            torch.ones(8), mrope_section=section, mrope_interleaved=interleaved
+        )
+        assert table.axis_ids is not None
+        return table.axis_ids.tolist()
+
+    assert axes([2, 3, 3], False) == [0, 0, 1, 1, 1, 2, 2, 2]
+    assert axes([4, 2, 2], True) == [0, 1, 2, 0, 1, 2, 0, 0]
+
+
+def test_state_is_integer_and_moves_whole() -> None:
+    table = rk.RotaryTable([SCALING, DEFAULT], dynamic=True)
+    assert all(x is None or x.dtype == torch.int32 for x in table.state)
+    assert table.to("cpu") is table
+    moved = table.to("meta")
+    assert all(x is None or x.is_meta for x in moved.state)
+    assert table.device.type == "cpu"
+    assert "yarn, default" in repr(table)
