@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 import ropescale_kernels as rk
+from ropescale_kernels.backends import cpu
 
+extension: Any = cpu._extension
 ISAS = ("avx512", "avx2", "baseline")
 IMPLS = ("cuda", "triton", *(f"cpu-{isa}" for isa in ISAS), "torch")
 WORDS = {torch.float32: torch.int32, torch.float16: torch.int16, torch.bfloat16: torch.int16}
@@ -29,8 +31,6 @@ def absent(name: str) -> str | None:
 
 
 def enter_isa(name: str) -> Iterator[str]:
-    import ropescale_kernels._C as extension
-
     isa = name.removeprefix("cpu-")
     before = extension.cpu_isa()
     try:

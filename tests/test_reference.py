@@ -3,20 +3,66 @@
 from __future__ import annotations
 
 import math
-import random
+from dataclasses import dataclass
 from fractions import Fraction
 
 import mpmath
-import numpy as np
 import pytest
 import torch
-from reference_table import StandInTable, make_table, random_heads
+from torch import Tensor
 
 from ropescale_kernels import RopeScaleTypeError, RopeScaleValueError, bounds, reference
 from ropescale_kernels.reference import float32 as f32
 from ropescale_kernels.reference.rotation import FORMATS
 
 DTYPES = list(FORMATS)
+
+
+@dataclass
+class StandInTable:
+    """What the reference reads of a RotaryTable, made without it."""
+
+    steps: Tensor
+    inv_freq_bits: Tensor
+    factor_bits: Tensor
+    axis_ids: Tensor | None = None
+    blend: tuple[Tensor, Tensor, Tensor] | None = None
+    exact_source: str = "float32"
+
+    @property
+    def num_profiles(self) -> int:
+        return self.inv_freq_bits.shape[0]
+
+    @property
+    def rotary_dim(self) -> int:
+        return 2 * self.inv_freq_bits.shape[1]
+
+    def set_inv_freq(self, inv_freq: Tensor) -> None:
+        """Take float32 `(num_profiles, rotary_dim // 2)`, and the steps of its bits."""
+        self.inv_freq_bits = inv_freq.view(torch.int32)
+        words = [
+            [divmod(reference.turns_from_float32(x), 2**32)[::-1] for x in row]
+            for row in inv_freq.tolist()
+        ]
+        unsigned = torch.tensor(words, dtype=torch.int64)
+        self.steps = ((unsigned + 2**31) % 2**32 - 2**31).to(torch.int32)
+
+
+def make_table(
+    rotary_dim: int,
+    bases: tuple[float, ...] = (1e4,),
+    factors: tuple[float, float] = (1.0, 1.0),
+) -> StandInTable:
+    empty = torch.empty(0, dtype=torch.int32)
+    multipliers = torch.tensor([factors] * len(bases)).view(torch.int32)
+    table = StandInTable(empty, empty, multipliers)
+    exponents = torch.arange(0, rotary_dim, 2) / rotary_dim
+    table.set_inv_freq(torch.stack([1.0 / base**exponents for base in bases]))
+    return table
+
+
+def random_heads(shape: tuple[int, ...], dtype: torch.dtype, seed: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
 
 
 def test_truth_is_mpmath_s_at_long_and_negative_positions() -> None:
@@ -247,8 +293,3 @@ def test_refusals_name_the_argument_and_the_value(
     with pytest.raises(error) as caught:
         reference.apply_rotary_qk(**{**arguments, **change})  # type: ignore[arg-type]
     assert all(word in str(caught.value) for word in words)
-
-
-def test_random_state_is_not_shared_between_tests() -> None:
-    assert random.Random(1).random() == random.Random(1).random()
-    assert np.float32(1) == 1

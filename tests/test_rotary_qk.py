@@ -14,7 +14,7 @@ import ropescale_kernels as rk
 
 SameBits = Callable[..., None]
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
-YARN = {"rope_theta": 1e6, "factor": 4.0, "original_max_position_embeddings": 32768}
+YARN: dict[str, Any] = {"rope_theta": 1e6, "factor": 4.0, "original_max_position_embeddings": 32768}
 BATCH, SEQLEN = 2, 3
 
 
@@ -87,7 +87,7 @@ def test_every_layout_has_the_bits_of_the_definition(
         q, k = layout(dtype)
         positions = POSITIONS if q.dim() == 4 else POSITIONS.flatten()
         call = (q, k, positions, table_of(46))
-        flags = {"interleaved": interleaved, "conjugate": dtype == torch.float16}
+        flags: dict[str, Any] = {"interleaved": interleaved, "conjugate": dtype == torch.float16}
         want = rk.apply_rotary_qk(*call, impl="reference", **flags)
         same_bits(rk.apply_rotary_qk(*call, impl=exact_impl, **flags), want)
 

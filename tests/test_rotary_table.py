@@ -13,7 +13,7 @@ import ropescale_kernels as rk
 from ropescale_kernels import bounds, reference
 
 SameBits = Callable[..., None]
-YARN = {"rope_theta": 1e6, "factor": 4.0, "original_max_position_embeddings": 4096}
+YARN: dict[str, Any] = {"rope_theta": 1e6, "factor": 4.0, "original_max_position_embeddings": 4096}
 HALF = 16
 
 
@@ -33,7 +33,7 @@ def longrope() -> rk.RopeScaling:
 
 
 def rules() -> dict[str, rk.RopeScaling]:
-    base = {"rotary_dim": 2 * HALF, "rope_theta": 1e4}
+    base: dict[str, Any] = {"rotary_dim": 2 * HALF, "rope_theta": 1e4}
     return {
         "yarn": yarn(),
         "dynamic_yarn": rk.RopeScaling.dynamic_yarn(

@@ -55,8 +55,8 @@ def test_a_negative_frequency_is_the_twos_complement(x: float) -> None:
     both = torch.tensor([x, -x])
     positive, negative = joined(turns_from_float32(both))
     assert (positive + negative) % 2**64 == 0
-    # Below one turn float64 knows the answer but for 2 pi's rounding and the quotient's, 2^-53 each,
-    # and the words' own rounding to a whole unit.
+    # Below one turn float64 knows the answer but for the rounding of 2 pi and of the quotient,
+    # 2^-53 each, and that of the words to a whole unit.
     value = both[0].item()
     if 0 < value < 2 * math.pi:
         want = value / (2 * math.pi) * 2.0**64
