@@ -18,7 +18,15 @@ SHAPES = [
     cases.prefill("llama-3.1-8b", "float32", TOKENS),
     cases.decode("llama-3.1-8b", "bfloat16"),
 ]
-NAMES = ["copy", "clone", "ours, in place", "ours", "ours, phase float32", "unfused torch ops"]
+NAMES = [
+    "copy",
+    "clone",
+    "ours, in place",
+    "ours",
+    "ours, interleaved",
+    "ours, phase float32",
+    "unfused torch ops",
+]
 
 
 @pytest.mark.parametrize("case", SHAPES, ids=lambda c: f"{c.name}-{c.dtype}-{c.seqlen}")

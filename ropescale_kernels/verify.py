@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +23,7 @@ class Check:
     """One implementation at one position in one phase.
 
     Attributes:
+        isa: Instruction set of the cpu implementation; None for any other.
         error: Largest absolute error of cos and sin, from exact arithmetic on the float32 inv_freq
             (phase "exact"), or on the float32 angle (phase "float32").
         bound: What the bounds table allows.
@@ -35,6 +38,7 @@ class Check:
     bound: float
     drift: float
     equal_bits: bool | None
+    isa: str | None = None
 
     @property
     def passed(self) -> bool:
@@ -68,16 +72,30 @@ def verify(positions: tuple[int, ...] = POSITIONS) -> list[Check]:
             for impl, reason in available_impls().items():
                 if reason is not None or impl == "reference":
                     continue
-                got = apply_rotary_qk(q, None, at, table, phase=phase, impl=impl)[0]
-                checks.append(
-                    Check(
-                        impl=impl,
-                        phase=phase,
-                        position=position,
-                        error=float((got - truth).abs().max()),
-                        bound=bounds.SINCOS_ABS,
-                        drift=float((got - exact).abs().max()),
-                        equal_bits=torch.equal(got, bits) if impl in _COMPILED else None,
+                for isa in _each_isa() if impl == "cpu" else (None,):
+                    got = apply_rotary_qk(q, None, at, table, phase=phase, impl=impl)[0]
+                    checks.append(
+                        Check(
+                            impl=impl,
+                            phase=phase,
+                            position=position,
+                            error=float((got - truth).abs().max()),
+                            bound=bounds.SINCOS_ABS,
+                            drift=float((got - exact).abs().max()),
+                            equal_bits=torch.equal(got, bits) if impl in _COMPILED else None,
+                            isa=isa,
+                        )
                     )
-                )
     return checks
+
+
+def _each_isa() -> Iterator[str]:
+    """Put each instruction set that this processor and build have in force, then the first one."""
+    extension = importlib.import_module("ropescale_kernels._C")
+    before = extension.cpu_isa()
+    try:
+        for isa in extension.build_info()["cpu_isas"]:
+            if extension.use_cpu_isa(isa) == isa:
+                yield isa
+    finally:
+        extension.use_cpu_isa(before)

@@ -165,3 +165,22 @@ def test_cos_and_sin_of_the_caller(
         for x, y in zip(got, want, strict=True):
             assert_equal_bits(x, y)
     assert got[0][3].isnan().all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("interleaved", [False, True])
+def test_a_nan_of_any_payload_stays_nan(
+    exact_impl: str, dtype: torch.dtype, interleaved: bool
+) -> None:
+    """Rounding the largest payload as a number would carry into the sign: NaN would become -0."""
+    payloads = torch.tensor([0x7FFFFFFF, -1, 0x7F800001, 0x7FFF8000], dtype=torch.int32)
+    rows = payloads.view(torch.float32)[:, None].expand(4, 32).contiguous()
+    got = rk.apply_rotary_cos_sin(
+        torch.ones(4, 2, 64, dtype=dtype),
+        None,
+        rows,
+        rows,
+        interleaved=interleaved,
+        impl=exact_impl,
+    )[0]
+    assert got.isnan().all()

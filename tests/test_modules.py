@@ -71,7 +71,7 @@ def test_a_cast_of_the_model_changes_no_bit(cast: str, dynamic: bool, same_bits:
     assert model.weight.dtype != torch.float32
     for x, was in zip(model.rotary.table.state, state, strict=True):
         assert (x is None) == (was is None)
-        assert x is None or torch.equal(x, was)
+        assert x is None or was is None or torch.equal(x, was)
     same_bits(model.rotary(q, None, POSITIONS), want)
     assert set(model.state_dict()) == {"weight"}
 

@@ -139,6 +139,7 @@ def test_a_profile_of_each_sequence_is_that_of_its_tokens(impl: str, same_bits: 
     per_token = ids[:, None].expand(BATCH, SEQLEN)
     got = rk.apply_rotary_qk(q, k, POSITIONS, table, profile_ids=ids, impl=impl)
     same_bits(got, rk.apply_rotary_qk(q, k, POSITIONS, table, profile_ids=per_token, impl=impl))
+    assert got[1] is not None
     for b, scaling in enumerate(reversed(scalings)):
         one = rk.RotaryTable(scaling)
         want = rk.apply_rotary_qk(q[b : b + 1], k[b : b + 1], POSITIONS[b], one, impl=impl)

@@ -102,7 +102,11 @@ def test_all_state_is_integer_and_knows_no_length() -> None:
 def test_magnitude_sets_the_two_factors() -> None:
     scaling = yarn(attention_factor=1.3)
     single = torch.tensor(1.3, dtype=torch.float64)
-    want = {"both": (single, single), "query": (single * single, 1.0), "none": (1.0, 1.0)}
+    want: dict[str, tuple[Any, Any]] = {
+        "both": (single, single),
+        "query": (single * single, 1.0),
+        "none": (1.0, 1.0),
+    }
     for magnitude, factors in want.items():
         bits = rk.RotaryTable(scaling, magnitude=magnitude).factor_bits
         got = bits.view(torch.float32)[0].tolist()

@@ -61,6 +61,16 @@ def entries(inputs: Inputs, *, compiled: bool, transformers: bool) -> list[Entry
     def parity() -> Pair:
         return apply_rotary_qk(q, k, position_ids, table, phase="float32")
 
+    q_pairs, k_pairs = (_interleave(x, len(inputs.inv_freq)) for x in (q, k))
+
+    def interleaved() -> Pair:
+        return apply_rotary_qk(q_pairs, k_pairs, position_ids, table, interleaved=True)
+
+    def interleaved_as_halves() -> Pair:
+        q_out, k_out = interleaved()
+        assert k_out is not None
+        return _halve(q_out, len(inputs.inv_freq)), _halve(k_out, len(inputs.inv_freq))
+
     def torch_ops() -> Pair:
         return unfused.apply_rotary_qk(q, k, position_ids, inputs.inv_freq, inputs.attention_factor)
 
@@ -73,6 +83,7 @@ def entries(inputs: Inputs, *, compiled: bool, transformers: bool) -> list[Entry
             in_place_once,
         ),
         Entry("ours", ours, ours),
+        Entry("ours, interleaved", interleaved, interleaved_as_halves),
         Entry("ours, phase float32", parity, parity),
         Entry("unfused torch ops", torch_ops, torch_ops),
     ]
@@ -87,6 +98,18 @@ def entries(inputs: Inputs, *, compiled: bool, transformers: bool) -> list[Entry
 
         found.append(Entry("torch.compile", compiled_ops, compiled_ops))
     return found
+
+
+def _interleave(x: Tensor, pairs: int) -> Tensor:
+    """Move channels (j, j + pairs) to (2j, 2j + 1); those at and above 2 pairs stay."""
+    rotated = torch.stack((x[..., :pairs], x[..., pairs : 2 * pairs]), dim=-1).flatten(-2)
+    return torch.cat((rotated, x[..., 2 * pairs :]), dim=-1)
+
+
+def _halve(x: Tensor, pairs: int) -> Tensor:
+    """Undo `_interleave`."""
+    end = 2 * pairs
+    return torch.cat((x[..., 0:end:2], x[..., 1:end:2], x[..., end:]), dim=-1)
 
 
 @cache

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
 import platform
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from .._dispatch import load_backend
 from .._version import __version__
 from ..build import build_info
 from .baselines import entries, error_against, truth_of
@@ -56,8 +58,24 @@ class Row:
 
 
 def malloc_setting() -> str:
-    """Say whether malloc keeps freed memory: "retain" or "default"."""
-    return "retain" if all(os.environ.get(k) == v for k, v in RETAIN.items()) else "default"
+    """Say what the environment asks of malloc: "default" nothing, "retain", or "custom"."""
+    environment = dict(os.environ)
+    plain = without_malloc(environment)
+    if environment == plain:
+        return "default"
+    return "retain" if environment == plain | RETAIN else "custom"
+
+
+def without_malloc(environment: Mapping[str, str]) -> dict[str, str]:
+    """Give the environment without what sets glibc's malloc."""
+    plain = {k: v for k, v in environment.items() if not k.startswith("MALLOC_")}
+    tunables = plain.get("GLIBC_TUNABLES", "").split(":")
+    others = [t for t in tunables if not t.startswith("glibc.malloc.")]
+    if others != tunables:
+        plain["GLIBC_TUNABLES"] = ":".join(others)
+        if not others:
+            del plain["GLIBC_TUNABLES"]
+    return plain
 
 
 def measure(
@@ -109,7 +127,8 @@ def machine() -> dict[str, Any]:
         "cpu": _cpu_name(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "isa": build_info().get("best_cpu_isa"),
+        "impl": os.environ.get("ROPESCALE_IMPL") or "auto",
+        "isa": _isa_in_force(),
         "compiler": build_info().get("compiler"),
         "malloc": malloc_setting(),
     }
@@ -121,6 +140,13 @@ def machine() -> dict[str, Any]:
                 digest.update(path.name.encode() + path.read_bytes())
         info["csrc_sha256"] = digest.hexdigest()
     return info
+
+
+def _isa_in_force() -> str | None:
+    if load_backend("cpu").unavailable() is not None:
+        return None
+    isa: str = importlib.import_module("ropescale_kernels._C").cpu_isa()
+    return isa
 
 
 def _cpu_name() -> str:

@@ -21,6 +21,13 @@ def main() -> None:
     except ModuleNotFoundError:
         print("ropescale: torch is missing; install the build for your machine", file=sys.stderr)
         sys.exit(2)
-    from .app import app
+    from ..errors import RopeScaleError
 
-    app()
+    try:
+        from .app import app
+
+        app()
+    except RopeScaleError as error:
+        # What the environment asks for (ROPESCALE_IMPL, ROPESCALE_CPU_ISA) is wrong input too.
+        print(f"ropescale: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import typer
 
 
 def writable(path: Path | None) -> Path | None:
-    """Refuse an output file whose folder does not exist, before any work is done for it."""
-    if path is not None and not path.parent.is_dir():
+    """Refuse an output file that cannot be written, before any work is done for it."""
+    if path is None:
+        return None
+    if not path.parent.is_dir():
         raise typer.BadParameter(f"expected an existing folder, got {path.parent}")
+    if path.is_dir():
+        raise typer.BadParameter(f"expected a file, got the folder {path}")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise typer.BadParameter(f"expected a place that can be written, got {path}")
     return path

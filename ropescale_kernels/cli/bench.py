@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 from enum import Enum
 from pathlib import Path
@@ -19,6 +20,7 @@ from rich.table import Table
 from ..bench import report
 from ..bench.cases import MODELS, Case, decode, prefill
 from ._files import writable
+from ._numbers import between
 
 Model = Enum("Model", {name: name for name in MODELS}, type=str)  # type: ignore[misc]
 
@@ -36,6 +38,7 @@ class Malloc(str, Enum):
 
     default = "default"
     retain = "retain"
+    both = "both"
 
 
 # What `ropescale bench` runs when nothing is asked for: the headline shape in both widths, then one
@@ -55,24 +58,35 @@ def bench(
     ] = None,
     dtype: Annotated[list[DType] | None, typer.Option(help="Element types; repeatable.")] = None,
     tokens: Annotated[
-        int | None, typer.Option(min=1, max=1 << 20, help="Tokens of a prefill.")
+        int | None, typer.Option(callback=between(1, 1 << 20), help="Tokens of a prefill.")
     ] = None,
     seconds: Annotated[
-        float, typer.Option(min=0.01, max=600, help="Time to spend on each case.")
+        float, typer.Option(callback=between(0.01, 600.0), help="Time to spend on each case.")
     ] = 6.0,
     compiled: Annotated[
         bool, typer.Option("--compile/--no-compile", help="Time torch.compile of the torch ops.")
     ] = True,
+    eager: Annotated[
+        bool, typer.Option("--eager/--no-eager", help="Time Transformers' eager functions.")
+    ] = True,
     threads: Annotated[
-        int | None, typer.Option(min=1, max=1024, help="Threads of torch and of the kernels.")
+        int | None,
+        typer.Option(callback=between(1, 1024), help="Threads of torch and of the kernels."),
     ] = None,
     malloc: Annotated[
         Malloc | None,
-        typer.Option(help="Start over with malloc giving freed memory back, or retaining it."),
+        typer.Option(
+            help="Start over with malloc giving freed memory back, retaining it, or each."
+        ),
     ] = None,
     json_file: Annotated[
         Path | None,
-        typer.Option("--json", callback=writable, help="Also write the figures to this file."),
+        typer.Option(
+            "--json",
+            callback=writable,
+            help="Also write the figures to this file (by --malloc both, to FILE-default and "
+            "FILE-retain).",
+        ),
     ] = None,
     quick: Annotated[
         bool, typer.Option(help="Toy sizes: shows that it runs, measures nothing.")
@@ -86,6 +100,8 @@ def bench(
 
     Example: ropescale bench --model llama-3.1-8b --dtype bfloat16 --malloc retain
     """
+    if malloc is Malloc.both:
+        _run_both(json_file)
     if malloc is not None and malloc.value != report.malloc_setting():
         _restart(malloc)
     if threads is not None:
@@ -112,7 +128,7 @@ def bench(
                 case,
                 seconds=0.01 if quick else seconds / (3 if case.seqlen == 1 else 1),
                 compiled=compiled,
-                transformers=True,
+                transformers=eager,
             )
             bar.advance(task)
     for case in cases:
@@ -123,14 +139,30 @@ def bench(
         report.write_json(json_file, rows)
 
 
+def _again(*options: str) -> list[str]:
+    # Of an option given twice, the last counts.
+    return [sys.executable, "-m", "ropescale_kernels.cli", *sys.argv[1:], *options]
+
+
 def _restart(malloc: Malloc) -> None:
     """Run the same command again in an environment with the other malloc setting."""
-    environment = {k: v for k, v in os.environ.items() if k not in report.RETAIN}
+    environment = report.without_malloc(os.environ)
     if malloc is Malloc.retain:
         environment |= report.RETAIN
     sys.stdout.flush()
-    command = [sys.executable, "-m", "ropescale_kernels.cli", *sys.argv[1:]]
-    os.execve(sys.executable, command, environment)
+    os.execve(sys.executable, _again(), environment)
+
+
+def _run_both(json_file: Path | None) -> None:
+    """Run the same command once with each malloc setting, and end with the worse exit code."""
+    codes = []
+    for malloc in (Malloc.default, Malloc.retain):
+        options = ["--malloc", malloc.value]
+        if json_file is not None:
+            name = f"{json_file.stem}-{malloc.value}{json_file.suffix}"
+            options += ["--json", str(json_file.with_name(name))]
+        codes.append(subprocess.run(_again(*options)).returncode)
+    raise typer.Exit(max(codes, key=abs))
 
 
 def _cases(model: list[Model] | None, dtype: list[DType] | None, tokens: int | None) -> list[Case]:
@@ -139,9 +171,11 @@ def _cases(model: list[Model] | None, dtype: list[DType] | None, tokens: int | N
     else:
         kinds = [kind.value for kind in dtype or [DType.bfloat16]]
         names = [m.value for m in model] if model else ["llama-3.1-8b"]
-        wanted = [(name, kind) for name in names for kind in kinds]
+        wanted = list(dict.fromkeys((name, kind) for name in names for kind in kinds))
     cases = [prefill(name, kind, tokens) for name, kind in wanted]
-    return cases + [decode(name, kind) for name, kind in wanted[:1]]
+    # One decode is enough of an overview; whoever names shapes gets both kinds of each.
+    decoded = wanted[:1] if model is None and dtype is None else wanted
+    return cases + [decode(name, kind) for name, kind in decoded]
 
 
 def _table(case: Case, rows: list[report.Row]) -> Table:

@@ -38,17 +38,19 @@ def verify(
     chosen = verification.POSITIONS if positions is None else _parse(positions)
     console = Console()
     console.print(
-        f"instruction set: {build_info().get('best_cpu_isa', 'no compiled extension')}\n"
+        f"best instruction set: {build_info().get('best_cpu_isa', 'no compiled extension')}\n"
         "error: of cos and sin before the attention factor, in the phase's own arithmetic\n"
         "from exact: distance from exact arithmetic; what a float32 angle costs\n"
         "bits: against the definition in pure Python, where equality is promised"
     )
     checks = verification.verify(chosen)
     headings = ("impl", "phase", "position", "error", "bound", "from exact", "bits", "verdict")
-    table = Table(*headings, box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading in headings:
+        table.add_column(heading, no_wrap=True)
     for check in checks:
         table.add_row(
-            check.impl,
+            check.impl if check.isa is None else f"{check.impl} {check.isa}",
             check.phase,
             f"{check.position:,}",
             f"{check.error:.2e}",
