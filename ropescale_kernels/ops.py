@@ -38,7 +38,8 @@ def apply_rotary_qk(
         k: Like q with its own number of heads, or None.
         position_ids: int32 or int64, `(batch, seqlen)`, `(1, seqlen)`, `(seqlen,)` or
             `(num_tokens,)`, in tokens; any value. A table with M-RoPE sections takes a leading axis
-            of one position per section, or none where all are equal.
+            of one position per section before `(batch, seqlen)`, `(1, seqlen)` or
+            `(num_tokens,)`, or none where all are equal.
         table: Frequencies and magnitudes, on q's device.
         profile_ids: int32, which of the table's scalings each token (or each sequence, `(batch,)`)
             follows; None for the first. A value out of range gives NaN in that token's rotated

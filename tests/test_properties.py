@@ -122,16 +122,6 @@ def test_channels_beyond_are_copied_as_raw_words(impl: str, dtype: torch.dtype) 
     assert torch.equal(got.view(words)[..., 64:], q.view(words)[..., 64:])
 
 
-def test_query_magnitude_gives_the_same_logits(impl: str) -> None:
-    q, k, positions = draw(9, 2, 64), draw(9, 2, 64, seed=1), torch.arange(9) * 1009
-    logits = []
-    for magnitude in ("both", "query"):
-        rotated = rk.apply_rotary_qk(q, k, positions, table_of(64, magnitude=magnitude), impl=impl)
-        assert rotated[1] is not None
-        logits.append((rotated[0].double() * rotated[1].double()).sum(-1))
-    torch.testing.assert_close(logits[0], logits[1], rtol=0, atol=1e-4)
-
-
 @pytest.mark.parametrize("k_heads", [None, 1, 3])
 def test_the_gradient_is_the_adjoint_bit_for_bit(k_heads: int | None) -> None:
     q, positions, table = draw(2, 5, 4, 64), torch.arange(5) * 10007, table_of(64)

@@ -26,6 +26,7 @@ class StandInTable:
     inv_freq_bits: Tensor
     factor_bits: Tensor
     axis_ids: Tensor | None = None
+    num_axes: int = 0
     blend: tuple[Tensor, Tensor, Tensor] | None = None
     exact_source: str = "float32"
 
@@ -183,7 +184,7 @@ def test_position_layouts_agree() -> None:
 
 def test_axes_take_their_own_positions_and_equal_ones_need_no_axis() -> None:
     table, q = make_table(6), random_heads((2, 1, 6), torch.float32, 8)
-    table.axis_ids = torch.tensor([0, 2, 1], dtype=torch.int32)
+    table.axis_ids, table.num_axes = torch.tensor([0, 2, 1], dtype=torch.int32), 3
     axes = torch.tensor([[5, 6], [70, 80], [900, 1000]])
     got, _ = reference.apply_rotary_qk(q, None, axes, table)
     alone = make_table(6)

@@ -194,3 +194,10 @@ def test_state_is_integer_and_moves_whole() -> None:
     assert all(x is None or x.is_meta for x in moved.state)
     assert table.device.type == "cpu"
     assert "yarn, default" in repr(table)
+
+
+def test_a_section_may_be_empty() -> None:
+    table = rk.RotaryTable.from_inv_freq(torch.rand(32), mrope_section=[16, 16, 0])
+    q, positions = torch.randn(4, 2, 64), torch.arange(12).view(3, 4)
+    got = rk.apply_rotary_qk(q, None, positions, table)[0]
+    assert torch.equal(got, rk.apply_rotary_qk(q, None, positions, table, impl="reference")[0])

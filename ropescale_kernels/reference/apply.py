@@ -130,7 +130,7 @@ def apply_rotary_qk(
     token_shape = q.shape[:-2]
     half = table.rotary_dim // 2
     axis_ids = [0] * half if table.axis_ids is None else table.axis_ids.tolist()
-    num_axes = None if table.axis_ids is None else max(axis_ids) + 1
+    num_axes = None if table.axis_ids is None else table.num_axes
     positions = positions_per_axis(position_ids, token_shape, num_axes)
     profiles = profile_of_token(profile_ids, token_shape)
     frequencies = {
