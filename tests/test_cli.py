@@ -149,6 +149,28 @@ def test_every_entry_of_every_case_gives_the_right_answer(model: str) -> None:
     assert seen == 6
 
 
+def test_a_ratio_is_against_the_faster_compilation(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = {"torch.compile": 30.0, "torch.compile, whole": 20.0}
+
+    def played(calls: dict[str, object], **_: object) -> dict[str, timing.Timing]:
+        return {n: timing.Timing(p := times.get(n, 10.0), p, p, 5) for n in calls}
+
+    monkeypatch.setattr(report, "interleave", played)
+    # Eager stands in for compiled code, which the suite has no time to make.
+    monkeypatch.setattr("torch.compile", lambda function, **_: function)
+    case = cases.prefill("glm-4-9b", "float32", 5)
+    rows = report.measure(case, seconds=0.01, compiled=True, transformers=False)
+    ratios = {row.entry: row.speedup_compile for row in rows}
+    assert ratios["ours"] == 2.0
+    assert ratios["torch.compile"] == pytest.approx(2 / 3)
+    # The angle is rounded to float32: at position 32767, by 2^-10 radians at most; |x| is below 6.
+    errors = {row.entry: row.error for row in rows}
+    for name in times:
+        error = errors[name]
+        assert error is not None
+        assert 0 < error < 2e-2
+
+
 def test_interleaved_timing_orders_what_is_slower() -> None:
     timings = timing.interleave(
         {"short": lambda: sum(range(10)), "long": lambda: sum(range(100_000))}, seconds=0.05

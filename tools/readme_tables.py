@@ -10,7 +10,14 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results"
-ENTRIES = ("ours, in place", "ours", "unfused torch ops", "Transformers eager", "torch.compile")
+ENTRIES = (
+    "ours, in place",
+    "ours",
+    "unfused torch ops",
+    "Transformers eager",
+    "torch.compile",
+    "torch.compile, whole",
+)
 
 
 def figures() -> list[str]:

@@ -17,7 +17,7 @@ import torch
 from .._dispatch import load_backend
 from .._version import __version__
 from ..build import build_info
-from .baselines import entries, error_against, truth_of
+from .baselines import COMPILED, entries, error_against, truth_of
 from .cases import Case, make_inputs
 from .timing import interleave
 
@@ -38,7 +38,7 @@ class Row:
         x_copy: Time over the time of the copy of the same bytes in the same run; for an
             out-of-place entry, of the clone.
         speedup_eager: Transformers' eager time over this one, or None where it was not run.
-        speedup_compile: torch.compile's time over this one, or None.
+        speedup_compile: The time of the faster torch.compile over this one, or None.
         error: Largest absolute difference from float64, or None for a copy.
     """
 
@@ -93,7 +93,9 @@ def measure(
     errors = {e.name: error_against(e.result(), truth) if e.result else None for e in found}
     del truth
     times = interleave({e.name: e.call for e in found}, seconds=seconds, progress=progress)
-    eager, fused = times.get("Transformers eager"), times.get("torch.compile")
+    eager = times.get("Transformers eager")
+    compilations = [times[name].p50 for name in COMPILED if name in times]
+    fused = min(compilations, default=None)
     rows = []
     for entry in found:
         t = times[entry.name]
@@ -111,7 +113,7 @@ def measure(
                 gb_per_s=case.bytes / t.p50 / 1e3,
                 x_copy=t.p50 / floor.p50,
                 speedup_eager=eager.p50 / t.p50 if eager else None,
-                speedup_compile=fused.p50 / t.p50 if fused else None,
+                speedup_compile=fused / t.p50 if fused else None,
                 error=errors[entry.name],
             )
         )
@@ -131,6 +133,8 @@ def machine() -> dict[str, Any]:
         "isa": _isa_in_force(),
         "compiler": build_info().get("compiler"),
         "malloc": malloc_setting(),
+        # Other work on the cores slows threads that wait for one another out of all proportion.
+        "load": round(os.getloadavg()[0], 1),
     }
     sources = Path(__file__).resolve().parents[2] / "csrc"
     if sources.is_dir():
@@ -159,7 +163,7 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def write_json(path: Path, rows: Iterable[Row]) -> None:
-    """Write a report: `machine` and `rows`."""
-    report = {"machine": machine(), "rows": [asdict(row) for row in rows]}
+def write_json(path: Path, about: dict[str, Any], rows: Iterable[Row]) -> None:
+    """Write a report: `machine` as it was before the first case, and `rows`."""
+    report = {"machine": about, "rows": [asdict(row) for row in rows]}
     path.write_text(json.dumps(report, indent=1) + "\n")

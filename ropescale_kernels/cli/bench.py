@@ -96,7 +96,8 @@ def bench(
 
     Only the call is timed, calls of a case in turn within one process. "x copy" is the time over
     that of copying the same bytes (of clone, for what allocates its output); "error" is the largest
-    difference from float64; "eager" and "compile" are how many times longer those take.
+    difference from float64; "eager" and "compile" are how many times longer those take (of the two
+    compiled rows, the faster).
 
     Example: ropescale bench --model llama-3.1-8b --dtype bfloat16 --malloc retain
     """
@@ -116,7 +117,7 @@ def bench(
     about = report.machine()
     console.print(
         f"{about['cpu']}, {about['threads']} threads, {about['isa']}, torch {about['torch']}, "
-        f"malloc {about['malloc']}"
+        f"malloc {about['malloc']}, load before {about['load']}"
     )
     with Progress(
         console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()
@@ -136,7 +137,7 @@ def bench(
             _table(case, [r for r in rows if (r.case, r.dtype) == (case.name, case.dtype)])
         )
     if json_file is not None:
-        report.write_json(json_file, rows)
+        report.write_json(json_file, about, rows)
 
 
 def _again(*options: str) -> list[str]:
@@ -186,6 +187,7 @@ def _table(case: Case, rows: list[report.Row]) -> Table:
         title_justify="left",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
+        pad_edge=False,
     )
     for heading in ("", "us", "p20-p80", "GB/s", "x copy", "eager", "compile", "error"):
         table.add_column(heading, justify="right" if heading else "left", no_wrap=True)

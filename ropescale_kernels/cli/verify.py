@@ -44,8 +44,8 @@ def verify(
         "bits: against the definition in pure Python, where equality is promised"
     )
     checks = verification.verify(chosen)
-    headings = ("impl", "phase", "position", "error", "bound", "from exact", "bits", "verdict")
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    headings = ("impl", "phase", "position", "error", "bound", "from exact", "bits", "")
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for heading in headings:
         table.add_column(heading, no_wrap=True)
     for check in checks:
