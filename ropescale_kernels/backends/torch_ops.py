@@ -35,7 +35,9 @@ def launch_rotary_qk(spec: RotaryQKSpec) -> None:
     """Rotate with cos and sin of the reduced phases."""
     table = spec.table
     positions = _positions_per_pair(spec.position_ids, spec.q.dim() - 2, table)
-    profile = torch.zeros((), dtype=torch.int64, device=spec.q.device)
+    # One profile for all tokens has axes of its own: an index of no axes is read on the host, which
+    # waits for the device and breaks a graph.
+    profile = positions.new_zeros((1,) * (spec.q.dim() - 2))
     if spec.profile_ids is not None:
         profile = spec.profile_ids.to(torch.int64)
         if profile.dim() < spec.q.dim() - 2:
