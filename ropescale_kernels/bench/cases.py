@@ -1,7 +1,8 @@
-"""The shapes that are timed, by the model they come from."""
+"""The shapes that are timed, by the model they come from, and the suites they make."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,25 +12,59 @@ from ..scaling import RopeScaling
 from ..table import RotaryTable
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float16": torch.float16}
+# How q and k, (batch, seqlen, nheads, head_dim), lie in memory: as that shape; heads before tokens,
+# as attention takes them; as slices of one (batch, seqlen, nheads + 2 nheads_k, head_dim) buffer.
+LAYOUTS = ("contiguous", "heads-first", "packed-qkv")
+WINDOW = 32768
+HEADLINE = "llama-3.1-8b"
 
 
 @dataclass(frozen=True)
 class Case:
-    """One shape: q `(1, seqlen, nheads, head_dim)`, k `(1, seqlen, nheads_k, head_dim)`."""
+    """One shape: q `(batch, seqlen, nheads, head_dim)`, k with nheads_k.
 
-    name: str
+    Attributes:
+        context: Length of the window that the tokens end, and rows of a table by position.
+        spread: Positions lie evenly over the window, as those of many requests do, instead of at
+            its end.
+        options: Whether our options are timed too (profiles, dynamic tables, pairings, phases).
+    """
+
+    model: str
     nheads: int
     nheads_k: int
     head_dim: int
     rotary_dim: int
     seqlen: int
+    batch: int = 1
     dtype: str = "bfloat16"
+    layout: str = "contiguous"
+    context: int = WINDOW
+    spread: bool = False
+    options: bool = False
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the call."""
+        return self.batch * self.seqlen
+
+    @property
+    def name(self) -> str:
+        """Name in tables: the model, and what is unusual."""
+        words = [self.model]
+        if self.seqlen == 1:
+            words.append("decode" if self.batch == 1 else f"decode of {self.batch}")
+        if self.layout != LAYOUTS[0]:
+            words.append(self.layout)
+        if self.context != WINDOW:
+            words.append(f"context {self.context}")
+        return " ".join(words)
 
     @property
     def bytes(self) -> int:
         """Bytes read and written once: what a copy of q and k moves."""
         size = DTYPES[self.dtype].itemsize
-        return 2 * self.seqlen * (self.nheads + self.nheads_k) * self.head_dim * size
+        return 2 * self.tokens * (self.nheads + self.nheads_k) * self.head_dim * size
 
     def scaling(self) -> RopeScaling:
         """Give YaRN with factor 4, so that the attention factor is not 1."""
@@ -37,55 +72,169 @@ class Case:
             rotary_dim=self.rotary_dim,
             rope_theta=1e6,
             factor=4.0,
-            original_max_position_embeddings=32768,
+            original_max_position_embeddings=WINDOW,
         )
 
 
 @dataclass
 class Inputs:
-    """The tensors of a case."""
+    """The tensors of a case.
 
+    Attributes:
+        position_ids: (batch, seqlen) int64.
+        first_row: Position of the first row of a table by position: 0, but where only the answer
+            counts, a table that begins just before the positions does.
+    """
+
+    case: Case
     q: Tensor
     k: Tensor
     position_ids: Tensor
     table: RotaryTable
     inv_freq: Tensor
     attention_factor: float
+    first_row: int = 0
+
+    @property
+    def rows(self) -> Tensor:
+        """Positions of a table's rows, up to the end of the window; float32 holds them to 2^24."""
+        return torch.arange(self.first_row, self.case.context, device=self.q.device)
 
 
 MODELS = {
-    "llama-3.1-8b": Case("llama-3.1-8b", 32, 8, 128, 128, 4096),
-    "qwen3-32b": Case("qwen3-32b", 64, 8, 128, 128, 1024),
-    "few-heads": Case("few-heads", 8, 1, 128, 128, 4096),
-    "gpt-oss-20b": Case("gpt-oss-20b", 64, 8, 64, 64, 1024),
-    "deepseek-v3-mla": Case("deepseek-v3-mla", 128, 1, 64, 64, 1024),
-    "glm-4-9b": Case("glm-4-9b", 32, 2, 128, 64, 1024),
-    "gpt-neox-20b": Case("gpt-neox-20b", 64, 64, 96, 24, 512),
+    name: Case(name, *shape)
+    for name, shape in {
+        "llama-3.1-8b": (32, 8, 128, 128, 4096),
+        "qwen3-32b": (64, 8, 128, 128, 1024),
+        "few-heads": (8, 1, 128, 128, 4096),
+        "gemma-3-27b": (32, 16, 128, 128, 1024),
+        "gpt-oss-20b": (64, 8, 64, 64, 1024),
+        "phi-3-medium": (40, 10, 128, 128, 1024),
+        "deepseek-v3-mla": (128, 1, 64, 64, 1024),
+        "deepseek-v2-lite-mla": (16, 1, 64, 64, 4096),
+        "glm-4-9b": (32, 2, 128, 64, 1024),
+        "gpt-neox-20b": (64, 64, 96, 24, 512),
+    }.items()
 }
+_SWEEP_ON_CPU = (1, 4, 16, 64, 256, 1024, 4096)
+_SWEEP_ON_GPU = (*_SWEEP_ON_CPU, 8192, 32768, 131072)
+_CONTEXTS = (4096, WINDOW, 131072, 1048576)
 
 
-def prefill(model: str, dtype: str, tokens: int | None = None) -> Case:
+def prefill(model: str, dtype: str = "bfloat16", tokens: int | None = None) -> Case:
     """Give a model's case at its own, or another, number of tokens."""
     case = MODELS[model]
     return replace(case, dtype=dtype, seqlen=tokens or case.seqlen)
 
 
-def decode(model: str, dtype: str) -> Case:
-    """Give a model's case at one token."""
-    return replace(MODELS[model], name=f"{model} decode", dtype=dtype, seqlen=1)
+def decode(model: str, dtype: str = "bfloat16", batch: int = 1) -> Case:
+    """Give a model's case at one token of each sequence."""
+    return replace(MODELS[model], dtype=dtype, seqlen=1, batch=batch)
 
 
-def make_inputs(case: Case) -> Inputs:
-    """Make a case's tensors from a fixed seed, on the CPU."""
+def _overview(device: str) -> Iterable[Case]:
+    large = 32768 if device == "cuda" else None
+    yield prefill(HEADLINE, "bfloat16", large)
+    yield prefill(HEADLINE, "float32", large)
+    for model in ("few-heads", "deepseek-v3-mla", "glm-4-9b"):
+        yield prefill(model, "bfloat16", large)
+    yield decode(HEADLINE)
+
+
+def _models(device: str) -> Iterable[Case]:
+    for model in MODELS:
+        yield prefill(model, "bfloat16", 8192 if device == "cuda" else None)
+        yield decode(model)
+
+
+def _layouts(device: str) -> Iterable[Case]:
+    for layout in LAYOUTS:
+        yield replace(prefill(HEADLINE, tokens=8192 if device == "cuda" else None), layout=layout)
+
+
+def _options(device: str) -> Iterable[Case]:
+    yield replace(prefill(HEADLINE, tokens=8192 if device == "cuda" else None), options=True)
+    yield replace(decode(HEADLINE), options=True)
+
+
+def _tokens(device: str) -> Iterable[Case]:
+    for tokens in _SWEEP_ON_GPU if device == "cuda" else _SWEEP_ON_CPU:
+        case = prefill(HEADLINE, tokens=tokens)
+        yield replace(case, context=max(case.context, tokens))
+
+
+def _contexts(device: str) -> Iterable[Case]:
+    # On the CPU, who keeps a table by position (onnxruntime) takes float32.
+    dtype = "bfloat16" if device == "cuda" else "float32"
+    for context in _CONTEXTS:
+        yield replace(decode(HEADLINE, dtype, batch=64), context=context, spread=True)
+
+
+SUITES = {
+    "overview": _overview,
+    "models": _models,
+    "layouts": _layouts,
+    "options": _options,
+    "tokens": _tokens,
+    "context": _contexts,
+}
+
+
+def suite(names: Iterable[str], device: str = "cpu") -> list[Case]:
+    """Give the cases of suites by name, each once.
+
+    Args:
+        names: Keys of SUITES.
+        device: "cpu" or "cuda", which is timed at more tokens.
+
+    Returns:
+        Cases in the suites' order.
+    """
+    found: dict[Case, Case] = {}
+    for case in (case for name in names for case in SUITES[name](device)):
+        shape = replace(case, options=False)
+        # With its options, a shape need not be timed without them.
+        found[shape] = replace(case, options=case.options or found.get(shape, case).options)
+    return list(found.values())
+
+
+def make_inputs(
+    case: Case, device: torch.device | str = "cpu", *, window_only: bool = False
+) -> Inputs:
+    """Make a case's tensors from a fixed seed.
+
+    Args:
+        case: The shape.
+        device: Where to.
+        window_only: Let tables by position begin at the first position in use. A row does not
+            depend on the others, so the answer is that of the whole table, at a million rows too.
+
+    Returns:
+        The tensors, of standard normal elements.
+    """
     generator = torch.Generator().manual_seed(0)
-    dtype = DTYPES[case.dtype]
-    q, k = (
-        torch.randn(1, case.seqlen, n, case.head_dim, generator=generator).to(dtype)
-        for n in (case.nheads, case.nheads_k)
-    )
+    sizes = [case.nheads, case.nheads_k, case.nheads_k]
+    shape = (case.batch, case.seqlen, sum(sizes), case.head_dim)
+    packed = torch.randn(*shape, generator=generator).to(device, DTYPES[case.dtype])
+    q, k, _ = torch.split(packed, sizes, dim=2)
+    if case.layout == "contiguous":
+        q, k = q.contiguous(), k.contiguous()
+    elif case.layout == "heads-first":
+        q, k = (x.transpose(1, 2).contiguous().transpose(1, 2) for x in (q, k))
     scaling = case.scaling()
-    # The last tokens of a window of 32768: where a decode happens.
-    position_ids = torch.arange(32768 - case.seqlen, 32768).unsqueeze(0)
+    if case.spread:
+        ends = torch.arange(1, case.tokens + 1) * case.context // case.tokens - 1
+        position_ids = ends.view(case.batch, case.seqlen)
+    else:
+        last = torch.arange(case.context - case.seqlen, case.context)
+        position_ids = last.expand(case.batch, -1).contiguous()
     return Inputs(
-        q, k, position_ids, RotaryTable(scaling), scaling.inv_freq, scaling.attention_factor
+        case=case,
+        q=q,
+        k=k,
+        position_ids=position_ids.to(device),
+        table=RotaryTable(scaling, device=device),
+        inv_freq=scaling.inv_freq.to(device),
+        attention_factor=scaling.attention_factor,
+        first_row=int(position_ids.min()) if window_only else 0,
     )

@@ -1,169 +1,175 @@
-"""Running cases, and what is kept of it: rows for a table, and a JSON report."""
+"""What a run leaves: rows, facts about each way of rotating, and the JSON that holds them."""
 
 from __future__ import annotations
 
-import hashlib
-import importlib
 import json
-import os
-import platform
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
+from ..errors import RopeScaleValueError, expected
 
-from .._dispatch import load_backend
-from .._version import __version__
-from ..build import build_info
-from .baselines import COMPILED, entries, error_against, truth_of
-from .cases import Case, make_inputs
-from .timing import interleave
-
-# glibc gives large blocks back to the system at each free, and page faults then cost more than the
-# work. With these it keeps them.
-RETAIN = {
-    "MALLOC_MMAP_THRESHOLD_": str(1 << 32),
-    "MALLOC_TRIM_THRESHOLD_": str(1 << 36),
-    "MALLOC_TOP_PAD_": str(1 << 28),
-}
+SCHEMA = 2
+# "<way of rotating>: <reason>" to the cases it was left out of, or to none where it cannot run.
+LeftOut = dict[str, list[str]]
 
 
 @dataclass(frozen=True)
 class Row:
-    """One measured entry of one case; times in microseconds.
+    """One way of rotating, measured on one case; times in microseconds.
 
     Attributes:
-        x_copy: Time over the time of the copy of the same bytes in the same run; for an
-            out-of-place entry, of the clone.
+        cache: "hot"; "flushed" where the caches held other data before each call; "graph" for the
+            replay of a CUDA graph of the call, hot.
+        malloc: What malloc did with freed memory: "default", "retain" or "custom".
+        x_copy: Time over the time of the copy of the same bytes (where the output is allocated by
+            the call, of the clone), the median over the rounds of the run.
+        x_copy_p20, x_copy_p80: Its spread.
         speedup_eager: Transformers' eager time over this one, or None where it was not run.
-        speedup_compile: The time of the faster torch.compile over this one, or None.
+        speedup_compile: The time of the fastest torch.compile over this one, or None.
+        speedup_best: The time of the fastest that is not ours over this one, or None.
+        best: Which one that was.
         error: Largest absolute difference from float64, or None for a copy.
     """
 
     case: str
+    model: str
     dtype: str
+    layout: str
     tokens: int
+    context: int
+    cache: str
+    malloc: str
     entry: str
     bytes: int
     p50: float
     p20: float
     p80: float
+    samples: int
     gb_per_s: float
     x_copy: float
+    x_copy_p20: float
+    x_copy_p80: float
     speedup_eager: float | None
     speedup_compile: float | None
+    speedup_best: float | None
+    best: str | None
     error: float | None
 
-
-def malloc_setting() -> str:
-    """Say what the environment asks of malloc: "default" nothing, "retain", or "custom"."""
-    environment = dict(os.environ)
-    plain = without_malloc(environment)
-    if environment == plain:
-        return "default"
-    return "retain" if environment == plain | RETAIN else "custom"
-
-
-def without_malloc(environment: Mapping[str, str]) -> dict[str, str]:
-    """Give the environment without what sets glibc's malloc."""
-    plain = {k: v for k, v in environment.items() if not k.startswith("MALLOC_")}
-    tunables = plain.get("GLIBC_TUNABLES", "").split(":")
-    others = [t for t in tunables if not t.startswith("glibc.malloc.")]
-    if others != tunables:
-        plain["GLIBC_TUNABLES"] = ":".join(others)
-        if not others:
-            del plain["GLIBC_TUNABLES"]
-    return plain
-
-
-def measure(
-    case: Case,
-    *,
-    seconds: float,
-    compiled: bool,
-    transformers: bool,
-    progress: Callable[[], object] = lambda: None,
-) -> list[Row]:
-    """Check every entry's answer on a case, then time them against one another."""
-    inputs = make_inputs(case)
-    found = entries(inputs, compiled=compiled, transformers=transformers)
-    truth = truth_of(inputs)
-    errors = {e.name: error_against(e.result(), truth) if e.result else None for e in found}
-    del truth
-    times = interleave({e.name: e.call for e in found}, seconds=seconds, progress=progress)
-    eager = times.get("Transformers eager")
-    compilations = [times[name].p50 for name in COMPILED if name in times]
-    fused = min(compilations, default=None)
-    rows = []
-    for entry in found:
-        t = times[entry.name]
-        floor = times["copy" if entry.name in ("copy", "ours, in place") else "clone"]
-        rows.append(
-            Row(
-                case=case.name,
-                dtype=case.dtype,
-                tokens=case.seqlen,
-                entry=entry.name,
-                bytes=case.bytes,
-                p50=t.p50,
-                p20=t.p20,
-                p80=t.p80,
-                gb_per_s=case.bytes / t.p50 / 1e3,
-                x_copy=t.p50 / floor.p50,
-                speedup_eager=eager.p50 / t.p50 if eager else None,
-                speedup_compile=fused / t.p50 if fused else None,
-                error=errors[entry.name],
-            )
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What names the same measurement in another run."""
+        return (
+            self.model,
+            self.dtype,
+            self.layout,
+            f"{self.tokens} tokens",
+            f"context {self.context}",
+            self.cache,
+            self.malloc,
+            self.entry,
         )
-    return rows
 
 
-def machine() -> dict[str, Any]:
-    """Describe what was measured on: versions, processor, threads, settings, sources."""
-    info: dict[str, Any] = {
-        "ropescale_kernels": __version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "cpu": _cpu_name(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "impl": os.environ.get("ROPESCALE_IMPL") or "auto",
-        "isa": _isa_in_force(),
-        "compiler": build_info().get("compiler"),
-        "malloc": malloc_setting(),
-        # Other work on the cores slows threads that wait for one another out of all proportion.
-        "load": round(os.getloadavg()[0], 1),
-    }
-    sources = Path(__file__).resolve().parents[2] / "csrc"
-    if sources.is_dir():
-        digest = hashlib.sha256()
-        for path in sorted(sources.rglob("*")):
-            if path.is_file():
-                digest.update(path.name.encode() + path.read_bytes())
-        info["csrc_sha256"] = digest.hexdigest()
-    return info
+@dataclass(frozen=True)
+class Fact:
+    """What does not depend on the case: the price of a call, of a long context, and exactness.
+
+    Attributes:
+        host_us: Microseconds from calling to returning with one token of one head of q and of k,
+            when there is next to nothing to do.
+        table_bytes: Context length to bytes of cos and sin (or frequencies) that are kept for it.
+        error: Position to the largest absolute error of cos and sin there, attention factor
+            included, in `dtype`.
+    """
+
+    entry: str
+    dtype: str
+    host_us: float
+    table_bytes: dict[int, int]
+    error: dict[int, float]
 
 
-def _isa_in_force() -> str | None:
-    if load_backend("cpu").unavailable() is not None:
-        return None
-    isa: str = importlib.import_module("ropescale_kernels._C").cpu_isa()
-    return isa
+@dataclass
+class Report:
+    """A run.
+
+    Attributes:
+        machine: As `machine.machine` gives it.
+        peers: Name of a way of rotating to its package's version (None: torch's or ours).
+        left_out: What was not timed, and why.
+    """
+
+    machine: dict[str, Any]
+    peers: dict[str, str | None] = field(default_factory=dict)
+    left_out: LeftOut = field(default_factory=dict)
+    rows: list[Row] = field(default_factory=list)
+    facts: list[Fact] = field(default_factory=list)
 
 
-def _cpu_name() -> str:
+def write_json(path: Path, report: Report) -> None:
+    """Write a report, whole or not at all."""
+    text = json.dumps({"schema": SCHEMA} | asdict(report), indent=1) + "\n"
+    fresh = path.with_name(path.name + ".part")
+    fresh.write_text(text)
+    fresh.replace(path)
+
+
+def read_json(path: Path) -> Report:
+    """Read a report that `write_json` wrote.
+
+    Raises:
+        RopeScaleValueError: The file is not such a report.
+    """
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
+        found = json.loads(path.read_text())
+        if found["schema"] != SCHEMA:
+            raise ValueError(f"schema {found['schema']}")
+        return Report(
+            machine=found["machine"],
+            peers=found["peers"],
+            left_out=found["left_out"],
+            rows=[Row(**row) for row in found["rows"]],
+            facts=[_fact(fact) for fact in found["facts"]],
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        wanted = f"a report of `ropescale bench --json` (schema {SCHEMA})"
+        raise RopeScaleValueError(
+            expected("report", wanted, f"{path}: {error or type(error).__name__}")
+        ) from error
 
 
-def write_json(path: Path, about: dict[str, Any], rows: Iterable[Row]) -> None:
-    """Write a report: `machine` as it was before the first case, and `rows`."""
-    report = {"machine": about, "rows": [asdict(row) for row in rows]}
-    path.write_text(json.dumps(report, indent=1) + "\n")
+def _fact(found: dict[str, Any]) -> Fact:
+    # JSON has no integer keys.
+    for name in ("table_bytes", "error"):
+        found[name] = {int(key): value for key, value in found[name].items()}
+    return Fact(**found)
+
+
+def merged(reports: Iterable[Report]) -> Report:
+    """Put the rows of runs on one machine into one report.
+
+    The facts are the last run's, which was as warm as can be.
+    """
+    whole, *others = reports
+    for other in others:
+        whole.rows += other.rows
+        whole.facts = other.facts
+        add_left_out(whole.left_out, other.left_out)
+    return whole
+
+
+def add_left_out(whole: LeftOut, more: LeftOut) -> None:
+    """Add to what was left out, each case once."""
+    for reason, cases in more.items():
+        known = whole.setdefault(reason, [])
+        known += [case for case in cases if case not in known]
+
+
+def short(count: int) -> str:
+    """Write a count in few letters: 32768 and 32767 as 32k, 9999991 as 10M."""
+    for unit, name in ((1 << 30, "G"), (1 << 20, "M"), (1 << 10, "k")):
+        if count >= unit - 1:
+            return f"{count / unit:.0f}{name}"
+    return str(count)

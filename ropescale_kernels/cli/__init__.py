@@ -3,31 +3,44 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+
+WRONG_INPUT = 2
+INTERRUPTED = 130
 
 
-def main() -> None:
-    """Run the command line, or say in one line what it lacks."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; whatever goes wrong on the user's side is one line on stderr.
+
+    Args:
+        arguments: What follows the command's name; default the process's own.
+
+    Returns:
+        The exit code: 0 all is well, 1 a check failed, 2 wrong input, 130 interrupted.
+    """
     try:
         import rich  # noqa: F401
-        import typer  # noqa: F401
+        import typer
     except ModuleNotFoundError as error:
-        print(
-            f"ropescale: {error.name} is missing; pip install 'ropescale_kernels[cli]'",
-            file=sys.stderr,
-        )
-        sys.exit(2)
-    try:
-        import torch  # noqa: F401
-    except ModuleNotFoundError:
-        print("ropescale: torch is missing; install the build for your machine", file=sys.stderr)
-        sys.exit(2)
+        return _refuse(f"ropescale: {error.name} is missing; pip install 'ropescale_kernels[cli]'")
     from ..errors import RopeScaleError
+    from ._usage import one_line
 
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
         from .app import app
 
-        app()
+        code = app(arguments or ["--help"], prog_name="ropescale", standalone_mode=False)
+    except typer.TyperException as error:
+        return _refuse(one_line(error))
+    except KeyboardInterrupt:
+        return INTERRUPTED
     except RopeScaleError as error:
-        # What the environment asks for (ROPESCALE_IMPL, ROPESCALE_CPU_ISA) is wrong input too.
-        print(f"ropescale: {error}", file=sys.stderr)
-        sys.exit(2)
+        # What a file or the environment says (ROPESCALE_IMPL, a report) is wrong input too.
+        return _refuse(f"ropescale: {error}")
+    return code if isinstance(code, int) else 0
+
+
+def _refuse(line: str) -> int:
+    print(line, file=sys.stderr)
+    return WRONG_INPUT

@@ -1,5 +1,7 @@
 """`python -m ropescale_kernels.cli`."""
 
+import sys
+
 from . import main
 
-main()
+sys.exit(main())

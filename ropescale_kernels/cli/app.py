@@ -2,21 +2,57 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
 from .._version import __version__
-from .bench import bench
-from .verify import verify
+from .doctor import doctor
 
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Rotary embedding with YaRN scaling in one kernel pass: measure it, check it.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Rotary embedding with YaRN scaling in one kernel pass: measure it, check it.\n\n"
+    "Exit codes: 0 all is well, 1 a check failed, 2 wrong input.\n\n"
+    "Example: ropescale bench --model llama-3.1-8b --dtype bfloat16",
 )
-app.command()(bench)
-app.command()(verify)
+
+
+def _add(command: Callable[..., None]) -> None:
+    """Add a command; its docstring's lines flow with the terminal, paragraph by paragraph."""
+    paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
+    app.command(help="\n\n".join(" ".join(p.splitlines()) for p in paragraphs))(command)
+
+
+def _add_commands_of_torch() -> None:
+    """Add what needs torch, or where it does not import, commands that say so."""
+    try:
+        from .bench import bench
+        from .verify import verify
+    except (ImportError, OSError) as error:
+        reason = str(error) or type(error).__name__
+        for name, purpose in (("bench", "Time the kernel."), ("verify", "Check its accuracy.")):
+            _add_stand_in(name, f"{purpose} (torch does not import here)", reason)
+        return
+    _add(bench)
+    _add(verify)
+
+
+def _add_stand_in(name: str, purpose: str, reason: str) -> None:
+    anything: dict[str, Any] = {"ignore_unknown_options": True, "allow_extra_args": True}
+
+    def stand_in() -> None:
+        advice = "install the build of torch for your machine; 'ropescale doctor' says more"
+        raise typer.TyperException(f"{reason}; {advice}")
+
+    app.command(name, help=purpose, context_settings=anything)(stand_in)
+
+
+_add_commands_of_torch()
+_add(doctor)
 
 
 def _print_version(wanted: bool) -> None:

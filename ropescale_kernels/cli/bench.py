@@ -2,35 +2,41 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
-import shutil
 import subprocess
 import sys
+import tempfile
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
-from rich import box
-from rich.console import Console
-from rich.progress import Progress
-from rich.table import Table
 
-from ..bench import report
-from ..bench.cases import MODELS, Case, decode, prefill
+from ..bench import compare, machine, measure, report
+from ..bench.baselines import PEERS, Baseline
+from ..bench.cases import DTYPES, LAYOUTS, MODELS, SUITES, Case, decode, prefill, suite
+from ..bench.timing import clock_of
+from ..errors import RopeScaleValueError
+from ._bench_tables import case_table, changes_table, facts_table
+from ._console import progress, stdout_console
 from ._files import writable
 from ._numbers import between
 
 Model = Enum("Model", {name: name for name in MODELS}, type=str)  # type: ignore[misc]
+Suite = Enum("Suite", {name: name for name in SUITES}, type=str)  # type: ignore[misc]
+Layout = Enum("Layout", {name: name for name in LAYOUTS}, type=str)  # type: ignore[misc]
+DType = Enum("DType", {name: name for name in DTYPES}, type=str)  # type: ignore[misc]
+Peer = Enum("Peer", {name: name for name in (*PEERS, "none")}, type=str)  # type: ignore[misc]
 
 
-class DType(str, Enum):
-    """Element types of q and k."""
+class Device(str, Enum):
+    """Where q and k are."""
 
-    bfloat16 = "bfloat16"
-    float32 = "float32"
-    float16 = "float16"
+    cpu = "cpu"
+    cuda = "cuda"
 
 
 class Malloc(str, Enum):
@@ -41,34 +47,110 @@ class Malloc(str, Enum):
     both = "both"
 
 
-# What `ropescale bench` runs when nothing is asked for: the headline shape in both widths, then one
-# shape of each kind.
-_DEFAULT = (
-    ("llama-3.1-8b", DType.bfloat16),
-    ("llama-3.1-8b", DType.float32),
-    ("few-heads", DType.bfloat16),
-    ("deepseek-v3-mla", DType.bfloat16),
-    ("glm-4-9b", DType.bfloat16),
-)
+# What the pictures are drawn from.
+_SUITES_OF_PLOTS = ("overview", "tokens", "context")
+_QUICK_TOKENS = 32
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is to be timed, as the command line gave it."""
+
+    suites: tuple[str, ...]
+    models: tuple[str, ...]
+    dtypes: tuple[str, ...]
+    layouts: tuple[str, ...]
+    tokens: int | None
+    peers: tuple[str, ...]
+    device: str
+    seconds: float
+    threads: int | None
+    quick: bool
+
+    def cases(self) -> list[Case]:
+        """Give the suites' cases, then those that were named."""
+        found = suite(self.suites, self.device)
+        for model in self.models:
+            for dtype in self.dtypes:
+                for layout in self.layouts:
+                    named = [prefill(model, dtype, self.tokens)]
+                    if self.tokens is None:
+                        named.append(decode(model, dtype))
+                    found += [replace(case, layout=layout) for case in named]
+        if self.quick:
+            found = [
+                replace(case, seqlen=min(case.seqlen, _QUICK_TOKENS), batch=min(case.batch, 2))
+                for case in found
+            ]
+        return list(dict.fromkeys(found))
+
+    def arguments(self) -> list[str]:
+        """Give the command line that says the same."""
+        words = [f"--device={self.device}", f"--seconds={self.seconds}"]
+        words += [f"--suite={name}" for name in self.suites]
+        # Of what was named, nothing is said where suites alone were.
+        for option, values in (
+            ("model", self.models),
+            ("dtype", self.dtypes if self.models else ()),
+            ("layout", self.layouts if self.models else ()),
+            ("peer", self.peers or ("none",)),
+        ):
+            words += [f"--{option}={value}" for value in values]
+        words += [f"--tokens={self.tokens}"] if self.tokens is not None else []
+        words += [f"--threads={self.threads}"] if self.threads is not None else []
+        return words + ["--quick"] * self.quick
 
 
 def bench(
-    model: Annotated[
-        list[Model] | None, typer.Option(help="Shapes to time, by model; repeatable.")
+    suites: Annotated[
+        list[Suite] | None,
+        typer.Option(
+            "--suite",
+            metavar="SUITE",
+            help=f"Cases to time, of {', '.join(SUITES)}; repeatable. By default: overview.",
+        ),
     ] = None,
-    dtype: Annotated[list[DType] | None, typer.Option(help="Element types; repeatable.")] = None,
+    models: Annotated[
+        list[Model] | None,
+        typer.Option(
+            "--model",
+            metavar="MODEL",
+            help=f"Time a model's shapes, prefill and decode; repeatable: {', '.join(MODELS)}.",
+        ),
+    ] = None,
+    dtypes: Annotated[
+        list[DType] | None,
+        typer.Option(
+            "--dtype",
+            metavar="DTYPE",
+            help=f"Element types of named shapes, of {', '.join(DTYPES)}; repeatable.",
+        ),
+    ] = None,
+    layouts: Annotated[
+        list[Layout] | None,
+        typer.Option(
+            "--layout",
+            metavar="LAYOUT",
+            help=f"Memory layouts of named shapes, of {', '.join(LAYOUTS)}; repeatable.",
+        ),
+    ] = None,
     tokens: Annotated[
-        int | None, typer.Option(callback=between(1, 1 << 20), help="Tokens of a prefill.")
+        int | None,
+        typer.Option(callback=between(1, 1 << 20), help="Tokens of named shapes."),
     ] = None,
+    peers: Annotated[
+        list[Peer] | None,
+        typer.Option(
+            "--peer",
+            metavar="PEER",
+            help=f"What to time against, of {', '.join(PEERS)}, none; repeatable. By default: all "
+            "that can run.",
+        ),
+    ] = None,
+    device: Annotated[Device, typer.Option(help="Where q and k are.")] = Device.cpu,
     seconds: Annotated[
         float, typer.Option(callback=between(0.01, 600.0), help="Time to spend on each case.")
     ] = 6.0,
-    compiled: Annotated[
-        bool, typer.Option("--compile/--no-compile", help="Time torch.compile of the torch ops.")
-    ] = True,
-    eager: Annotated[
-        bool, typer.Option("--eager/--no-eager", help="Time Transformers' eager functions.")
-    ] = True,
     threads: Annotated[
         int | None,
         typer.Option(callback=between(1, 1024), help="Threads of torch and of the kernels."),
@@ -76,138 +158,214 @@ def bench(
     malloc: Annotated[
         Malloc | None,
         typer.Option(
-            help="Start over with malloc giving freed memory back, retaining it, or each."
+            help="Start over with malloc giving freed memory back, retaining it, or once each."
         ),
     ] = None,
     json_file: Annotated[
         Path | None,
+        typer.Option("--json", callback=writable, help="Also write the figures to this file."),
+    ] = None,
+    plot: Annotated[
+        Path | None,
         typer.Option(
-            "--json",
-            callback=writable,
-            help="Also write the figures to this file (by --malloc both, to FILE-default and "
-            "FILE-retain).",
+            file_okay=False,
+            help="Also draw pictures into this folder; adds the suites they need.",
         ),
     ] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="Compare with a run that --json kept.")
+    ] = None,
     quick: Annotated[
-        bool, typer.Option(help="Toy sizes: shows that it runs, measures nothing.")
+        bool,
+        typer.Option(
+            "--quick", help="Toy sizes, no torch.compile: shows that it runs, measures nothing."
+        ),
     ] = False,
 ) -> None:
-    """Time the kernel against a copy of the same bytes and the unfused torch operations.
+    """Time the kernel against a copy of the same bytes, the torch operations, and other packages.
 
-    Only the call is timed, calls of a case in turn within one process. "x copy" is the time over
-    that of copying the same bytes (of clone, for what allocates its output); "error" is the largest
-    difference from float64; "eager" and "compile" are how many times longer those take (of the two
-    compiled rows, the faster).
+    Every answer is checked against float64 before anything is timed. Only the call is timed, all
+    ways of a case in turn within one process, with hot caches and with flushed ones. "x copy" is
+    the time over that of copying the same bytes (of clone, for what allocates its output); "eager",
+    "compile" and "best other" are how many times longer those take; "error" is the largest
+    difference from float64.
 
-    Example: ropescale bench --model llama-3.1-8b --dtype bfloat16 --malloc retain
+    For example:
+
+    ropescale bench --malloc both --plot pictures --json today.json
+
+    ropescale bench --model qwen3-32b --layout packed-qkv --peer compile
+
+    ropescale bench --suite tokens --against today.json
     """
+    earlier = None if against is None else _read(against)
+    if plot is not None and importlib.util.find_spec("matplotlib") is None:
+        raise typer.BadParameter(
+            "expected matplotlib, found none; pip install 'ropescale_kernels[plot]'",
+            param_hint="--plot",
+        )
+    if device is Device.cuda and not torch.cuda.is_available():
+        raise typer.BadParameter("expected a CUDA device, found none", param_hint="--device")
+    plan = _plan(
+        suites, models, dtypes, layouts, tokens, peers, device, seconds, threads, quick, plot
+    )
     if malloc is Malloc.both:
-        _run_both(json_file)
-    if malloc is not None and malloc.value != report.malloc_setting():
-        _restart(malloc)
-    if threads is not None:
-        torch.set_num_threads(threads)
-    compiled = compiled and not quick
-    if compiled and not any(shutil.which(c) for c in ("g++", "c++", "clang++")):
-        typer.echo("bench: no C++ compiler on PATH, leaving out torch.compile", err=True)
-        compiled = False
-    cases = _cases(model, dtype, 32 if quick else tokens)
-    rows: list[report.Row] = []
-    console = Console()
-    about = report.machine()
-    console.print(
-        f"{about['cpu']}, {about['threads']} threads, {about['isa']}, torch {about['torch']}, "
-        f"malloc {about['malloc']}, load before {about['load']}"
-    )
-    with Progress(
-        console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()
-    ) as bar:
-        task = bar.add_task("timing", total=len(cases))
-        for case in cases:
-            bar.update(task, description=f"{case.name} {case.dtype}")
-            rows += report.measure(
-                case,
-                seconds=0.01 if quick else seconds / (3 if case.seqlen == 1 else 1),
-                compiled=compiled,
-                transformers=eager,
-            )
-            bar.advance(task)
-    for case in cases:
-        console.print(
-            _table(case, [r for r in rows if (r.case, r.dtype) == (case.name, case.dtype)])
-        )
-    if json_file is not None:
-        report.write_json(json_file, about, rows)
-
-
-def _again(*options: str) -> list[str]:
-    # Of an option given twice, the last counts.
-    return [sys.executable, "-m", "ropescale_kernels.cli", *sys.argv[1:], *options]
-
-
-def _restart(malloc: Malloc) -> None:
-    """Run the same command again in an environment with the other malloc setting."""
-    environment = report.without_malloc(os.environ)
-    if malloc is Malloc.retain:
-        environment |= report.RETAIN
-    sys.stdout.flush()
-    os.execve(sys.executable, _again(), environment)
-
-
-def _run_both(json_file: Path | None) -> None:
-    """Run the same command once with each malloc setting, and end with the worse exit code."""
-    codes = []
-    for malloc in (Malloc.default, Malloc.retain):
-        options = ["--malloc", malloc.value]
-        if json_file is not None:
-            name = f"{json_file.stem}-{malloc.value}{json_file.suffix}"
-            options += ["--json", str(json_file.with_name(name))]
-        codes.append(subprocess.run(_again(*options)).returncode)
-    raise typer.Exit(max(codes, key=abs))
-
-
-def _cases(model: list[Model] | None, dtype: list[DType] | None, tokens: int | None) -> list[Case]:
-    if model is None and dtype is None:
-        wanted = [(name, kind.value) for name, kind in _DEFAULT]
+        found = _run_both(plan)
+    elif malloc is not None and malloc.value != machine.malloc_setting():
+        found = _run_with(malloc.value, plan)
     else:
-        kinds = [kind.value for kind in dtype or [DType.bfloat16]]
-        names = [m.value for m in model] if model else ["llama-3.1-8b"]
-        wanted = list(dict.fromkeys((name, kind) for name in names for kind in kinds))
-    cases = [prefill(name, kind, tokens) for name, kind in wanted]
-    # One decode is enough of an overview; whoever names shapes gets both kinds of each.
-    decoded = wanted[:1] if model is None and dtype is None else wanted
-    return cases + [decode(name, kind) for name, kind in decoded]
+        found = _run(plan)
+    if json_file is not None:
+        report.write_json(json_file, found)
+    if earlier is not None:
+        assert against is not None
+        _compare(earlier, found, against.name)
+    if plot is not None:
+        _draw(found, plot)
 
 
-def _table(case: Case, rows: list[report.Row]) -> Table:
-    shape = f"q {case.nheads} x {case.head_dim}, k {case.nheads_k} x {case.head_dim}"
-    table = Table(
-        title=f"{case.name}  {case.dtype}  {case.seqlen} tokens  {case.bytes / 1e6:.3g} MB\n"
-        f"{shape}, rotary_dim {case.rotary_dim}",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
+def _read(path: Path) -> report.Report:
+    try:
+        return report.read_json(path)
+    except RopeScaleValueError as error:
+        wrong = str(error).removeprefix("report: ")
+        raise typer.BadParameter(wrong, param_hint="--against") from error
+
+
+def _plan(
+    suites: Any,
+    models: Any,
+    dtypes: Any,
+    layouts: Any,
+    tokens: int | None,
+    peers: Any,
+    device: Device,
+    seconds: float,
+    threads: int | None,
+    quick: bool,
+    plot: Path | None,
+) -> _Plan:
+    def values(chosen: Any) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(item.value for item in chosen or ()))
+
+    names = values(suites)
+    named = values(models)
+    shaped = bool(dtypes or layouts or tokens is not None)
+    if shaped and not named:
+        named = ("llama-3.1-8b",)
+    if plot is not None:
+        names += tuple(name for name in _SUITES_OF_PLOTS if name not in names)
+    if not names and not named:
+        names = ("overview",)
+    chosen = values(peers) or tuple(PEERS)
+    if quick:
+        chosen = tuple(name for name in chosen if name != "compile")
+    return _Plan(
+        suites=names,
+        models=named,
+        dtypes=values(dtypes) or ("bfloat16",),
+        layouts=values(layouts) or LAYOUTS[:1],
+        tokens=tokens,
+        peers=tuple(name for name in chosen if name != "none"),
+        device=device.value,
+        seconds=0.01 if quick else seconds,
+        threads=threads,
+        quick=quick,
     )
-    for heading in ("", "us", "p20-p80", "GB/s", "x copy", "eager", "compile", "error"):
-        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(
-            row.entry,
-            _microseconds(row.p50),
-            f"{_microseconds(row.p20)}-{_microseconds(row.p80)}",
-            f"{row.gb_per_s:.1f}",
-            f"{row.x_copy:.2f}",
-            _ratio(row.speedup_eager),
-            _ratio(row.speedup_compile),
-            "" if row.error is None else f"{row.error:.0e}",
-        )
-    return table
 
 
-def _microseconds(value: float) -> str:
-    return f"{value:.1f}" if value < 100 else f"{value:.0f}"
+def _run(plan: _Plan) -> report.Report:
+    """Time every case in this process."""
+    if plan.threads is not None:
+        torch.set_num_threads(plan.threads)
+    device = torch.device(plan.device)
+    baselines, left_out = measure.chosen(plan.peers, device)
+    found = report.Report(
+        machine=machine.machine(device),
+        peers={baseline.name: baseline.version() for baseline in baselines},
+        left_out=left_out,
+    )
+    console = stdout_console()
+    about = found.machine
+    where = about.get("gpu") or f"{about['cpu']}, {about['threads']} threads, {about['isa']}"
+    console.print(
+        f"{where}, torch {about['torch']}, malloc {machine.malloc_setting()}, "
+        f"load before {about['load']}"
+    )
+    cases = plan.cases()
+    clock = clock_of(device)
+    with progress("timing", len(cases) + len(baselines)) as bar:
+        for case in cases:
+            bar.advance(0, f"{case.name} {case.dtype} {case.tokens}")
+            seconds = plan.seconds / (3 if case.tokens == 1 else 1)
+            rows, missing = measure.measure(
+                case, baselines, device=device, clock=clock, seconds=seconds
+            )
+            found.rows += rows
+            report.add_left_out(found.left_out, missing)
+            bar.advance()
+            console.print(case_table(case, rows))
+        found.facts = _facts(plan, cases, baselines, device, bar)
+    if found.facts:
+        console.print(facts_table(found.facts))
+    for reason, names in found.left_out.items():
+        text = f"left out: {reason}"
+        if names:
+            text += f" ({names[0]})" if len(names) == 1 else f" ({len(names)} cases)"
+        console.print(text, highlight=False, markup=False)
+    return found
 
 
-def _ratio(value: float | None) -> str:
-    return "" if value is None else f"{value:.1f}x"
+def _facts(
+    plan: _Plan, cases: list[Case], baselines: list[Baseline], device: torch.device, bar: Any
+) -> list[report.Fact]:
+    """Facts of each way, in each element type of the first case's model."""
+    found = []
+    dtypes = dict.fromkeys(case.dtype for case in cases if case.model == cases[0].model)
+    for baseline in baselines:
+        bar.advance(0, f"{baseline.name}: one token")
+        for dtype in dtypes:
+            case = replace(cases[0], dtype=dtype)
+            fact = measure.facts(baseline, case, device=device, seconds=plan.seconds / 20)
+            if fact is not None:
+                found.append(fact)
+        bar.advance()
+    return found
+
+
+def _run_with(malloc: str, plan: _Plan) -> report.Report:
+    """Run the plan in a process with another malloc setting, and read what it found."""
+    environment = machine.without_malloc(os.environ)
+    if malloc == "retain":
+        environment |= machine.RETAIN
+    with tempfile.TemporaryDirectory() as folder:
+        kept = Path(folder) / "report.json"
+        command = [sys.executable, "-m", "ropescale_kernels.cli", "bench", *plan.arguments()]
+        sys.stdout.flush()
+        done = subprocess.run([*command, f"--json={kept}"], env=environment)
+        if done.returncode != 0:
+            raise typer.Exit(done.returncode if done.returncode > 0 else 1)
+        return report.read_json(kept)
+
+
+def _run_both(plan: _Plan) -> report.Report:
+    return report.merged([_run_with(malloc, plan) for malloc in ("default", "retain")])
+
+
+def _compare(then: report.Report, now: report.Report, name: str) -> None:
+    console = stdout_console()
+    for line in compare.differences(then, now):
+        console.print(f"not the same machine: {line}", highlight=False)
+    found = list(compare.changes(then, now))
+    if found:
+        console.print(changes_table(found, name))
+    else:
+        console.print(f"{name} holds none of the rows measured now")
+
+
+def _draw(found: report.Report, folder: Path) -> None:
+    from ..bench.plots import write_plots
+
+    console = stdout_console()
+    for path in write_plots(found, folder):
+        console.print(f"wrote {path}", highlight=False)

@@ -9,11 +9,11 @@ from typing import Annotated
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from .. import verify as verification
 from ..build import build_info
+from ._console import stdout_console
 from ._files import writable
 
 LIMIT = 2**34
@@ -36,7 +36,7 @@ def verify(
     Example: ropescale verify --positions 131072,1048576
     """
     chosen = verification.POSITIONS if positions is None else _parse(positions)
-    console = Console()
+    console = stdout_console()
     console.print(
         f"best instruction set: {build_info().get('best_cpu_isa', 'no compiled extension')}\n"
         "error: of cos and sin before the attention factor, in the phase's own arithmetic\n"
@@ -64,7 +64,7 @@ def verify(
         json_file.write_text(json.dumps([asdict(check) for check in checks], indent=1) + "\n")
     failed = sum(not check.passed for check in checks)
     if failed:
-        typer.echo(f"verify: {failed} of {len(checks)} checks failed", err=True)
+        typer.echo(f"ropescale verify: {failed} of {len(checks)} checks failed", err=True)
         raise typer.Exit(1)
     console.print(f"all {len(checks)} checks within bounds")
 

@@ -1,0 +1,108 @@
+"""Build the rotary kernels of FlashInfer and SGLang from their wheels' own sources, with nvcc.
+
+    python bench/build_peers.py --wheels DIR --out DIR [--arch 90a]
+
+For machines without a network, where their packages' other requirements cannot be installed: only
+headers of apache-tvm-ffi are needed to build, and its package to load the result. Takes a minute or
+two. `ropescale bench` finds the libraries in the folder that ROPESCALE_PEERS names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+# What SGLang compiles on demand, for each shape and element type of the bench.
+_ROTARY_DIMS = (24, 64, 128)
+_ELEMENTS = {"bfloat16": "bf16_t", "float16": "fp16_t"}
+_FFI_HEADERS = ("container/tensor", "dtype", "error", "extra/c_env_api", "function")
+
+
+def unpack(wheels: Path, name: str, into: Path) -> Path | None:
+    """Unpack the newest wheel of a distribution; None where there is none."""
+    found = sorted(wheels.glob(f"{name}-*.whl"))
+    if not found:
+        return None
+    with zipfile.ZipFile(found[-1]) as archive:
+        archive.extractall(into / name)
+    return into / name
+
+
+def flashinfer(package: Path, work: Path) -> tuple[list[Path], list[Path], list[str]]:
+    """Give sources, include folders and flags of FlashInfer's rotary operators."""
+    data = package / "flashinfer" / "data"
+    sources = [data / "csrc" / name for name in ("rope.cu", "flashinfer_rope_binding.cu")]
+    cccl = data / "cccl"
+    includes = [data / "include", data / "csrc"]
+    includes += [cccl / part for part in ("cub", "libcudacxx/include", "thrust")]
+    defines = ["BF16", "F16", "FP8_E4M3", "FP8_E5M2"]
+    return sources, includes, ["-std=c++17", *(f"-DFLASHINFER_ENABLE_{name}" for name in defines)]
+
+
+def sglang(package: Path, work: Path) -> tuple[list[Path], list[Path], list[str]]:
+    """Give sources, include folders and flags of SGLang's rotary kernel, one export a shape."""
+    jit = package / "sglang" / "kernels" / "jit"
+    lines = [f"#include <tvm/ffi/{name}.h>" for name in _FFI_HEADERS]
+    lines += [f'#include "{jit / "csrc" / "elementwise" / "rope.cuh"}"', "namespace sglang {"]
+    for rotary_dim in _ROTARY_DIMS:
+        for name, element in _ELEMENTS.items():
+            # Halves as pairs, and dependent launch, as on every device from Hopper on.
+            kernel = f"FusedRopeKernel<true, {rotary_dim}, true, {element}, {element}>::run"
+            export = f"run_rope_{rotary_dim}_{name}"
+            lines.append(f"TVM_FFI_DLL_EXPORT_TYPED_FUNC({export}, ({kernel}));")
+    lines.append("}")
+    source = work / "sglang_rope.cu"
+    source.write_text("\n".join(lines) + "\n")
+    flags = ["-std=c++20", "--expt-relaxed-constexpr", "-DSGL_CUDA_ARCH=900"]
+    return [source], [jit / "include"], flags
+
+
+PEERS: dict[str, tuple[str, Callable[[Path, Path], tuple[list[Path], list[Path], list[str]]]]] = {
+    "flashinfer_rope": ("flashinfer_python", flashinfer),
+    "sglang_rope": ("sglang", sglang),
+}
+
+
+def main() -> int:
+    """Build what there are wheels for; 1 if something does not build."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--wheels", type=Path, required=True, help="folder of wheels")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the libraries")
+    parser.add_argument("--arch", default="90a", help="of the GPU, default 90a")
+    arguments = parser.parse_args()
+    if not arguments.wheels.is_dir():
+        parser.error(f"--wheels: expected a folder, got {arguments.wheels}")
+    if shutil.which("nvcc") is None:
+        parser.error("nvcc: expected on PATH, found none")
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    failed = 0
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        ffi = unpack(arguments.wheels, "apache_tvm_ffi", work)
+        if ffi is None:
+            parser.error(f"--wheels: expected a wheel of apache-tvm-ffi in {arguments.wheels}")
+        for name, (distribution, describe) in PEERS.items():
+            package = unpack(arguments.wheels, distribution, work)
+            if package is None:
+                print(f"{name}: no wheel of {distribution}")
+                continue
+            sources, includes, flags = describe(package, work)
+            includes.append(ffi / "tvm_ffi" / "include")
+            target = arguments.out / f"{name}.so"
+            arch = f"-gencode=arch=compute_{arguments.arch},code=sm_{arguments.arch}"
+            command = ["nvcc", "-O3", "-w", "-shared", "-Xcompiler", "-fPIC", arch, *flags]
+            command += [f"-I{path}" for path in includes]
+            done = subprocess.run([*command, "-o", str(target), *map(str, sources)])
+            print(f"{name}: {'built' if done.returncode == 0 else 'does not build'}")
+            failed |= done.returncode != 0
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

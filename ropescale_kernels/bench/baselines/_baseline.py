@@ -1,0 +1,147 @@
+"""What every way of rotating q and k tells the bench about itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..cases import Case, Inputs
+
+Pair = tuple[Tensor, Tensor | None]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One way of rotating a case's q and k, ready to be called.
+
+    Attributes:
+        run: What is timed, and nothing else: made as its users make the call, with whatever they
+            keep between calls (tables, sessions, outputs where the API takes them) made before.
+        result: Gives q and k rotated once, `(batch, seqlen, nheads, head_dim)` as the inputs are,
+            for the check of the answer; None for what rotates nothing.
+        in_place: Whether it writes where it reads, or into given outputs; what allocates its
+            output is set against `clone` instead of `copy`.
+    """
+
+    run: Callable[[], object]
+    result: Callable[[], Pair] | None
+    in_place: bool = False
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """One row of a case.
+
+    Attributes:
+        name: As printed and kept in reports.
+        prepare: Makes the call on a case's tensors.
+        unavailable: Says why it cannot run on a device at all (a missing package, no GPU), or
+            None. Imports what it needs.
+        unsupported: Says why it cannot serve a case, or None.
+        table_bytes: Bytes kept between calls for a window of `context` positions: cos and sin,
+            or frequencies.
+        version: Version of the package it comes from, or None where that is ours or torch's.
+    """
+
+    name: str
+    prepare: Callable[[Inputs], Call]
+    unavailable: Callable[[torch.device], str | None] = lambda device: None
+    unsupported: Callable[[Case], str | None] = lambda case: None
+    table_bytes: Callable[[Case, int], int] = lambda case, context: 0
+    version: Callable[[], str | None] = lambda: None
+
+
+def error_against(result: Pair, truth: Pair) -> float:
+    """Largest absolute difference of q and k from the truth; NaN counts as infinite."""
+    worst = 0.0
+    for x, y in zip(result, truth, strict=True):
+        if x is not None and y is not None:
+            worst = max(worst, float((x.double() - y).abs().nan_to_num(nan=float("inf")).max()))
+    return worst
+
+
+def is_rotated(result: Pair, truth: Pair) -> bool:
+    """Whether q and k are the right rotation, give or take rounding and a drifting angle.
+
+    ||x - truth|| / ||truth|| is below 1e-2 for a rounded answer, about 0.1 for a float32 angle at a
+    million, and about 1 for a wrong pairing, a wrong direction or rows that are off.
+    """
+    for x, y in zip(result, truth, strict=True):
+        if x is None or y is None or x.shape != y.shape:
+            return x is y
+        if not float((x.double() - y).norm()) <= 0.3 * float(y.norm()):
+            return False
+    return True
+
+
+def truth_of(inputs: Inputs) -> Pair:
+    """Rotate in float64 with float64 angles, which at a position of 10^7 are exact to 2e-9."""
+    angle = inputs.position_ids.double()[..., None] * inputs.inv_freq.double()
+    cos = (angle.cos() * inputs.attention_factor).unsqueeze(-2)
+    sin = (angle.sin() * inputs.attention_factor).unsqueeze(-2)
+    pairs = len(inputs.inv_freq)
+
+    def rotate(x: Tensor) -> Tensor:
+        x = x.double()
+        x0, x1, rest = x[..., :pairs], x[..., pairs : 2 * pairs], x[..., 2 * pairs :]
+        return torch.cat([x0 * cos - x1 * sin, x1 * cos + x0 * sin, rest], dim=-1)
+
+    return rotate(inputs.q), rotate(inputs.k)
+
+
+def own(inputs: Inputs) -> tuple[Tensor, Tensor]:
+    """Copy q and k in the case's own layout, slices of one packed buffer included."""
+    q, k = inputs.q, inputs.k
+    if inputs.case.layout != "packed-qkv":
+        return q.clone(), k.clone()
+    heads = [inputs.case.nheads, inputs.case.nheads_k, inputs.case.nheads_k]
+    packed = torch.empty(*q.shape[:2], sum(heads), q.shape[-1], dtype=q.dtype, device=q.device)
+    q_own, k_own, _ = torch.split(packed, heads, dim=2)
+    return q_own.copy_(q), k_own.copy_(k)
+
+
+def prepare_in_place(
+    inputs: Inputs, bind: Callable[[Tensor, Tensor, float], Callable[[], object]]
+) -> Call:
+    """Make the call of something that writes where it reads.
+
+    Args:
+        inputs: The case's tensors.
+        bind: Gives the call on a q and a k, with tables of an attention factor.
+
+    Returns:
+        The call, timed with a factor of 1: the same buffer is rotated again and again, and another
+        factor would end in infinities.
+    """
+
+    def result() -> Pair:
+        pair = own(inputs)
+        bind(*pair, inputs.attention_factor)()
+        return pair
+
+    return Call(bind(*own(inputs), 1.0), result, in_place=True)
+
+
+def float32_table(inputs: Inputs, attention_factor: float) -> tuple[Tensor, Tensor]:
+    """Tabulate cos and sin as engines do, from the float32 angle; each (rows, pairs) float32."""
+    angle = inputs.rows.float()[:, None] * inputs.inv_freq
+    return angle.cos() * attention_factor, angle.sin() * attention_factor
+
+
+def inv_freq_bytes(case: Case, context: int) -> int:
+    """Bytes kept by what computes cos and sin anew in each forward: the float32 frequencies."""
+    return 2 * case.rotary_dim
+
+
+def package_version(name: str) -> Any:
+    """Give a distribution's version, or None."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,79 @@
+"""What the rotary kernels of serving engines share: a float32 table, and rows by token."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..cases import Case, Inputs
+from ._baseline import Call, float32_table, prepare_in_place
+
+Rotate = Callable[[Tensor, Tensor, Tensor, Tensor], object]
+
+
+def prepare(inputs: Inputs, rotate: Rotate) -> Call:
+    """Make an in-place call `rotate(positions, q, k, cos_sin_cache)`.
+
+    Args:
+        inputs: The case's tensors.
+        rotate: Takes positions (num_tokens,), q and k (num_tokens, nheads, head_dim), and the table
+            (rows, rotary_dim) of cos and then sin.
+
+    Returns:
+        The call.
+    """
+    positions = (inputs.position_ids - inputs.first_row).flatten()
+
+    def bind(q: Tensor, k: Tensor, attention_factor: float) -> Callable[[], object]:
+        table = torch.cat(float32_table(inputs, attention_factor), dim=-1).contiguous()
+        q_rows, k_rows = (x.view(-1, *x.shape[2:]) for x in (q, k))
+        return lambda: rotate(positions, q_rows, k_rows, table)
+
+    return prepare_in_place(inputs, bind)
+
+
+def table_bytes(case: Case, context: int) -> int:
+    """Bytes of that table."""
+    return 4 * context * case.rotary_dim
+
+
+def unsupported(case: Case) -> str | None:
+    """Say what neither engine's kernel takes, or None."""
+    if case.dtype == "float32":
+        return "float16 and bfloat16 only"
+    if case.layout == "heads-first":
+        return "heads of a token must be side by side"
+    return None
+
+
+def unavailable(device: torch.device, name: str, load: Callable[[], object]) -> str | None:
+    """Say why an engine's kernel cannot run, or None."""
+    if device.type != "cuda":
+        return f"{name}: runs on CUDA devices only"
+    try:
+        load()
+    except (ImportError, OSError) as error:
+        return f"{name}: {error}"
+    return None
+
+
+@cache
+def prebuilt(file: str) -> Any:
+    """Load a kernel that bench/build_peers.py built, through apache-tvm-ffi.
+
+    Raises:
+        ImportError: The variable ROPESCALE_PEERS names no folder that holds it, or tvm_ffi is
+            missing.
+    """
+    path = Path(os.environ.get("ROPESCALE_PEERS", "")) / file
+    if not os.environ.get("ROPESCALE_PEERS") or not path.is_file():
+        raise ImportError(f"not installed, and no {file} in the folder ROPESCALE_PEERS")
+    import tvm_ffi
+
+    return tvm_ffi.load_module(str(path))

@@ -1,0 +1,58 @@
+"""FlashInfer's rotation by a table, as vLLM and SGLang call it."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from ..cases import Case, Inputs
+from . import _engine
+from ._baseline import Baseline, Call, package_version
+
+_HEAD_DIMS = (64, 128, 256, 512)
+
+
+@cache
+def _load() -> _engine.Rotate:
+    try:
+        from flashinfer.rope import apply_rope_with_cos_sin_cache_inplace
+    except ImportError:
+        module = _engine.prebuilt("flashinfer_rope.so")
+
+        def rotate(positions: Tensor, q: Tensor, k: Tensor, cache: Tensor) -> None:
+            module.apply_rope_pos_ids_cos_sin_cache(q, k, q, k, cache, positions, False)
+
+        return rotate
+
+    def installed(positions: Tensor, q: Tensor, k: Tensor, cache: Tensor) -> None:
+        apply_rope_with_cos_sin_cache_inplace(
+            positions, q.flatten(1), k.flatten(1), q.shape[-1], cache, is_neox=True
+        )
+
+    return installed
+
+
+def _unsupported(case: Case) -> str | None:
+    if case.head_dim not in _HEAD_DIMS:
+        return f"head_dim {case.head_dim} is not one of {', '.join(map(str, _HEAD_DIMS))}"
+    return _engine.unsupported(case)
+
+
+def _prepare(inputs: Inputs) -> Call:
+    return _engine.prepare(inputs, _load())
+
+
+def _unavailable(device: torch.device) -> str | None:
+    return _engine.unavailable(device, "flashinfer-python", _load)
+
+
+BASELINE = Baseline(
+    "FlashInfer",
+    _prepare,
+    _unavailable,
+    _unsupported,
+    _engine.table_bytes,
+    version=lambda: package_version("flashinfer-python"),
+)

@@ -1,0 +1,65 @@
+"""Liger-Kernel's Triton rotation, as its patch of a Llama calls it.
+
+cos and sin are Transformers', made anew in each forward; the rotation writes into q and k where
+their memory has tokens before heads, and into contiguous copies of them where it has not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ... import unfused
+from ..cases import Inputs
+from ._baseline import Baseline, Call, Pair, inv_freq_bytes, own, package_version
+
+
+def _unavailable(device: torch.device) -> str | None:
+    if device.type != "cuda":
+        return "liger-kernel: runs on CUDA devices only"
+    try:
+        _rotate()
+    except ImportError as error:
+        return f"liger-kernel: {error}"
+    return None
+
+
+def _rotate() -> Callable[..., tuple[Tensor, Tensor]]:
+    from liger_kernel.transformers.rope import liger_rotary_pos_emb
+
+    rotate: Callable[..., tuple[Tensor, Tensor]] = liger_rotary_pos_emb
+    return rotate
+
+
+def _prepare(inputs: Inputs) -> Call:
+    rotate = _rotate()
+
+    def bind(q: Tensor, k: Tensor, attention_factor: float) -> Callable[[], tuple[Tensor, Tensor]]:
+        q_heads, k_heads = q.transpose(1, 2), k.transpose(1, 2)
+
+        def run() -> tuple[Tensor, Tensor]:
+            cos, sin = unfused.cos_sin(
+                inputs.inv_freq, inputs.position_ids, q.dtype, attention_factor
+            )
+            return rotate(q_heads, k_heads, cos, sin)
+
+        return run
+
+    def result() -> Pair:
+        q_out, k_out = bind(*own(inputs), inputs.attention_factor)()
+        return q_out.transpose(1, 2), k_out.transpose(1, 2)
+
+    # What may be written in place is timed with a factor of 1, and so stays finite.
+    in_place = inputs.case.layout == "contiguous"
+    return Call(bind(*own(inputs), 1.0), result, in_place=in_place)
+
+
+BASELINE = Baseline(
+    "Liger-Kernel",
+    _prepare,
+    _unavailable,
+    table_bytes=inv_freq_bytes,
+    version=lambda: package_version("liger-kernel"),
+)

@@ -1,0 +1,127 @@
+"""This package, in place and out of place, and what its options cost."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...ops import apply_rotary_cos_sin, apply_rotary_qk, apply_rotary_qk_
+from ...table import RotaryTable
+from ..cases import WINDOW, Case, Inputs
+from ._baseline import Baseline, Call, Pair, float32_table, own
+
+
+def _table_bytes(case: Case, context: int) -> int:
+    table = RotaryTable(case.scaling())
+    return sum(part.nbytes for part in table.state if part is not None)
+
+
+def _prepare_in_place(inputs: Inputs) -> Call:
+    # A buffer is rotated again and again: by magnitude "none" it keeps its norm.
+    steady = RotaryTable(inputs.table.scalings, device=inputs.q.device, magnitude="none")
+    q, k = own(inputs)
+
+    def once() -> Pair:
+        pair = own(inputs)
+        apply_rotary_qk_(*pair, inputs.position_ids, inputs.table)
+        return pair
+
+    return Call(lambda: apply_rotary_qk_(q, k, inputs.position_ids, steady), once, in_place=True)
+
+
+def _prepare_given_outputs(inputs: Inputs) -> Call:
+    out = torch.empty_like(inputs.q), torch.empty_like(inputs.k)
+
+    def run() -> Pair:
+        return apply_rotary_qk(inputs.q, inputs.k, inputs.position_ids, inputs.table, out=out)
+
+    return Call(run, run, in_place=True)
+
+
+def _prepare(inputs: Inputs, **options: Any) -> Call:
+    def run() -> Pair:
+        return apply_rotary_qk(inputs.q, inputs.k, inputs.position_ids, inputs.table, **options)
+
+    return Call(run, run)
+
+
+def _prepare_interleaved(inputs: Inputs) -> Call:
+    pairs = len(inputs.inv_freq)
+    q, k = (_interleave(x, pairs) for x in (inputs.q, inputs.k))
+
+    def run() -> tuple[Tensor, Tensor | None]:
+        return apply_rotary_qk(q, k, inputs.position_ids, inputs.table, interleaved=True)
+
+    def result() -> Pair:
+        q_out, k_out = run()
+        assert k_out is not None
+        return _halve(q_out, pairs), _halve(k_out, pairs)
+
+    return Call(run, result)
+
+
+def _interleave(x: Tensor, pairs: int) -> Tensor:
+    """Move channels (j, j + pairs) to (2j, 2j + 1); those at and above 2 pairs stay."""
+    rotated = torch.stack((x[..., :pairs], x[..., pairs : 2 * pairs]), dim=-1).flatten(-2)
+    return torch.cat((rotated, x[..., 2 * pairs :]), dim=-1)
+
+
+def _halve(x: Tensor, pairs: int) -> Tensor:
+    """Undo `_interleave`."""
+    end = 2 * pairs
+    return torch.cat((x[..., 0:end:2], x[..., 1:end:2], x[..., end:]), dim=-1)
+
+
+def _prepare_profiles(inputs: Inputs) -> Call:
+    # The same scaling four times, which the kernel cannot know: the answer stays the case's.
+    table = RotaryTable([inputs.case.scaling()] * 4, device=inputs.q.device)
+    tokens = torch.arange(inputs.case.tokens, dtype=torch.int32, device=inputs.q.device)
+    profile_ids = (tokens % 4).view(inputs.position_ids.shape)
+
+    def run() -> Pair:
+        return apply_rotary_qk(
+            inputs.q, inputs.k, inputs.position_ids, table, profile_ids=profile_ids
+        )
+
+    return Call(run, run)
+
+
+def _prepare_dynamic(inputs: Inputs) -> Call:
+    table = RotaryTable(inputs.case.scaling(), device=inputs.q.device, dynamic=True)
+    # Of four windows: factor 4, as the static table has it.
+    table.update_(torch.tensor([4 * WINDOW], device=inputs.q.device))
+
+    def run() -> Pair:
+        return apply_rotary_qk(inputs.q, inputs.k, inputs.position_ids, table)
+
+    return Call(run, run)
+
+
+def _prepare_given(inputs: Inputs) -> Call:
+    cos, sin = float32_table(inputs, inputs.attention_factor)
+    rows = inputs.position_ids - inputs.first_row
+    rotary_dim = inputs.case.rotary_dim
+
+    def run() -> Pair:
+        return apply_rotary_cos_sin(inputs.q, inputs.k, cos, sin, rows, rotary_dim=rotary_dim)
+
+    return Call(run, run)
+
+
+def _given_bytes(case: Case, context: int) -> int:
+    return 4 * context * case.rotary_dim
+
+
+IN_PLACE = Baseline("ours, in place", _prepare_in_place, table_bytes=_table_bytes)
+GIVEN_OUTPUTS = Baseline("ours, out=", _prepare_given_outputs, table_bytes=_table_bytes)
+OUT_OF_PLACE = Baseline("ours", _prepare, table_bytes=_table_bytes)
+OPTIONS = (
+    Baseline("ours, interleaved", _prepare_interleaved, table_bytes=_table_bytes),
+    Baseline("ours, phase float32", partial(_prepare, phase="float32"), table_bytes=_table_bytes),
+    Baseline("ours, 4 profiles", _prepare_profiles, table_bytes=_table_bytes),
+    Baseline("ours, dynamic table", _prepare_dynamic, table_bytes=_table_bytes),
+    Baseline("ours, given cos and sin", _prepare_given, table_bytes=_given_bytes),
+)

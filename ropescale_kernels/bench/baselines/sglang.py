@@ -1,0 +1,52 @@
+"""SGLang's just-in-time compiled rotation, as its rotary layer calls it."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from ..cases import Inputs
+from . import _engine
+from ._baseline import Baseline, Call, package_version
+
+
+@cache
+def _load() -> _engine.Rotate:
+    try:
+        from sglang.kernels.ops.attention.rope import apply_rope_inplace
+    except ImportError:
+        module = _engine.prebuilt("sglang_rope.so")
+
+        def rotate(positions: Tensor, q: Tensor, k: Tensor, cache: Tensor) -> None:
+            rotary_dim = cache.shape[-1]
+            dtype = str(q.dtype).removeprefix("torch.")
+            run = getattr(module, f"run_rope_{rotary_dim}_{dtype}")
+            run(q[..., :rotary_dim], k[..., :rotary_dim], cache, positions)
+
+        return rotate
+
+    def installed(positions: Tensor, q: Tensor, k: Tensor, cache: Tensor) -> None:
+        rotary_dim = cache.shape[-1]
+        apply_rope_inplace(q[..., :rotary_dim], k[..., :rotary_dim], cache, positions, is_neox=True)
+
+    return installed
+
+
+def _prepare(inputs: Inputs) -> Call:
+    return _engine.prepare(inputs, _load())
+
+
+def _unavailable(device: torch.device) -> str | None:
+    return _engine.unavailable(device, "sglang", _load)
+
+
+BASELINE = Baseline(
+    "SGLang JIT rope",
+    _prepare,
+    _unavailable,
+    _engine.unsupported,
+    _engine.table_bytes,
+    version=lambda: package_version("sglang"),
+)

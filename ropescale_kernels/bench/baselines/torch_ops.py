@@ -1,0 +1,85 @@
+"""The unfused torch operations, eager and through torch.compile in the ways people meet it."""
+
+from __future__ import annotations
+
+import shutil
+import types
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+
+from ... import unfused
+from ..cases import Inputs
+from ._baseline import Baseline, Call, Pair, inv_freq_bytes
+
+
+def _prepare(inputs: Inputs) -> Call:
+    def run() -> Pair:
+        return unfused.apply_rotary_qk(
+            inputs.q, inputs.k, inputs.position_ids, inputs.inv_freq, inputs.attention_factor
+        )
+
+    return Call(run, run)
+
+
+def _compile(function: Callable[..., Any], dynamic: bool) -> Callable[..., Any]:
+    """Compile a copy of a function.
+
+    Graphs are kept per code object, eight at most, and a call takes whichever fits, however it was
+    compiled: of one shared function the ninth shape would run eagerly, and "dynamic" the graph of
+    a static one.
+    """
+    copy = types.FunctionType(
+        function.__code__.replace(co_name=function.__name__),
+        function.__globals__,
+        function.__name__,
+        function.__defaults__,
+    )
+    copy.__kwdefaults__ = function.__kwdefaults__
+    return torch.compile(copy, dynamic=dynamic)
+
+
+def _prepare_compiled(inputs: Inputs, dynamic: bool) -> Call:
+    # One graph inlines sine and cosine into the rotation and computes them again for every head,
+    # which took 1.4 to 1.6 times as long in bfloat16 with 32 heads; a model tabulates them.
+    tabulate, rotate = _compile(unfused.cos_sin, dynamic), _compile(unfused.rotate, dynamic)
+
+    def run() -> Pair:
+        cos, sin = tabulate(
+            inputs.inv_freq, inputs.position_ids, inputs.q.dtype, inputs.attention_factor
+        )
+        rotated: Pair = rotate(inputs.q, inputs.k, cos, sin)
+        return rotated
+
+    return Call(run, run)
+
+
+def _prepare_one_graph(inputs: Inputs) -> Call:
+    whole = _compile(unfused.apply_rotary_qk, False)
+
+    def run() -> Pair:
+        rotated: Pair = whole(
+            inputs.q, inputs.k, inputs.position_ids, inputs.inv_freq, inputs.attention_factor
+        )
+        return rotated
+
+    return Call(run, run)
+
+
+def _no_compiler(device: torch.device) -> str | None:
+    if device.type == "cpu" and not any(shutil.which(c) for c in ("g++", "c++", "clang++")):
+        return "no C++ compiler on PATH"
+    return None
+
+
+UNFUSED = Baseline("unfused torch ops", _prepare, table_bytes=inv_freq_bytes)
+COMPILED = tuple(
+    Baseline(name, prepare, _no_compiler, table_bytes=inv_freq_bytes)
+    for name, prepare in (
+        ("torch.compile", partial(_prepare_compiled, dynamic=False)),
+        ("torch.compile, one graph", _prepare_one_graph),
+        ("torch.compile, dynamic", partial(_prepare_compiled, dynamic=True)),
+    )
+)

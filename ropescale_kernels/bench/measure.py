@@ -1,0 +1,229 @@
+"""Checking and timing: a case becomes rows, a way of rotating becomes facts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+import torch
+
+from .baselines import (
+    COMPILED,
+    EAGER,
+    FLOOR,
+    OPTIONS,
+    OURS,
+    PEERS,
+    Baseline,
+    Call,
+    error_against,
+    is_rotated,
+    truth_of,
+)
+from .cases import Case, Inputs, make_inputs
+from .machine import malloc_setting
+from .report import Fact, LeftOut, Row
+from .timing import Clock, Timing, graphed, host_overhead, interleave
+
+CACHES = ("hot", "flushed")
+# Up to here a serving engine replays its step as a CUDA graph.
+_MOST_TOKENS_OF_A_GRAPH = 64
+POSITIONS = (1000, 32767, 131071, 1048575, 9999991)
+CONTEXTS = (32768, 131072, 1048576, 10485760)
+_NOT_OTHERS = {baseline.name for baseline in (*FLOOR, *OURS, *OPTIONS)}
+
+
+def chosen(peers: Iterable[str], device: torch.device) -> tuple[list[Baseline], LeftOut]:
+    """Give what can run on a device, and say of the rest why not.
+
+    Args:
+        peers: Keys of PEERS.
+        device: Where the tensors are.
+
+    Returns:
+        The floor, ours and the peers that can run; and the others with their reasons.
+    """
+    found: list[Baseline] = [*FLOOR, *OURS]
+    left_out: LeftOut = {}
+    for name in dict.fromkeys(peers):
+        for baseline in PEERS[name]:
+            reason = baseline.unavailable(device)
+            if reason is None:
+                found.append(baseline)
+            else:
+                left_out[f"{baseline.name}: {reason}"] = []
+    return found, left_out
+
+
+def measure(
+    case: Case,
+    baselines: Iterable[Baseline],
+    *,
+    device: torch.device,
+    clock: Clock,
+    seconds: float,
+    progress: Callable[[], object] = lambda: None,
+) -> tuple[list[Row], LeftOut]:
+    """Check every answer on a case, then time the right ones against one another.
+
+    Args:
+        case: The shape.
+        baselines: From `chosen`; where the case asks for options, ours are added.
+        device: Where to.
+        clock: Of that device.
+        seconds: Rough time to spend, shared by hot caches, flushed ones and, for few tokens on a
+            GPU, the replay of a CUDA graph.
+        progress: Called after each round.
+
+    Returns:
+        Rows, and what was left out with its reason.
+    """
+    inputs = make_inputs(case, device)
+    calls, errors, left_out = _checked(case, inputs, baselines)
+    runs = {name: call.run for name, call in calls.items()}
+    ways = dict.fromkeys(CACHES, runs)
+    if device.type == "cuda" and case.tokens <= _MOST_TOKENS_OF_A_GRAPH:
+        ways["graph"], uncaptured = _captured(case, runs)
+        left_out |= uncaptured
+    rows: list[Row] = []
+    for cache, timed in ways.items():
+        times = interleave(
+            timed,
+            seconds=seconds / len(ways),
+            clock=clock,
+            cache="flushed" if cache == "flushed" else "hot",
+            progress=progress,
+        )
+        rows += _rows(case, cache, calls, errors, times)
+    return rows, left_out
+
+
+def _name(case: Case) -> str:
+    return f"{case.name} {case.dtype} {case.tokens}"
+
+
+def _captured(
+    case: Case, runs: dict[str, Callable[[], object]]
+) -> tuple[dict[str, Callable[[], object]], LeftOut]:
+    replays: dict[str, Callable[[], object]] = {}
+    left_out: LeftOut = {}
+    for name, run in runs.items():
+        try:
+            replays[name] = graphed(run)
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0]
+            left_out[f"{name}: no CUDA graph: {reason}"] = [_name(case)]
+    return replays, left_out
+
+
+def _checked(
+    case: Case, inputs: Inputs, baselines: Iterable[Baseline]
+) -> tuple[dict[str, Call], dict[str, float | None], LeftOut]:
+    truth = truth_of(inputs)
+    calls: dict[str, Call] = {}
+    errors: dict[str, float | None] = {}
+    left_out: LeftOut = {}
+    for baseline in (*baselines, *(OPTIONS if case.options else ())):
+        reason = baseline.unsupported(case)
+        if reason is None:
+            call = baseline.prepare(inputs)
+            errors[baseline.name] = None
+            if call.result is not None:
+                rotated = call.result()
+                errors[baseline.name] = error_against(rotated, truth)
+                if not is_rotated(rotated, truth):
+                    reason = f"wrong answer, off by {errors[baseline.name]:.1e}"
+            calls[baseline.name] = call
+        if reason is not None:
+            calls.pop(baseline.name, None)
+            left_out[f"{baseline.name}: {reason}"] = [_name(case)]
+    return calls, errors, left_out
+
+
+def _rows(
+    case: Case,
+    cache: str,
+    calls: dict[str, Call],
+    errors: dict[str, float | None],
+    times: dict[str, Timing],
+) -> list[Row]:
+    eager = times[EAGER].p50 if EAGER in times else None
+    fused = min((times[name].p50 for name in COMPILED if name in times), default=None)
+    others = {name: t.p50 for name, t in times.items() if name not in _NOT_OTHERS}
+    best = min(others, key=lambda name: others[name], default=None)
+    copy, clone = (times[baseline.name] for baseline in FLOOR)
+
+    def over(other: float | None, mine: float) -> float | None:
+        return None if other is None else other / mine
+
+    rows = []
+    for name, t in times.items():
+        p20, p80 = t.spread
+        x_copy, x_copy_p20, x_copy_p80 = t.over(copy if calls[name].in_place else clone)
+        rows.append(
+            Row(
+                case=case.name,
+                model=case.model,
+                dtype=case.dtype,
+                layout=case.layout,
+                tokens=case.tokens,
+                context=case.context,
+                cache=cache,
+                malloc=malloc_setting(),
+                entry=name,
+                bytes=case.bytes,
+                p50=t.p50,
+                p20=p20,
+                p80=p80,
+                samples=len(t.samples),
+                gb_per_s=case.bytes / t.p50 / 1e3,
+                x_copy=x_copy,
+                x_copy_p20=x_copy_p20,
+                x_copy_p80=x_copy_p80,
+                speedup_eager=over(eager, t.p50),
+                speedup_compile=over(fused, t.p50),
+                speedup_best=over(others[best] if best else None, t.p50),
+                best=best,
+                error=errors[name],
+            )
+        )
+    return rows
+
+
+def facts(baseline: Baseline, case: Case, *, device: torch.device, seconds: float) -> Fact | None:
+    """Measure what does not depend on the shape, on one head of a case's model.
+
+    Args:
+        baseline: What to measure.
+        case: Gives head_dim, rotary_dim and dtype.
+        device: Where to.
+        seconds: Time to spend on the host's overhead.
+
+    Returns:
+        The facts, or None for what does not rotate or cannot serve one head.
+    """
+    one = replace(case, nheads=1, nheads_k=1, seqlen=1, batch=1, layout="contiguous")
+    if baseline.unsupported(one) is not None:
+        return None
+    call = baseline.prepare(make_inputs(one, device))
+    if call.result is None:
+        return None
+    return Fact(
+        entry=baseline.name,
+        dtype=case.dtype,
+        host_us=host_overhead(call.run, seconds=seconds),
+        table_bytes={n: baseline.table_bytes(case, n) for n in CONTEXTS},
+        error={p: _error_at(p, baseline, one, device) for p in POSITIONS},
+    )
+
+
+def _error_at(position: int, baseline: Baseline, one: Case, device: torch.device) -> float:
+    """Rotate (1, 0) at 16 positions up to this one: that gives cos and sin themselves."""
+    case = replace(one, seqlen=16, context=position + 1)
+    inputs = make_inputs(case, device, window_only=True)
+    for x in (inputs.q, inputs.k):
+        x[..., : case.rotary_dim // 2] = 1
+        x[..., case.rotary_dim // 2 :] = 0
+    call = baseline.prepare(inputs)
+    assert call.result is not None
+    return error_against(call.result(), truth_of(inputs))

@@ -1,0 +1,140 @@
+"""From a case to rows: what is left out, what is set against what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+
+from ropescale_kernels.bench import baselines, cases, measure, timing
+from ropescale_kernels.bench.baselines._baseline import Baseline, Call
+from ropescale_kernels.bench.report import Row
+
+CPU = torch.device("cpu")
+CASE = cases.prefill("glm-4-9b", "float32", 5)
+
+
+def run(
+    case: cases.Case, names: tuple[str, ...] = ("unfused", "transformers")
+) -> tuple[dict[tuple[str, str], Row], dict[str, list[str]]]:
+    found, _ = measure.chosen(names, CPU)
+    rows, left_out = measure.measure(
+        case, found, device=CPU, clock=timing.clock_of(CPU), seconds=0.01
+    )
+    return {(row.entry, row.cache): row for row in rows}, left_out
+
+
+def played(times: dict[str, float]) -> Callable[..., dict[str, timing.Timing]]:
+    def interleave(calls: dict[str, object], **_: object) -> dict[str, timing.Timing]:
+        return {name: timing.Timing((times.get(name, 10.0),) * 5) for name in calls}
+
+    return interleave
+
+
+def test_every_way_is_timed_hot_and_flushed() -> None:
+    rows, left_out = run(CASE)
+    assert left_out == {}
+    names = [
+        "copy",
+        "clone",
+        "ours, in place",
+        "ours, out=",
+        "ours",
+        "unfused torch ops",
+        "Transformers eager",
+    ]
+    assert list(rows) == [(name, cache) for cache in ("hot", "flushed") for name in names]
+    for row in rows.values():
+        assert 0 < row.p20 <= row.p50 <= row.p80
+        assert 0 < row.x_copy_p20 <= row.x_copy <= row.x_copy_p80
+        assert (row.error is None) == (row.entry in ("copy", "clone"))
+        assert row.gb_per_s == pytest.approx(row.bytes / row.p50 / 1e3)
+
+
+def test_options_are_timed_where_the_case_asks() -> None:
+    rows, _ = run(replace(CASE, options=True), ())
+    assert {name for name, _ in rows} >= {b.name for b in baselines.OPTIONS}
+
+
+def test_ratios_are_against_what_they_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = {
+        "copy": 4.0,
+        "clone": 5.0,
+        "ours": 10.0,
+        "ours, in place": 8.0,
+        "unfused torch ops": 60.0,
+        "Transformers eager": 50.0,
+        "torch.compile": 30.0,
+        "torch.compile, one graph": 20.0,
+        "torch.compile, dynamic": 40.0,
+    }
+    monkeypatch.setattr(measure, "interleave", played(times))
+    monkeypatch.setattr("torch.compile", lambda function, **_: function)
+    rows, _ = run(CASE, ("unfused", "transformers", "compile"))
+    ours, in_place = rows["ours", "hot"], rows["ours, in place", "hot"]
+    assert (ours.x_copy, in_place.x_copy) == (2.0, 2.0)
+    assert (ours.speedup_eager, ours.speedup_compile) == (5.0, 2.0)
+    assert (ours.best, ours.speedup_best) == ("torch.compile, one graph", 2.0)
+    assert rows["torch.compile", "hot"].x_copy == 6.0
+
+
+def test_without_others_there_is_no_ratio_to_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "interleave", played({}))
+    rows, _ = run(CASE, ())
+    row = rows["ours", "hot"]
+    assert (row.speedup_eager, row.speedup_compile, row.best, row.speedup_best) == (None,) * 4
+
+
+def test_a_wrong_answer_is_left_out_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def prepare(inputs: cases.Inputs) -> Call:
+        return Call(lambda: None, lambda: (inputs.q, inputs.k))
+
+    wrong = Baseline("idle", prepare)
+    found = [*baselines.FLOOR, wrong]
+    rows, left_out = measure.measure(
+        CASE, found, device=CPU, clock=timing.clock_of(CPU), seconds=0.01
+    )
+    assert {row.entry for row in rows} == {"copy", "clone"}
+    ((reason, where),) = left_out.items()
+    assert reason.startswith("idle: wrong answer, off by ")
+    assert where == ["glm-4-9b float32 5"]
+
+
+def test_what_cannot_run_is_left_out_with_its_reason() -> None:
+    elsewhere = Baseline("elsewhere", baselines.OURS[1].prepare, lambda device: f"no {device}")
+    odd = Baseline("odd", baselines.OURS[1].prepare, unsupported=lambda case: case.layout)
+    assert elsewhere.unavailable(CPU) == "no cpu"
+    _, left_out = measure.measure(
+        CASE, [*baselines.FLOOR, odd], device=CPU, clock=timing.clock_of(CPU), seconds=0.01
+    )
+    assert left_out == {"odd: contiguous": ["glm-4-9b float32 5"]}
+    found, reasons = measure.chosen(["liger", "unfused", "unfused"], CPU)
+    assert [b.name for b in found] == [
+        "copy",
+        "clone",
+        "ours, in place",
+        "ours, out=",
+        "ours",
+        "unfused torch ops",
+    ]
+    ((reason, where),) = reasons.items()
+    assert where == []
+    assert reason.startswith("Liger-Kernel: ")
+
+
+def test_facts_tell_an_exact_phase_from_a_float32_angle() -> None:
+    case = cases.prefill("llama-3.1-8b", "float32")
+    ours, unfused = (
+        measure.facts(b, case, device=CPU, seconds=0.01)
+        for b in (baselines.OURS[1], *baselines.PEERS["unfused"])
+    )
+    assert ours is not None
+    assert unfused is not None
+    assert set(ours.error) == set(measure.POSITIONS)
+    # 8e-8 and the rounding of the output, times the attention factor.
+    assert max(ours.error.values()) < 2e-7
+    assert unfused.error[1000] < 1e-4 < unfused.error[32767] < 1e-2 < unfused.error[1048575]
+    assert ours.host_us > 0
+    assert measure.facts(baselines.FLOOR[0], case, device=CPU, seconds=0.01) is None

@@ -1,0 +1,24 @@
+"""The command line, run in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from ropescale_kernels.cli import main
+
+Ropescale = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def ropescale(capsys: pytest.CaptureFixture[str]) -> Ropescale:
+    """Run `ropescale ARGUMENTS` and give its exit code, stdout and stderr."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = main(arguments)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run

@@ -1,0 +1,146 @@
+"""`ropescale bench`, at toy size."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ropescale_kernels.bench import cases, report
+from ropescale_kernels.cli import bench
+
+Ropescale = Callable[..., tuple[int, str, str]]
+
+
+def plan(**changes: object) -> bench._Plan:
+    fields: dict[str, object] = {
+        "suites": (),
+        "models": (),
+        "dtypes": ("bfloat16",),
+        "layouts": ("contiguous",),
+        "tokens": None,
+        "peers": (),
+        "device": "cpu",
+        "seconds": 1.0,
+        "threads": None,
+        "quick": False,
+    }
+    return bench._Plan(**fields | changes)  # type: ignore[arg-type]
+
+
+def test_everything_is_timed_and_kept(ropescale: Ropescale, tmp_path: Path) -> None:
+    target = tmp_path / "report.json"
+    code, out, err = ropescale("bench", "--quick", "--dtype", "float32", "--json", str(target))
+    assert (code, err) == (0, "")
+    found = report.read_json(target)
+    names = {row.entry for row in found.rows}
+    assert names == {
+        "copy",
+        "clone",
+        "ours, in place",
+        "ours, out=",
+        "ours",
+        "unfused torch ops",
+        "Transformers eager",
+        "onnxruntime",
+    }
+    assert {(row.tokens, row.cache) for row in found.rows} == {
+        (tokens, cache) for tokens in (32, 1) for cache in ("hot", "flushed")
+    }
+    assert {fact.entry for fact in found.facts} == names - {"copy", "clone"}
+    assert found.peers["onnxruntime"] is not None
+    assert any(line.startswith("FlashInfer: ") for line in found.left_out)
+    for name in (*names, "left out: FlashInfer", "host us", "error 1M"):
+        assert name in out
+
+
+def test_a_run_is_compared_with_an_earlier_one(ropescale: Ropescale, tmp_path: Path) -> None:
+    kept = str(tmp_path / "then.json")
+    toy = ["bench", "--quick", "--peer", "none", "--model", "few-heads", "--tokens", "4"]
+    assert ropescale(*toy, "--json", kept)[0] == 0
+    code, out, _ = ropescale(*toy, "--against", kept)
+    assert code == 0
+    assert "against then.json" in out
+    assert out.count("few-heads bfloat16 4") == 10
+    code, out, _ = ropescale(*toy[:-1], "5", "--against", kept)
+    assert "then.json holds none of the rows measured now" in out
+
+
+def test_pictures_need_their_suites_and_get_them(ropescale: Ropescale, tmp_path: Path) -> None:
+    code, out, _ = ropescale("bench", "--quick", "--peer", "unfused", "--plot", str(tmp_path))
+    assert code == 0, out
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["context.png", "error.png", "x-copy.png"]
+    for name in names:
+        assert f"{tmp_path}/{name}" in out.replace("\n", "")
+
+
+def test_without_matplotlib_the_extra_is_named(
+    ropescale: Ropescale, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    code, _, err = ropescale("bench", "--quick", "--plot", str(tmp_path))
+    assert code == 2
+    assert "pip install 'ropescale_kernels[plot]'" in err
+
+
+def test_it_starts_over_with_each_malloc(tmp_path: Path) -> None:
+    target = tmp_path / "x.json"
+    command = [sys.executable, "-m", "ropescale_kernels.cli", "bench", "--quick", "--peer", "none"]
+    done = subprocess.run(
+        [*command, "--model", "few-heads", "--malloc", "both", "--json", str(target)],
+        env=os.environ | {"MALLOC_TRIM_THRESHOLD_": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(target.read_text())["rows"]
+    count = {m: sum(row["malloc"] == m for row in rows) for m in ("default", "retain", "custom")}
+    assert count == {"default": 20, "retain": 20, "custom": 0}
+
+
+def test_named_shapes_are_every_combination_once() -> None:
+    chosen = plan(
+        models=("few-heads", "qwen3-32b"),
+        dtypes=("bfloat16", "float32"),
+        layouts=("contiguous", "packed-qkv"),
+    ).cases()
+    assert len(chosen) == len(set(chosen)) == 16
+    assert sum(case.seqlen == 1 for case in chosen) == 8
+    assert {case.tokens for case in plan(models=("few-heads",), tokens=9).cases()} == {9}
+
+
+def test_a_plan_says_itself_as_a_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bench._Plan] = []
+
+    def played(chosen: bench._Plan) -> report.Report:
+        seen.append(chosen)
+        return report.Report({})
+
+    monkeypatch.setattr(bench, "_run", played)
+    monkeypatch.setattr("ropescale_kernels.cli.bench.machine.malloc_setting", lambda: "default")
+    from ropescale_kernels.cli import main
+
+    for chosen in (
+        plan(suites=("overview", "tokens"), peers=("unfused",)),
+        plan(models=("few-heads",), dtypes=("float32", "float16"), tokens=7, threads=2),
+        plan(suites=("context",), layouts=("contiguous",), peers=tuple(bench.PEERS), seconds=2.5),
+        plan(models=("qwen3-32b",), layouts=("packed-qkv",), seconds=0.01, quick=True),
+    ):
+        assert main(["bench", *chosen.arguments()]) == 0
+        assert seen.pop() == chosen
+
+
+def test_the_default_is_an_overview(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bench._Plan] = []
+    monkeypatch.setattr(bench, "_run", lambda chosen: seen.append(chosen) or report.Report({}))
+    from ropescale_kernels.cli import main
+
+    assert main(["bench"]) == 0
+    assert seen[0].cases() == cases.suite(["overview"])
+    assert seen[0].peers == tuple(bench.PEERS)
