@@ -1,8 +1,12 @@
-"""What the operators' tests share: the implementations of this machine, and equality of bits."""
+"""What tests share: this machine's implementations, equality of bits, what becomes of GPU tests."""
 
 from __future__ import annotations
 
+import os
+import runpy
+from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -85,9 +89,60 @@ def same_bits() -> Callable[..., None]:
     return check
 
 
+# So many tests of a GPU pass at least, where one is required: a suite that shrinks is no proof.
+GPU_FLOOR = 180
+REQUIRE_GPU = os.environ.get("ROPESCALE_REQUIRE_GPU") == "1"
+REHEARSAL = os.environ.get("ROPESCALE_GPU_REHEARSAL") == "1"
+gpu_outcomes: Counter[str] = Counter()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what lies in a folder gpu/, and skip it where there is none."""
+    reason = None
+    if not REHEARSAL and not torch.cuda.is_available():
+        reason = "torch finds no CUDA device"
+    for item in items:
+        if item.path.parent.name == "gpu":
+            item.add_marker("gpu")
+        if item.get_closest_marker("gpu") and reason is not None:
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Count what became of the GPU tests."""
+    # Over the implementations of a kind that this version has none of, there is no test to skip.
+    nothing = report.skipped and "empty parameter set" in str(report.longrepr)
+    if "gpu" in report.keywords and (report.when == "call" or report.skipped) and not nothing:
+        gpu_outcomes[report.outcome] += 1
+
+
+def gpu_faults() -> list[str]:
+    """Say why a run that requires a GPU does not count."""
+    if not REQUIRE_GPU:
+        return []
+    found = []
+    if gpu_outcomes["skipped"]:
+        found.append(f"{gpu_outcomes['skipped']} GPU tests were skipped")
+    if gpu_outcomes["passed"] < GPU_FLOOR:
+        found.append(f"{gpu_outcomes['passed']} GPU tests passed, {GPU_FLOOR} at least must")
+    return found
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a run that requires a GPU and did without."""
+    if gpu_faults() and not hasattr(session.config, "workerinput"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Say which implementations the tests ran, and why the others were not there."""
+    """Say which implementations the tests ran, why the others were not there, what GPUs say."""
     reasons = {name: absent(name) for name in IMPLS}
     ran = ", ".join(name for name, reason in reasons.items() if reason is None)
     skipped = "; ".join(f"{name}: {reason}" for name, reason in reasons.items() if reason)
     terminalreporter.write_line(f"implementations tested: {ran}; skipped: {skipped or 'none'}")
+    script = Path(__file__).resolve().parent.parent / "tools" / "gpu_report.py"
+    if script.is_file():
+        terminalreporter.write_line(runpy.run_path(str(script))["state"]())
+    for fault in gpu_faults():
+        terminalreporter.write_line(f"ROPESCALE_REQUIRE_GPU: {fault}", red=True)

@@ -1,0 +1,86 @@
+"""Where a GPU is required, a run without one fails."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PASSES = """
+import pytest
+
+@pytest.mark.parametrize("n", range({count}))
+def test_passes(n):
+    pass
+"""
+SKIPS = """
+import pytest
+
+def test_skips():
+    pytest.skip("no reason")
+"""
+
+
+def run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
+    plain = {k: v for k, v in os.environ.items() if not k.startswith("ROPESCALE_")}
+    return subprocess.run(
+        command, cwd=folder, env=plain | environment, capture_output=True, text=True
+    )
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Path:
+    """A suite with this one's conftest, whose GPU tests need none."""
+    shutil.copy(ROOT / "tests" / "conftest.py", tmp_path / "conftest.py")
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    gpu: one\n")
+    (tmp_path / "gpu").mkdir()
+    return tmp_path
+
+
+@pytest.mark.parametrize("required", ["", "1"])
+def test_without_a_device_gpu_tests_are_skipped_and_that_may_be_a_failure(
+    suite: Path, required: str
+) -> None:
+    (suite / "gpu" / "test_it.py").write_text(PASSES.format(count=3))
+    # An empty list of devices, for machines that have one.
+    done = run(suite, ROPESCALE_REQUIRE_GPU=required, CUDA_VISIBLE_DEVICES="")
+    assert "3 skipped" in done.stdout
+    assert (done.returncode != 0) == bool(required)
+    assert ("3 GPU tests were skipped" in done.stdout) == bool(required)
+
+
+@pytest.mark.parametrize(("count", "code"), [(179, 1), (180, 0)])
+def test_fewer_than_the_floor_is_a_failure(suite: Path, count: int, code: int) -> None:
+    (suite / "gpu" / "test_it.py").write_text(PASSES.format(count=count))
+    done = run(suite, ROPESCALE_REQUIRE_GPU="1", ROPESCALE_GPU_REHEARSAL="1")
+    assert done.returncode == code, done.stdout
+    assert ("179 GPU tests passed, 180 at least must" in done.stdout) == bool(code)
+
+
+def test_one_skipped_among_many_is_a_failure(suite: Path) -> None:
+    (suite / "gpu" / "test_it.py").write_text(PASSES.format(count=250))
+    (suite / "gpu" / "test_other.py").write_text(SKIPS)
+    done = run(suite, ROPESCALE_REQUIRE_GPU="1", ROPESCALE_GPU_REHEARSAL="1")
+    assert done.returncode == 1
+    assert "1 GPU tests were skipped" in done.stdout
+
+
+def test_tests_elsewhere_are_none_of_a_gpu(suite: Path) -> None:
+    (suite / "test_it.py").write_text(PASSES.format(count=1) + SKIPS)
+    done = run(suite)
+    assert done.returncode == 0
+    assert "1 passed, 1 skipped" in done.stdout
+
+
+def test_no_test_at_all_is_not_a_skipped_one(suite: Path) -> None:
+    empty = PASSES.format(count=0).replace("test_passes", "test_nothing")
+    (suite / "gpu" / "test_it.py").write_text(PASSES.format(count=180) + empty)
+    done = run(suite, ROPESCALE_REQUIRE_GPU="1", ROPESCALE_GPU_REHEARSAL="1")
+    assert "1 skipped" in done.stdout
+    assert done.returncode == 0, done.stdout
