@@ -77,12 +77,14 @@ def apply_rotary_qk(
     Source: RoPE, arXiv:2104.09864 eq. 34; YaRN, arXiv:2309.00071 eq. 17 to 23 (the factor is its
     sqrt(1/t)).
     """
-    if impl == "auto" and out is None and profile_ids is None and type(table) is RotaryTable:
-        fresh = _allocate(q, k)
-        if fresh is not None and try_rotary_qk(
-            q, k, *fresh, position_ids, table, interleaved, conjugate, phase
+    if impl == "auto" and profile_ids is None and type(table) is RotaryTable:
+        outputs = _allocate(q, k) if out is None else _as_pair(out, k)
+        if outputs is not None and try_rotary_qk(
+            q, k, *outputs, position_ids, table, interleaved, conjugate, phase
         ):
-            return fresh
+            if out is not None:
+                _bump_versions(*outputs)
+            return outputs
     spec = check_rotary_qk(
         q,
         k,
@@ -240,6 +242,14 @@ def _allocate(q: Tensor, k: Tensor | None) -> tuple[Tensor, Tensor | None] | Non
     if q_out.stride(-1) != 1 or (k_out is not None and k_out.stride(-1) != 1):
         return None
     return q_out, k_out
+
+
+def _as_pair(out: object, k: Tensor | None) -> tuple[Tensor, Tensor | None] | None:
+    """Give the caller's buffers for the fast path, or None where they must be looked at."""
+    if in_forward_ad() or type(out) is not tuple or len(out) != 2:
+        return None
+    q_out, k_out = out
+    return (q_out, k_out) if type(q_out) is Tensor and (k_out is None) == (k is None) else None
 
 
 def _bump_versions(*written: Tensor | None) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 import ropescale_kernels as rk
@@ -92,6 +94,15 @@ def overlapping() -> Tensor:
     return torch.zeros(4096).as_strided((4, 2, 64), (64, 32, 1))
 
 
+def in_one_buffer(q_stride: int, k_stride: int, k_start: int) -> tuple[Tensor, Tensor]:
+    """Four tokens each, of one head of 64 channels, every so many elements."""
+    buffer = torch.zeros(2048)
+    return (
+        buffer.as_strided((4, 1, 64), (q_stride, 64, 1), 0),
+        buffer.as_strided((4, 1, 64), (k_stride, 64, 1), k_start),
+    )
+
+
 DECLINED = {
     "requires grad": lambda q, k, p: (q.clone().requires_grad_(), k, p),
     "k requires grad": lambda q, k, p: (q, k.clone().requires_grad_(), p),
@@ -117,6 +128,8 @@ DECLINED = {
     "heads that are one": lambda q, k, p: (heads(4, 1, 64).expand(4, 2, 64), None, p),
     "tokens that are one": lambda q, k, p: (heads(1, 2, 64).expand(4, 2, 64), None, p),
     "k that is q": lambda q, k, p: (q, q, p),
+    "tokens that meet the next": lambda q, k, p: (*in_one_buffer(96, 96, 64), p),
+    "strides that part": lambda q, k, p: (*in_one_buffer(256, 192, 64), p),
 }
 
 
@@ -177,6 +190,111 @@ def test_the_fast_path_gives_the_bits_of_the_checked_path(
             assert torch.equal(x, y)
             assert torch.equal(in_place, y)
             assert x.stride() == torch.empty_like(y).stride()
+
+
+def packed(tokens: int = 9, batch: int = 2) -> tuple[Tensor, Tensor]:
+    whole = heads(batch, tokens, 7, 64)
+    return whole[:, :, :4], whole[:, :, 4:6]
+
+
+def try_out(q: Tensor, k: Tensor | None, out: Any, table: rk.RotaryTable) -> bool:
+    positions = torch.arange(q.shape[-3])
+    return cpu.try_rotary_qk(q, k, *out, positions, table, False, False, "exact")
+
+
+@pytest.mark.parametrize("layout", ["fresh", "packed", "into packed", "into itself", "no k"])
+def test_the_fast_path_takes_buffers_that_are_apart(layout: str, table: rk.RotaryTable) -> None:
+    q, k = heads(2, 9, 4, 64), heads(2, 9, 2, 64)
+    if layout in ("packed", "into itself"):
+        q, k = packed()
+    out: Any = {
+        "fresh": lambda: (torch.empty_like(q), torch.empty_like(k)),
+        "packed": lambda: (torch.empty(q.shape), torch.empty(k.shape)),
+        "into packed": packed,
+        "into itself": lambda: (q, k),
+        "no k": lambda: (torch.empty_like(q), None),
+    }[layout]()
+    given_k = None if layout == "no k" else k
+    want = rk.apply_rotary_qk(q, given_k, torch.arange(9), table, impl="cpu")
+    version = out[0]._version
+    assert rk.apply_rotary_qk(q, given_k, torch.arange(9), table, out=out) is not None
+    assert out[0]._version > version
+    for x, y in zip(out, want, strict=True):
+        assert (x is None and y is None) or torch.equal(x, y)
+    assert try_out(q, given_k, out, table) is True
+
+
+def shifted(x: Tensor) -> Tensor:
+    """A view of x's shape that starts one token later in x's memory."""
+    flat = torch.cat([x.flatten(), x.flatten()])
+    x.set_(flat[: x.numel()].view(x.shape))  # type: ignore[call-overload]
+    return flat[x.stride(1) : x.stride(1) + x.numel()].view(x.shape)
+
+
+REFUSED_BUFFERS = {
+    "of another shape": lambda q, k: (torch.empty(2, 9, 5, 64), torch.empty_like(k)),
+    "of another dtype": lambda q, k: (torch.empty_like(q).half(), torch.empty_like(k)),
+    "last stride 2": lambda q, k: (torch.empty(2, 9, 4, 128)[..., ::2], torch.empty_like(k)),
+    "a token later": lambda q, k: (shifted(q), torch.empty_like(k)),
+    "expanded": lambda q, k: (torch.empty(1, 9, 4, 64).expand(2, 9, 4, 64), torch.empty_like(k)),
+    "one for both": lambda q, k: (x := torch.empty(2, 9, 4, 64), x[:, :, :2]),
+    "q's into k": lambda q, k: (torch.empty_like(q), q[:, :, :2]),
+    "requires grad": lambda q, k: (torch.empty_like(q).requires_grad_(), torch.empty_like(k)),
+    "negated": lambda q, k: (torch._neg_view(torch.empty_like(q)), torch.empty_like(k)),
+    "none of k": lambda q, k: (torch.empty_like(q), None),
+    "a list": lambda q, k: (torch.empty_like(q).tolist(), torch.empty_like(k)),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED_BUFFERS)
+def test_the_fast_path_leaves_other_buffers_to_the_checks(case: str, table: rk.RotaryTable) -> None:
+    q, k = heads(2, 9, 4, 64), heads(2, 9, 2, 64)
+    out = REFUSED_BUFFERS[case](q, k)
+    before = q.clone(), k.clone()
+    assert try_out(q, k, out, table) is False
+    assert torch.equal(q, before[0])
+    assert torch.equal(k, before[1])
+
+
+strides = st.integers(0, 40)
+offsets = st.integers(0, 60)
+sizes = st.integers(1, 3)
+
+
+@settings(deadline=None, max_examples=400)
+@given(
+    shape=st.tuples(sizes, sizes),
+    nheads=st.tuples(sizes, sizes),
+    outer=st.tuples(strides, strides),
+    heads_strides=st.tuples(strides, strides),
+    start=st.tuples(offsets, offsets),
+    shared=st.booleans(),
+    more=st.tuples(strides, strides),
+)
+def test_whatever_the_fast_path_writes_in_place_it_writes_once(
+    shape: tuple[int, int],
+    nheads: tuple[int, int],
+    outer: tuple[int, int],
+    heads_strides: tuple[int, int],
+    start: tuple[int, int],
+    shared: bool,
+    more: tuple[int, int],
+) -> None:
+    table = rk.RotaryTable(rk.RopeScaling.default(rotary_dim=4, rope_theta=1e4))
+    storage = torch.zeros(400)
+    index = torch.arange(400)
+    views, places = [], []
+    for which in range(2):
+        size = (*shape, nheads[which], 4)
+        between = outer if shared or which == 0 else more
+        stride = (*between, heads_strides[which], 1)
+        views.append(storage.as_strided(size, stride, start[which]))
+        places.append(index.as_strided(size, stride, start[which]).flatten())
+    position_ids = torch.arange(shape[1])
+    ran = cpu.try_rotary_qk(*views, None, None, position_ids, table, False, False, "exact")
+    every = torch.cat(places)
+    if ran:
+        assert len(every.unique()) == len(every)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 7])

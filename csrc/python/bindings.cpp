@@ -80,11 +80,13 @@ bool try_rotary_qk(py::handle q, py::handle k, py::handle q_out, py::handle k_ou
     RotaryQKViews v;
     if (!read(q, v.q) || !read(k, v.k) || !read(position_ids, v.position_ids)) return false;
     if (!read_table(py::reinterpret_borrow<py::tuple>(table), v.table, read)) return false;
-    const bool in_place = q_out.is_none();
-    if (!plainly_valid(v, in_place) || !is_bare(q) || !is_bare(k)) return false;
     v.q_out = v.q;
     v.k_out = v.k;
-    if (!in_place && (!read(q_out, v.q_out) || !read(k_out, v.k_out))) return false;
+    if (!q_out.is_none()) {
+        if (!read(q_out, v.q_out) || !read(k_out, v.k_out)) return false;
+        if (!is_bare(q_out) || !is_bare(k_out)) return false;
+    }
+    if (!plainly_valid(v) || !is_bare(q) || !is_bare(k)) return false;
     launch(rotary_qk_params(v, interleaved.ptr() == Py_True, conjugate.ptr() == Py_True,
                             phase_float32),
            num_threads);

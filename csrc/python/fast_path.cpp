@@ -33,9 +33,58 @@ bool memory_apart(const TensorView& a, const TensorView& b) {
     return a_begin + bytes_spanned(a) <= b_begin || b_begin + bytes_spanned(b) <= a_begin;
 }
 
+// Bytes of one token of one batch, all its heads: heads must lie within tokens.
+int64_t token_bytes(const TensorView& x) {
+    const int head = x.ndim - 2;
+    const int64_t last = (x.shape[head] - 1) * x.strides[head] + x.shape[x.ndim - 1];
+    return last * (x.dtype.bits / 8);
+}
+
+// Whether two tensors are slices of one buffer of tokens, as packed q and k are: their tokens take
+// turns, each within a stride of its own.
+bool tokens_take_turns(const TensorView& a, const TensorView& b) {
+    const int token = a.ndim - 3, batch = token - 1;
+    const int64_t size = a.dtype.bits / 8, stride = a.strides[token] * size;
+    if (a.strides[token] != b.strides[token]) return false;
+    const char *a_begin = a.as<char>(), *b_begin = b.as<char>();
+    const char *a_end = a_begin + token_bytes(a), *b_end = b_begin + token_bytes(b);
+    if (a_end > b_begin && b_end > a_begin) return false;
+    const char* begin = a_begin < b_begin ? a_begin : b_begin;
+    const int64_t width = (a_end > b_end ? a_end : b_end) - begin;
+    if (a.shape[token] > 1 && width > stride) return false;
+    if (batch < 0 || a.shape[batch] == 1) return true;
+    const int64_t sequence = (a.shape[token] - 1) * stride + width;
+    return a.strides[batch] == b.strides[batch] && sequence <= a.strides[batch] * size;
+}
+
+bool never_meet(const TensorView& a, const TensorView& b) {
+    return a.is_none() || b.is_none() || memory_apart(a, b) || tokens_take_turns(a, b);
+}
+
+bool same_view(const TensorView& a, const TensorView& b) {
+    if (a.as<char>() != b.as<char>()) return false;
+    for (int i = 0; i < a.ndim; ++i) {
+        if (a.strides[i] != b.strides[i]) return false;
+    }
+    return true;
+}
+
 bool heads_valid(const TensorView& x) {
     return (x.ndim == 3 || x.ndim == 4) && x.is_float() && x.strides[x.ndim - 1] == 1 &&
            x.numel() > 0;
+}
+
+// Whether `out` takes the rotation of `in`: into its own place or into memory that `in` is not.
+bool output_valid(const TensorView& in, const TensorView& out) {
+    if (in.is_none() || out.is_none()) return in.is_none() && out.is_none();
+    if (out.ndim != in.ndim || out.dtype.code != in.dtype.code || out.dtype.bits != in.dtype.bits ||
+        out.strides[out.ndim - 1] != 1) {
+        return false;
+    }
+    for (int i = 0; i < in.ndim; ++i) {
+        if (out.shape[i] != in.shape[i]) return false;
+    }
+    return rows_apart(out) && (same_view(in, out) || memory_apart(in, out));
 }
 
 // Equal to the token axes of q, or broadcast over the batch: (1, seqlen), (seqlen,).
@@ -49,7 +98,7 @@ bool tokens_match(const TensorView& x, int first, const TensorView& q) {
 
 }  // namespace
 
-bool plainly_valid(const RotaryQKViews& v, bool in_place) {
+bool plainly_valid(const RotaryQKViews& v) {
     const TensorView& q = v.q;
     if (q.is_none() || !heads_valid(q)) return false;
     const int64_t head_dim = q.shape[q.ndim - 1];
@@ -67,9 +116,8 @@ bool plainly_valid(const RotaryQKViews& v, bool in_place) {
     const TensorView& positions = v.position_ids;
     if (!positions.is_int(32) && !positions.is_int(64)) return false;
     if (!v.table.axis_ids.is_none() || !tokens_match(positions, 0, q)) return false;
-    if (!in_place) return true;
-    if (!rows_apart(q)) return false;
-    return v.k.is_none() || (rows_apart(v.k) && memory_apart(q, v.k));
+    return output_valid(q, v.q_out) && output_valid(v.k, v.k_out) && never_meet(v.q_out, v.k_out) &&
+           never_meet(v.q_out, v.k) && never_meet(q, v.k_out);
 }
 
 bool is_bare(py::handle tensor) {

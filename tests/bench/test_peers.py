@@ -1,7 +1,7 @@
 """Other packages' kernels are called as their documentation says, and left out with a reason.
 
-The kernels of Liger, FlashInfer and SGLang need a GPU. Stand-ins of ours take their place here, with
-the signatures that their documentation gives: that proves our side of the call, nothing of theirs.
+The kernels of Liger, FlashInfer and SGLang need a GPU. Stand-ins of ours take their place, with the
+signatures that their documentation gives: that proves our side of the call, nothing of theirs.
 """
 
 from __future__ import annotations
