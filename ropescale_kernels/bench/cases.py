@@ -82,8 +82,8 @@ class Inputs:
 
     Attributes:
         position_ids: (batch, seqlen) int64.
-        first_row: Position of the first row of a table by position: 0, but where only the answer
-            counts, a table that begins just before the positions does.
+        rows: Positions that a table by position has a row for.
+        row_ids: (batch, seqlen) int64, the row of each token.
     """
 
     case: Case
@@ -93,12 +93,8 @@ class Inputs:
     table: RotaryTable
     inv_freq: Tensor
     attention_factor: float
-    first_row: int = 0
-
-    @property
-    def rows(self) -> Tensor:
-        """Positions of a table's rows, up to the end of the window; float32 holds them to 2^24."""
-        return torch.arange(self.first_row, self.case.context, device=self.q.device)
+    rows: Tensor
+    row_ids: Tensor
 
 
 MODELS = {
@@ -199,35 +195,35 @@ def suite(names: Iterable[str], device: str = "cpu") -> list[Case]:
 
 
 def make_inputs(
-    case: Case, device: torch.device | str = "cpu", *, window_only: bool = False
+    case: Case, device: torch.device | str = "cpu", *, positions: Tensor | None = None
 ) -> Inputs:
     """Make a case's tensors from a fixed seed.
 
     Args:
         case: The shape.
         device: Where to.
-        window_only: Let tables by position begin at the first position in use. A row does not
-            depend on the others, so the answer is that of the whole table, at a million rows too.
+        positions: (batch, seqlen) int64 to have instead of the case's own; a table by position
+            then has their rows alone, which gives the same answer and, at ten million, fits.
 
     Returns:
         The tensors, of standard normal elements.
     """
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator(device).manual_seed(0)
     sizes = [case.nheads, case.nheads_k, case.nheads_k]
     shape = (case.batch, case.seqlen, sum(sizes), case.head_dim)
-    packed = torch.randn(*shape, generator=generator).to(device, DTYPES[case.dtype])
+    packed = torch.randn(*shape, generator=generator, device=device).to(DTYPES[case.dtype])
     q, k, _ = torch.split(packed, sizes, dim=2)
     if case.layout == "contiguous":
         q, k = q.contiguous(), k.contiguous()
     elif case.layout == "heads-first":
         q, k = (x.transpose(1, 2).contiguous().transpose(1, 2) for x in (q, k))
     scaling = case.scaling()
-    if case.spread:
-        ends = torch.arange(1, case.tokens + 1) * case.context // case.tokens - 1
-        position_ids = ends.view(case.batch, case.seqlen)
+    if positions is None:
+        rows = torch.arange(case.context)
+        position_ids = row_ids = _positions(case)
     else:
-        last = torch.arange(case.context - case.seqlen, case.context)
-        position_ids = last.expand(case.batch, -1).contiguous()
+        rows, position_ids = positions.flatten(), positions
+        row_ids = torch.arange(len(rows)).view(positions.shape)
     return Inputs(
         case=case,
         q=q,
@@ -236,5 +232,14 @@ def make_inputs(
         table=RotaryTable(scaling, device=device),
         inv_freq=scaling.inv_freq.to(device),
         attention_factor=scaling.attention_factor,
-        first_row=int(position_ids.min()) if window_only else 0,
+        rows=rows.to(device),
+        row_ids=row_ids.to(device),
     )
+
+
+def _positions(case: Case) -> Tensor:
+    if case.spread:
+        ends = torch.arange(1, case.tokens + 1) * case.context // case.tokens - 1
+        return ends.view(case.batch, case.seqlen)
+    last = torch.arange(case.context - case.seqlen, case.context)
+    return last.expand(case.batch, -1).contiguous()

@@ -29,6 +29,8 @@ CACHES = ("hot", "flushed")
 # Up to here a serving engine replays its step as a CUDA graph.
 _MOST_TOKENS_OF_A_GRAPH = 64
 POSITIONS = (1000, 32767, 131071, 1048575, 9999991)
+# So many positions up to each are looked at.
+_WINDOW = 16
 CONTEXTS = (32768, 131072, 1048576, 10485760)
 _NOT_OTHERS = {baseline.name for baseline in (*FLOOR, *OURS, *OPTIONS)}
 
@@ -213,17 +215,25 @@ def facts(baseline: Baseline, case: Case, *, device: torch.device, seconds: floa
         dtype=case.dtype,
         host_us=host_overhead(call.run, seconds=seconds),
         table_bytes={n: baseline.table_bytes(case, n) for n in CONTEXTS},
-        error={p: _error_at(p, baseline, one, device) for p in POSITIONS},
+        error=_errors(baseline, one, device),
     )
 
 
-def _error_at(position: int, baseline: Baseline, one: Case, device: torch.device) -> float:
-    """Rotate (1, 0) at 16 positions up to this one: that gives cos and sin themselves."""
-    case = replace(one, seqlen=16, context=position + 1)
-    inputs = make_inputs(case, device, window_only=True)
+def _errors(baseline: Baseline, one: Case, device: torch.device) -> dict[int, float]:
+    """Rotate (1, 0) at the positions up to each of POSITIONS: that gives cos and sin themselves."""
+    windows = torch.tensor(POSITIONS)[:, None] - torch.arange(_WINDOW)
+    case = replace(one, seqlen=windows.numel())
+    inputs = make_inputs(case, device, positions=windows.view(1, -1))
     for x in (inputs.q, inputs.k):
         x[..., : case.rotary_dim // 2] = 1
         x[..., case.rotary_dim // 2 :] = 0
     call = baseline.prepare(inputs)
     assert call.result is not None
-    return error_against(call.result(), truth_of(inputs))
+    got, truth = (
+        [torch.split(x, _WINDOW, dim=1) for x in pair if x is not None]
+        for pair in (call.result(), truth_of(inputs))
+    )
+    return {
+        position: error_against((got[0][n], got[1][n]), (truth[0][n], truth[1][n]))
+        for n, position in enumerate(POSITIONS)
+    }

@@ -34,7 +34,7 @@ def stderr_console() -> Console:
 class Bar:
     """Progress of one command; shown on a terminal, once it has taken a second."""
 
-    def __init__(self, description: str, total: int) -> None:
+    def __init__(self, description: str) -> None:
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -44,9 +44,13 @@ class Bar:
             transient=True,
             disable=not sys.stderr.isatty(),
         )
-        self._task = self._progress.add_task(description, total=total)
+        self._task = self._progress.add_task(description, total=None)
         self._patient_until = time.monotonic() + _SECONDS_OF_PATIENCE
         self._shown = False
+
+    def begin(self, total: int) -> None:
+        """Say how much there is to do."""
+        self._progress.update(self._task, total=total)
 
     def advance(self, count: int = 1, description: str | None = None) -> None:
         """Say that `count` more is done, and what is being done now."""
@@ -62,9 +66,9 @@ class Bar:
 
 
 @contextmanager
-def progress(description: str, total: int) -> Iterator[Bar]:
+def progress(description: str) -> Iterator[Bar]:
     """Show a bar on stderr while the block runs."""
-    bar = Bar(description, total)
+    bar = Bar(description)
     try:
         yield bar
     finally:

@@ -7,21 +7,21 @@ import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import typer
 
-from ..bench import compare, machine, measure, report
-from ..bench.baselines import PEERS, Baseline
-from ..bench.cases import DTYPES, LAYOUTS, MODELS, SUITES, Case, decode, prefill, suite
-from ..bench.timing import clock_of
+from ..bench import compare, machine, report
+from ..bench.baselines import PEERS
+from ..bench.cases import DTYPES, LAYOUTS, MODELS, SUITES, Case
+from ..bench.plan import Plan, Watcher, run
 from ..errors import RopeScaleValueError
 from ._bench_tables import case_table, changes_table, facts_table
-from ._console import progress, stdout_console
+from ._console import Bar, progress, stdout_console
 from ._files import writable
 from ._numbers import between
 
@@ -45,60 +45,6 @@ class Malloc(str, Enum):
     default = "default"
     retain = "retain"
     both = "both"
-
-
-# What the pictures are drawn from.
-_SUITES_OF_PLOTS = ("overview", "tokens", "context")
-_QUICK_TOKENS = 32
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What is to be timed, as the command line gave it."""
-
-    suites: tuple[str, ...]
-    models: tuple[str, ...]
-    dtypes: tuple[str, ...]
-    layouts: tuple[str, ...]
-    tokens: int | None
-    peers: tuple[str, ...]
-    device: str
-    seconds: float
-    threads: int | None
-    quick: bool
-
-    def cases(self) -> list[Case]:
-        """Give the suites' cases, then those that were named."""
-        found = suite(self.suites, self.device)
-        for model in self.models:
-            for dtype in self.dtypes:
-                for layout in self.layouts:
-                    named = [prefill(model, dtype, self.tokens)]
-                    if self.tokens is None:
-                        named.append(decode(model, dtype))
-                    found += [replace(case, layout=layout) for case in named]
-        if self.quick:
-            found = [
-                replace(case, seqlen=min(case.seqlen, _QUICK_TOKENS), batch=min(case.batch, 2))
-                for case in found
-            ]
-        return list(dict.fromkeys(found))
-
-    def arguments(self) -> list[str]:
-        """Give the command line that says the same."""
-        words = [f"--device={self.device}", f"--seconds={self.seconds}"]
-        words += [f"--suite={name}" for name in self.suites]
-        # Of what was named, nothing is said where suites alone were.
-        for option, values in (
-            ("model", self.models),
-            ("dtype", self.dtypes if self.models else ()),
-            ("layout", self.layouts if self.models else ()),
-            ("peer", self.peers or ("none",)),
-        ):
-            words += [f"--{option}={value}" for value in values]
-        words += [f"--tokens={self.tokens}"] if self.tokens is not None else []
-        words += [f"--threads={self.threads}"] if self.threads is not None else []
-        return words + ["--quick"] * self.quick
 
 
 def bench(
@@ -206,22 +152,34 @@ def bench(
         )
     if device is Device.cuda and not torch.cuda.is_available():
         raise typer.BadParameter("expected a CUDA device, found none", param_hint="--device")
-    plan = _plan(
-        suites, models, dtypes, layouts, tokens, peers, device, seconds, threads, quick, plot
-    )
+    plan = Plan(
+        suites=_values(suites),
+        models=_values(models),
+        dtypes=_values(dtypes),
+        layouts=_values(layouts),
+        tokens=tokens,
+        peers=_values(peers),
+        device=device.value,
+        seconds=seconds,
+        threads=threads,
+        quick=quick,
+    ).completed(plots=plot is not None)
     if malloc is Malloc.both:
-        found = _run_both(plan)
+        found = report.merged([_run_with(name, plan) for name in ("default", "retain")])
     elif malloc is not None and malloc.value != machine.malloc_setting():
         found = _run_with(malloc.value, plan)
     else:
         found = _run(plan)
     if json_file is not None:
         report.write_json(json_file, found)
-    if earlier is not None:
-        assert against is not None
+    if earlier is not None and against is not None:
         _compare(earlier, found, against.name)
     if plot is not None:
         _draw(found, plot)
+
+
+def _values(chosen: Sequence[Enum] | None) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(item.value for item in chosen or ()))
 
 
 def _read(path: Path) -> report.Report:
@@ -232,80 +190,37 @@ def _read(path: Path) -> report.Report:
         raise typer.BadParameter(wrong, param_hint="--against") from error
 
 
-def _plan(
-    suites: Any,
-    models: Any,
-    dtypes: Any,
-    layouts: Any,
-    tokens: int | None,
-    peers: Any,
-    device: Device,
-    seconds: float,
-    threads: int | None,
-    quick: bool,
-    plot: Path | None,
-) -> _Plan:
-    def values(chosen: Any) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(item.value for item in chosen or ()))
+class _Printer(Watcher):
+    """Prints each case as it is measured, and moves the bar."""
 
-    names = values(suites)
-    named = values(models)
-    shaped = bool(dtypes or layouts or tokens is not None)
-    if shaped and not named:
-        named = ("llama-3.1-8b",)
-    if plot is not None:
-        names += tuple(name for name in _SUITES_OF_PLOTS if name not in names)
-    if not names and not named:
-        names = ("overview",)
-    chosen = values(peers) or tuple(PEERS)
-    if quick:
-        chosen = tuple(name for name in chosen if name != "compile")
-    return _Plan(
-        suites=names,
-        models=named,
-        dtypes=values(dtypes) or ("bfloat16",),
-        layouts=values(layouts) or LAYOUTS[:1],
-        tokens=tokens,
-        peers=tuple(name for name in chosen if name != "none"),
-        device=device.value,
-        seconds=0.01 if quick else seconds,
-        threads=threads,
-        quick=quick,
-    )
+    def __init__(self, bar: Bar) -> None:
+        self._bar = bar
+        self._console = stdout_console()
+
+    def begun(self, report: report.Report, steps: int) -> None:
+        about = report.machine
+        where = about.get("gpu") or f"{about['cpu']}, {about['threads']} threads, {about['isa']}"
+        self._console.print(
+            f"{where}, torch {about['torch']}, malloc {machine.malloc_setting()}, "
+            f"load before {about['load']}"
+        )
+        self._bar.begin(steps)
+
+    def doing(self, what: str) -> None:
+        self._bar.advance(0, what)
+
+    def measured(self, case: Case, rows: list[report.Row]) -> None:
+        self._console.print(case_table(case, rows))
+
+    def done(self) -> None:
+        self._bar.advance()
 
 
-def _run(plan: _Plan) -> report.Report:
-    """Time every case in this process."""
-    if plan.threads is not None:
-        torch.set_num_threads(plan.threads)
-    device = torch.device(plan.device)
-    baselines, left_out = measure.chosen(plan.peers, device)
-    found = report.Report(
-        machine=machine.machine(device),
-        peers={baseline.name: baseline.version() for baseline in baselines},
-        left_out=left_out,
-    )
+def _run(plan: Plan) -> report.Report:
+    """Run the plan in this process, and print what it gives."""
+    with progress("timing") as bar:
+        found = run(plan, _Printer(bar))
     console = stdout_console()
-    about = found.machine
-    where = about.get("gpu") or f"{about['cpu']}, {about['threads']} threads, {about['isa']}"
-    console.print(
-        f"{where}, torch {about['torch']}, malloc {machine.malloc_setting()}, "
-        f"load before {about['load']}"
-    )
-    cases = plan.cases()
-    clock = clock_of(device)
-    with progress("timing", len(cases) + len(baselines)) as bar:
-        for case in cases:
-            bar.advance(0, f"{case.name} {case.dtype} {case.tokens}")
-            seconds = plan.seconds / (3 if case.tokens == 1 else 1)
-            rows, missing = measure.measure(
-                case, baselines, device=device, clock=clock, seconds=seconds
-            )
-            found.rows += rows
-            report.add_left_out(found.left_out, missing)
-            bar.advance()
-            console.print(case_table(case, rows))
-        found.facts = _facts(plan, cases, baselines, device, bar)
     if found.facts:
         console.print(facts_table(found.facts))
     for reason, names in found.left_out.items():
@@ -316,24 +231,7 @@ def _run(plan: _Plan) -> report.Report:
     return found
 
 
-def _facts(
-    plan: _Plan, cases: list[Case], baselines: list[Baseline], device: torch.device, bar: Any
-) -> list[report.Fact]:
-    """Facts of each way, in each element type of the first case's model."""
-    found = []
-    dtypes = dict.fromkeys(case.dtype for case in cases if case.model == cases[0].model)
-    for baseline in baselines:
-        bar.advance(0, f"{baseline.name}: one token")
-        for dtype in dtypes:
-            case = replace(cases[0], dtype=dtype)
-            fact = measure.facts(baseline, case, device=device, seconds=plan.seconds / 20)
-            if fact is not None:
-                found.append(fact)
-        bar.advance()
-    return found
-
-
-def _run_with(malloc: str, plan: _Plan) -> report.Report:
+def _run_with(malloc: str, plan: Plan) -> report.Report:
     """Run the plan in a process with another malloc setting, and read what it found."""
     environment = machine.without_malloc(os.environ)
     if malloc == "retain":
@@ -346,10 +244,6 @@ def _run_with(malloc: str, plan: _Plan) -> report.Report:
         if done.returncode != 0:
             raise typer.Exit(done.returncode if done.returncode > 0 else 1)
         return report.read_json(kept)
-
-
-def _run_both(plan: _Plan) -> report.Report:
-    return report.merged([_run_with(malloc, plan) for malloc in ("default", "retain")])
 
 
 def _compare(then: report.Report, now: report.Report, name: str) -> None:

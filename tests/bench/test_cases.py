@@ -10,10 +10,6 @@ import torch
 from ropescale_kernels.bench import cases
 
 
-def small(case: cases.Case) -> cases.Case:
-    return replace(case, seqlen=min(case.seqlen, 5), batch=min(case.batch, 3))
-
-
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_every_suite_has_cases_and_none_twice(device: str) -> None:
     for name in cases.SUITES:
@@ -57,12 +53,16 @@ def test_positions_end_the_window_or_spread_over_it() -> None:
     assert inputs.position_ids[[0, -1], 0].tolist() == [63, 4095]
 
 
-def test_a_window_alone_has_only_the_rows_in_use() -> None:
+def test_a_table_has_the_rows_of_the_window_or_of_the_positions_alone() -> None:
     case = cases.prefill("few-heads", tokens=3)
-    assert len(cases.make_inputs(case).rows) == case.context
-    inputs = cases.make_inputs(case, window_only=True)
-    assert inputs.rows[inputs.position_ids - inputs.first_row].equal(inputs.position_ids)
+    inputs = cases.make_inputs(case)
+    assert inputs.rows.tolist() == list(range(case.context))
+    assert inputs.rows[inputs.row_ids].equal(inputs.position_ids)
+    positions = torch.tensor([[10**7, 5, 10**6]])
+    inputs = cases.make_inputs(case, positions=positions)
+    assert inputs.position_ids.equal(positions)
     assert len(inputs.rows) == 3
+    assert inputs.rows[inputs.row_ids].equal(positions)
 
 
 def test_names_tell_the_cases_of_all_suites_apart() -> None:

@@ -149,7 +149,7 @@ def check(peer: Any, case: cases.Case) -> bool:
     """Check the answer on a case, if it is supported; the timed call stays finite."""
     if peer.BASELINE.unsupported(case) is not None:
         return False
-    inputs = cases.make_inputs(case, window_only=True)
+    inputs = cases.make_inputs(case)
     before = inputs.q.clone()
     call = peer.BASELINE.prepare(inputs)
     truth = baselines.truth_of(inputs)

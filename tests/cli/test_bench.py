@@ -12,25 +12,11 @@ from pathlib import Path
 import pytest
 
 from ropescale_kernels.bench import cases, report
+from ropescale_kernels.bench.baselines import PEERS
+from ropescale_kernels.bench.plan import Plan
 from ropescale_kernels.cli import bench
 
 Ropescale = Callable[..., tuple[int, str, str]]
-
-
-def plan(**changes: object) -> bench._Plan:
-    fields: dict[str, object] = {
-        "suites": (),
-        "models": (),
-        "dtypes": ("bfloat16",),
-        "layouts": ("contiguous",),
-        "tokens": None,
-        "peers": (),
-        "device": "cpu",
-        "seconds": 1.0,
-        "threads": None,
-        "quick": False,
-    }
-    return bench._Plan(**fields | changes)  # type: ignore[arg-type]
 
 
 def test_everything_is_timed_and_kept(ropescale: Ropescale, tmp_path: Path) -> None:
@@ -104,43 +90,41 @@ def test_it_starts_over_with_each_malloc(tmp_path: Path) -> None:
     assert count == {"default": 20, "retain": 20, "custom": 0}
 
 
-def test_named_shapes_are_every_combination_once() -> None:
-    chosen = plan(
-        models=("few-heads", "qwen3-32b"),
-        dtypes=("bfloat16", "float32"),
-        layouts=("contiguous", "packed-qkv"),
-    ).cases()
-    assert len(chosen) == len(set(chosen)) == 16
-    assert sum(case.seqlen == 1 for case in chosen) == 8
-    assert {case.tokens for case in plan(models=("few-heads",), tokens=9).cases()} == {9}
+@pytest.fixture
+def plans(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
+    """The plans that were run, instead of running them."""
+    seen: list[Plan] = []
 
-
-def test_a_plan_says_itself_as_a_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[bench._Plan] = []
-
-    def played(chosen: bench._Plan) -> report.Report:
+    def played(chosen: Plan) -> report.Report:
         seen.append(chosen)
         return report.Report({})
 
     monkeypatch.setattr(bench, "_run", played)
     monkeypatch.setattr("ropescale_kernels.cli.bench.machine.malloc_setting", lambda: "default")
-    from ropescale_kernels.cli import main
-
-    for chosen in (
-        plan(suites=("overview", "tokens"), peers=("unfused",)),
-        plan(models=("few-heads",), dtypes=("float32", "float16"), tokens=7, threads=2),
-        plan(suites=("context",), layouts=("contiguous",), peers=tuple(bench.PEERS), seconds=2.5),
-        plan(models=("qwen3-32b",), layouts=("packed-qkv",), seconds=0.01, quick=True),
-    ):
-        assert main(["bench", *chosen.arguments()]) == 0
-        assert seen.pop() == chosen
+    return seen
 
 
-def test_the_default_is_an_overview(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[bench._Plan] = []
-    monkeypatch.setattr(bench, "_run", lambda chosen: seen.append(chosen) or report.Report({}))
-    from ropescale_kernels.cli import main
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        Plan(suites=("overview", "tokens"), peers=("unfused",)),
+        Plan(models=("few-heads",), dtypes=("float32", "float16"), tokens=7, threads=2),
+        Plan(suites=("context",), peers=tuple(PEERS), seconds=2.5),
+        Plan(models=("qwen3-32b",), layouts=("packed-qkv",), quick=True),
+        Plan(peers=("none",)),
+    ],
+)
+def test_a_plan_says_itself_as_a_command_line(
+    ropescale: Ropescale, plans: list[Plan], chosen: Plan
+) -> None:
+    whole = chosen.completed()
+    assert ropescale("bench", *whole.arguments())[0] == 0
+    assert plans == [whole]
 
-    assert main(["bench"]) == 0
-    assert seen[0].cases() == cases.suite(["overview"])
-    assert seen[0].peers == tuple(bench.PEERS)
+
+def test_the_default_is_an_overview_against_everything(
+    ropescale: Ropescale, plans: list[Plan]
+) -> None:
+    assert ropescale("bench")[0] == 0
+    assert plans[0].cases() == cases.suite(["overview"])
+    assert plans[0].peers == tuple(PEERS)

@@ -28,7 +28,7 @@ def prepare(inputs: Inputs, rotate: Rotate) -> Call:
     Returns:
         The call.
     """
-    positions = (inputs.position_ids - inputs.first_row).flatten()
+    positions = inputs.row_ids.flatten()
 
     def bind(q: Tensor, k: Tensor, attention_factor: float) -> Callable[[], object]:
         table = torch.cat(float32_table(inputs, attention_factor), dim=-1).contiguous()

@@ -82,7 +82,7 @@ def _prepare(inputs: Inputs) -> Call:
     q_out, k_out = torch.empty_like(q), torch.empty_like(k)
     cos, sin = (x.to(q.dtype) for x in float32_table(inputs, inputs.attention_factor))
     tensors = {"q": q, "k": k, "cos": cos, "sin": sin}
-    tensors["position_ids"] = inputs.position_ids - inputs.first_row
+    tensors["position_ids"] = inputs.row_ids
     outputs = {"q_out": q_out, "k_out": k_out}
     session = _session(case)
     binding = session.io_binding()

@@ -102,7 +102,7 @@ def _prepare_dynamic(inputs: Inputs) -> Call:
 
 def _prepare_given(inputs: Inputs) -> Call:
     cos, sin = float32_table(inputs, inputs.attention_factor)
-    rows = inputs.position_ids - inputs.first_row
+    rows = inputs.row_ids
     rotary_dim = inputs.case.rotary_dim
 
     def run() -> Pair:
