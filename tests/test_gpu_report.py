@@ -114,6 +114,7 @@ def test_the_script_is_rehearsed_from_end_to_end(tmp_path: Path) -> None:
         "tests": "passed",
         "sanitizer": "not run",
         "bench": "passed",
+        "bench-compiled": "not run",
     }
     keep(tmp_path, "gpu-x.json", report)
     assert "it is a rehearsal" in check(tmp_path)[1]

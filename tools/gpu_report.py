@@ -100,6 +100,10 @@ def _stages(path: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
 def _output(*command: str) -> str | None:
     try:
         done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
@@ -138,7 +142,6 @@ def _device() -> dict[str, Any] | None:
 
 def assemble(folder: Path, rehearsal: bool) -> dict[str, Any]:
     """Put a report together from a folder's stages, tests.xml and bench.json."""
-    bench = folder / "bench.json"
     nvcc = _output("nvcc", "--version")
     report = {
         "rehearsal": rehearsal,
@@ -152,7 +155,8 @@ def assemble(folder: Path, rehearsal: bool) -> dict[str, Any]:
         "nvcc": nvcc.splitlines()[-1] if nvcc else None,
         "stages": _stages(folder / "stages"),
         "tests": _tests(folder / "tests.xml"),
-        "bench": json.loads(bench.read_text()) if bench.is_file() else None,
+        "bench": _json(folder / "bench.json"),
+        "bench_compiled": _json(folder / "bench-compiled.json"),
     }
     (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n")
     return report

@@ -138,3 +138,33 @@ def test_facts_tell_an_exact_phase_from_a_float32_angle() -> None:
     assert unfused.error[1000] < 1e-4 < unfused.error[32767] < 1e-2 < unfused.error[1048575]
     assert ours.host_us > 0
     assert measure.facts(baselines.FLOOR[0], case, device=CPU, seconds=0.01) is None
+
+
+def test_on_a_gpu_few_tokens_are_replayed_as_a_graph_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def graphed(run: Callable[[], object]) -> Callable[[], object]:
+        if run.__name__ == "eager":
+            raise RuntimeError("operation not permitted when stream is capturing\nmore")
+        return run
+
+    # The CPU stands in for the device, down to where the tensors are made.
+    make = measure.make_inputs
+    monkeypatch.setattr(measure, "make_inputs", lambda case, device: make(case))
+    monkeypatch.setattr(measure, "graphed", graphed)
+    monkeypatch.setattr(measure, "interleave", played({}))
+    ways = [*baselines.FLOOR, Baseline("eager", eager_prepare)]
+    gpu = torch.device("cuda")
+    few, many = replace(CASE, seqlen=64), replace(CASE, seqlen=65)
+    rows, left_out = measure.measure(few, ways, device=gpu, clock=None, seconds=0.01)  # type: ignore[arg-type]
+    assert [row.entry for row in rows if row.cache == "graph"] == ["copy", "clone"]
+    reason = "eager: no CUDA graph: operation not permitted when stream is capturing"
+    assert left_out == {reason: ["glm-4-9b float32 64"]}
+    rows, left_out = measure.measure(many, ways, device=gpu, clock=None, seconds=0.01)  # type: ignore[arg-type]
+    assert {row.cache for row in rows} == {"hot", "flushed"}
+    assert left_out == {}
+
+
+def eager_prepare(inputs: cases.Inputs) -> Call:
+    def eager() -> None:
+        pass
+
+    return Call(eager, baselines.OURS[-1].prepare(inputs).result)

@@ -85,3 +85,44 @@ def test_flushing_writes_more_than_the_largest_cache_holds() -> None:
 
 def test_the_hosts_overhead_is_a_calls_time() -> None:
     assert timing.host_overhead(lambda: time.sleep(1e-4), seconds=0.01) > 100
+
+
+class Device:
+    """Stands in for torch.cuda, and writes down what is asked of it."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+        self.now = 0.0
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_, **__: self.seen.append(name)
+
+    def get_device_properties(self, _: object) -> object:
+        return type("Properties", (), {"L2_cache_size": 1 << 20})
+
+    def Event(self, enable_timing: bool) -> Device:  # noqa: N802
+        assert enable_timing
+        event = Device()
+        event.record = lambda: setattr(event, "now", self.now)  # type: ignore[method-assign]
+        event.elapsed_time = lambda other: other.now - event.now  # type: ignore[method-assign]
+        return event
+
+    def work(self) -> None:
+        self.seen.append("work")
+        self.now += 3.0
+
+
+def test_the_devices_clock_reads_events_behind_a_busy_device(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    device, zeros = Device(), torch.zeros
+    monkeypatch.setattr(torch, "cuda", device)
+    monkeypatch.setattr(torch, "zeros", lambda size, dtype, device: zeros(size, dtype=dtype))
+    clock = timing.clock_of(torch.device("cuda"))
+    assert isinstance(clock, timing.DeviceClock)
+    assert len(clock._other) == 4 << 20
+    device.seen.clear()
+    clock.prepare("flushed")
+    assert clock._other.sum() == 4 << 20
+    assert clock.seconds(device.work, 2) == pytest.approx(6e-3)
+    assert device.seen == ["synchronize", "_sleep", "work", "work"]
