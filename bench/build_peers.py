@@ -18,8 +18,10 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-# What SGLang compiles on demand, for each shape and element type of the bench.
-_ROTARY_DIMS = (24, 64, 128)
+from ropescale_kernels.bench.cases import MODELS
+
+# What SGLang compiles on demand: for each width of the bench, and each element type.
+_ROTARY_DIMS = sorted({case.rotary_dim for case in MODELS.values()})
 _ELEMENTS = {"bfloat16": "bf16_t", "float16": "fp16_t"}
 _FFI_HEADERS = ("container/tensor", "dtype", "error", "extra/c_env_api", "function")
 

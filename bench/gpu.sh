@@ -82,7 +82,7 @@ sanitizer() {
 
 bench() {
     if [ -n "$rehearse" ]; then
-        "$python" -m ropescale_kernels.cli bench --quick --peer none --model few-heads \
+        "$python" -m ropescale_kernels.cli bench --quick --peer none --model llama-3.1-70b-tp8 \
             --json "$out/bench.json"
     else
         "$python" -m ropescale_kernels.cli bench --device cuda --seconds 1.5 --suite overview \

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -46,13 +46,16 @@ class Check:
         return self.error <= self.bound and self.equal_bits is not False
 
 
-def verify(positions: tuple[int, ...] = POSITIONS) -> list[Check]:
+def verify(
+    positions: tuple[int, ...] = POSITIONS, progress: Callable[[], object] = lambda: None
+) -> list[Check]:
     """Check cos and sin of every implementation that can run here.
 
     Rotating q = (1, 0) gives (cos, sin) itself, with a YaRN table of magnitude "none" (factor 1).
 
     Args:
         positions: In tokens, |position| <= 2^34.
+        progress: Called after each position.
 
     Returns:
         A check for each implementation, phase and position.
@@ -86,6 +89,7 @@ def verify(positions: tuple[int, ...] = POSITIONS) -> list[Check]:
                             isa=isa,
                         )
                     )
+        progress()
     return checks
 
 

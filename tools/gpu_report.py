@@ -7,7 +7,6 @@ python tools/gpu_report.py check [FOLDER]                  1 unless the newest i
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import subprocess
 import sys
@@ -18,22 +17,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from ropescale_kernels.bench.machine import sources_sha256
+
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results"
-# Whatever decides the bits and the time of a call on a GPU.
-SOURCES = ("csrc", "ropescale_kernels/backends")
 PACKAGES = ("torch", "triton", "transformers", "liger-kernel", "flashinfer-python", "sglang")
-
-
-def sources_sha256(root: Path = ROOT) -> str:
-    """Hash the names and bytes of the kernels' sources."""
-    digest = hashlib.sha256()
-    for folder in SOURCES:
-        for path in sorted((root / folder).rglob("*")):
-            if path.is_file() and path.suffix in (".h", ".cpp", ".cu", ".py"):
-                digest.update(f"{path.relative_to(root).as_posix()}\0".encode())
-                digest.update(path.read_bytes() + b"\0")
-    return digest.hexdigest()
 
 
 def newest(folder: Path = RESULTS) -> tuple[Path, dict[str, Any]] | None:

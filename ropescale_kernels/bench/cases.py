@@ -97,18 +97,23 @@ class Inputs:
     row_ids: Tensor
 
 
+# By model: nheads, nheads_k, head_dim, rotary_dim, and tokens of a prefill. Of DeepSeek's latent
+# attention, the rotated part; "tp8" is one of eight parts of a model.
 MODELS = {
     name: Case(name, *shape)
     for name, shape in {
         "llama-3.1-8b": (32, 8, 128, 128, 4096),
         "qwen3-32b": (64, 8, 128, 128, 1024),
-        "few-heads": (8, 1, 128, 128, 4096),
+        "llama-3.1-70b-tp8": (8, 1, 128, 128, 4096),
+        "qwen2.5-3b": (16, 2, 128, 128, 4096),
         "gemma-3-27b": (32, 16, 128, 128, 1024),
+        "gemma-2-9b": (16, 8, 256, 256, 1024),
         "gpt-oss-20b": (64, 8, 64, 64, 1024),
         "phi-3-medium": (40, 10, 128, 128, 1024),
         "deepseek-v3-mla": (128, 1, 64, 64, 1024),
         "deepseek-v2-lite-mla": (16, 1, 64, 64, 4096),
         "glm-4-9b": (32, 2, 128, 64, 1024),
+        "phi-2": (32, 32, 80, 32, 1024),
         "gpt-neox-20b": (64, 64, 96, 24, 512),
     }.items()
 }
@@ -132,7 +137,7 @@ def _overview(device: str) -> Iterable[Case]:
     large = 32768 if device == "cuda" else None
     yield prefill(HEADLINE, "bfloat16", large)
     yield prefill(HEADLINE, "float32", large)
-    for model in ("few-heads", "deepseek-v3-mla", "glm-4-9b"):
+    for model in ("llama-3.1-70b-tp8", "deepseek-v3-mla", "glm-4-9b"):
         yield prefill(model, "bfloat16", large)
     yield decode(HEADLINE)
 

@@ -16,6 +16,7 @@ from .._dispatch import load_backend
 from .._version import __version__
 from ..build import build_info
 
+ROOT = Path(__file__).resolve().parents[2]
 # glibc gives large blocks back to the system at each free, and page faults then cost more than the
 # work. With these it keeps them.
 RETAIN = {
@@ -70,14 +71,20 @@ def machine(device: torch.device) -> dict[str, Any]:
             "capability": f"{properties.major}.{properties.minor}",
             "cuda": torch.version.cuda,
         }
-    sources = Path(__file__).resolve().parents[2] / "csrc"
-    if sources.is_dir():
-        digest = hashlib.sha256()
-        for path in sorted(sources.rglob("*")):
-            if path.is_file():
-                digest.update(path.name.encode() + path.read_bytes())
-        info["csrc_sha256"] = digest.hexdigest()
+    if (ROOT / "csrc").is_dir():
+        info["sources_sha256"] = sources_sha256()
     return info
+
+
+def sources_sha256(root: Path = ROOT) -> str:
+    """Hash the names and bytes of whatever decides a kernel's bits and time, in a checkout."""
+    digest = hashlib.sha256()
+    for folder in ("csrc", "ropescale_kernels/backends"):
+        for path in sorted((root / folder).rglob("*")):
+            if path.is_file() and path.suffix in (".h", ".cpp", ".cu", ".py"):
+                digest.update(f"{path.relative_to(root).as_posix()}\0".encode())
+                digest.update(path.read_bytes() + b"\0")
+    return digest.hexdigest()
 
 
 def _isa_in_force() -> str | None:

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from .. import verify as verification
 from ..build import build_info
-from ._console import stdout_console
+from ._console import progress, stdout_console
 from ._files import writable
 
 LIMIT = 2**34
@@ -43,7 +43,9 @@ def verify(
         "from exact: distance from exact arithmetic; what a float32 angle costs\n"
         "bits: against the definition in pure Python, where equality is promised"
     )
-    checks = verification.verify(chosen)
+    with progress("checking") as bar:
+        bar.begin(len(chosen))
+        checks = verification.verify(chosen, bar.advance)
     headings = ("impl", "phase", "position", "error", "bound", "from exact", "bits", "")
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for heading in headings:

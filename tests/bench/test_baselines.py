@@ -43,7 +43,7 @@ def test_the_answer_is_right(baseline: baselines.Baseline, model: str, layout: s
 
 @pytest.mark.parametrize("baseline", baselines.FLOOR, ids=lambda b: b.name)
 def test_the_floor_moves_the_bytes_and_rotates_nothing(baseline: baselines.Baseline) -> None:
-    inputs = cases.make_inputs(cases.decode("few-heads"))
+    inputs = cases.make_inputs(cases.decode("llama-3.1-70b-tp8"))
     call = baseline.prepare(inputs)
     assert call.result is None
     q, k = call.run()  # type: ignore[misc]
@@ -53,7 +53,7 @@ def test_the_floor_moves_the_bytes_and_rotates_nothing(baseline: baselines.Basel
 
 
 def test_in_place_stays_finite_however_often_it_is_called() -> None:
-    inputs = cases.make_inputs(cases.decode("few-heads", "float32"))
+    inputs = cases.make_inputs(cases.decode("llama-3.1-70b-tp8", "float32"))
     call = baselines.OURS[0].prepare(inputs)
     for _ in range(1000):
         call.run()
@@ -100,7 +100,7 @@ def test_what_is_kept_does_not_grow_but_for_given_tables(baseline: baselines.Bas
 
 
 def test_a_wrong_rotation_is_told_from_a_rounded_one() -> None:
-    inputs = cases.make_inputs(cases.prefill("few-heads", "bfloat16", 5))
+    inputs = cases.make_inputs(cases.prefill("llama-3.1-70b-tp8", "bfloat16", 5))
     truth = baselines.truth_of(inputs)
     q, k = truth[0].bfloat16(), truth[1].bfloat16()  # type: ignore[union-attr]
     assert baselines.is_rotated((q, k), truth)
@@ -119,3 +119,15 @@ def test_every_name_is_there_once() -> None:
     names = [baseline.name for baseline in found]
     assert len(names) == len(set(names))
     assert set(baselines.COMPILED) | {baselines.EAGER} <= set(names)
+
+
+@pytest.mark.skipif(
+    baselines.PEERS["compile"][0].unavailable(CPU) is not None, reason="no compiler"
+)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's, from within
+def test_torch_compile_itself_gives_the_right_answer() -> None:
+    (baseline,) = (b for b in baselines.PEERS["compile"] if b.name.endswith("dynamic"))
+    inputs = cases.make_inputs(cases.prefill("llama-3.1-70b-tp8", "float32", 3))
+    call = baseline.prepare(inputs)
+    assert call.result is not None
+    assert 1e-5 < baselines.error_against(call.result(), baselines.truth_of(inputs)) < 2e-2

@@ -26,7 +26,7 @@ def test_suites_of_a_gpu_are_larger() -> None:
 
 
 def test_bytes_are_those_of_q_and_k_read_and_written() -> None:
-    case = cases.prefill("few-heads", "float32", 7)
+    case = cases.prefill("llama-3.1-70b-tp8", "float32", 7)
     inputs = cases.make_inputs(case)
     assert case.bytes == 2 * (inputs.q.nbytes + inputs.k.nbytes)
 
@@ -45,7 +45,7 @@ def test_layouts_hold_the_same_values_in_other_places(dtype: str) -> None:
 
 
 def test_positions_end_the_window_or_spread_over_it() -> None:
-    end = cases.make_inputs(cases.prefill("few-heads", tokens=3))
+    end = cases.make_inputs(cases.prefill("llama-3.1-70b-tp8", tokens=3))
     assert end.position_ids.tolist() == [[32765, 32766, 32767]]
     (spread,) = [c for c in cases.suite(["context"]) if c.context == 4096]
     inputs = cases.make_inputs(spread)
@@ -54,7 +54,7 @@ def test_positions_end_the_window_or_spread_over_it() -> None:
 
 
 def test_a_table_has_the_rows_of_the_window_or_of_the_positions_alone() -> None:
-    case = cases.prefill("few-heads", tokens=3)
+    case = cases.prefill("llama-3.1-70b-tp8", tokens=3)
     inputs = cases.make_inputs(case)
     assert inputs.rows.tolist() == list(range(case.context))
     assert inputs.rows[inputs.row_ids].equal(inputs.position_ids)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -55,6 +56,19 @@ def test_versions_threads_and_sources_are_kept() -> None:
     about = machine.machine(CPU)
     assert about["torch"] == torch.__version__
     assert about["threads"] == torch.get_num_threads()
-    assert len(about["csrc_sha256"]) == 64
+    assert len(about["sources_sha256"]) == 64
     assert about["cpu"]
     assert "gpu" not in about
+
+
+def test_the_hash_is_of_names_and_contents(tmp_path: Path) -> None:
+    hash_of = machine.sources_sha256
+    (tmp_path / "csrc").mkdir()
+    (tmp_path / "csrc" / "a.h").write_text("1")
+    first = hash_of(tmp_path)
+    (tmp_path / "csrc" / "notes.txt").write_text("1")
+    assert hash_of(tmp_path) == first
+    (tmp_path / "csrc" / "a.h").write_text("2")
+    second = hash_of(tmp_path)
+    (tmp_path / "csrc" / "a.h").rename(tmp_path / "csrc" / "b.h")
+    assert len({first, second, hash_of(tmp_path)}) == 3

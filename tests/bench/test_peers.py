@@ -127,7 +127,7 @@ def prebuilt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         "flashinfer_rope.so": {"apply_rope_pos_ids_cos_sin_cache": their_operator},
         "sglang_rope.so": {
             f"run_rope_{rotary_dim}_{dtype}": engine
-            for rotary_dim in (24, 64, 128)
+            for rotary_dim in {case.rotary_dim for case in cases.MODELS.values()}
             for dtype in ("bfloat16", "float16")
         },
     }
@@ -209,7 +209,7 @@ def test_what_is_not_there_says_where_it_would_be(
     ],
 )
 def test_what_a_kernel_does_not_take_is_said(peer: Any, change: dict[str, Any], words: str) -> None:
-    assert words in peer.BASELINE.unsupported(replace(cases.prefill("few-heads"), **change))
+    assert words in peer.BASELINE.unsupported(replace(cases.prefill("llama-3.1-70b-tp8"), **change))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])

@@ -12,7 +12,7 @@ from ropescale_kernels.bench.report import Report, Row
 
 def test_named_shapes_are_every_combination_once() -> None:
     chosen = Plan(
-        models=("few-heads", "qwen3-32b"),
+        models=("llama-3.1-70b-tp8", "qwen3-32b"),
         dtypes=("bfloat16", "float32"),
         layouts=("contiguous", "packed-qkv"),
     ).cases()
@@ -30,7 +30,7 @@ def test_tokens_are_those_of_a_prefill_and_leave_out_the_decode() -> None:
     [
         (Plan(), ("overview",), ()),
         (Plan(suites=("tokens",)), ("tokens",), ()),
-        (Plan(models=("few-heads",)), (), ("few-heads",)),
+        (Plan(models=("llama-3.1-70b-tp8",)), (), ("llama-3.1-70b-tp8",)),
         (Plan(dtypes=("float32",)), (), (cases.HEADLINE,)),
         (Plan(suites=("tokens",), layouts=("packed-qkv",)), ("tokens",), (cases.HEADLINE,)),
     ],
@@ -74,12 +74,12 @@ def test_a_run_tells_what_it_does_and_sets_the_threads() -> None:
             heard.append("done")
 
     before = torch.get_num_threads()
-    chosen = Plan(models=("few-heads",), tokens=3, peers=("none",), threads=1, quick=True)
+    chosen = Plan(models=("llama-3.1-70b-tp8",), tokens=3, peers=("none",), threads=1, quick=True)
     try:
         found = run(chosen.completed(), Listener())
     finally:
         torch.set_num_threads(before)
     ways = [b.name for b in (*baselines.FLOOR, *baselines.OURS)]
-    assert heard[:4] == ["begun 1 6", "few-heads bfloat16 3", "measured 10", "done"]
+    assert heard[:4] == ["begun 1 6", "llama-3.1-70b-tp8 bfloat16 3", "measured 10", "done"]
     assert heard[4:] == [line for name in ways for line in (f"{name}: one token", "done")]
     assert [fact.entry for fact in found.facts] == ways[2:]

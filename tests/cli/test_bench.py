@@ -47,12 +47,12 @@ def test_everything_is_timed_and_kept(ropescale: Ropescale, tmp_path: Path) -> N
 
 def test_a_run_is_compared_with_an_earlier_one(ropescale: Ropescale, tmp_path: Path) -> None:
     kept = str(tmp_path / "then.json")
-    toy = ["bench", "--quick", "--peer", "none", "--model", "few-heads", "--tokens", "4"]
+    toy = ["bench", "--quick", "--peer", "none", "--model", "llama-3.1-70b-tp8", "--tokens", "4"]
     assert ropescale(*toy, "--json", kept)[0] == 0
     code, out, _ = ropescale(*toy, "--against", kept)
     assert code == 0
     assert "against then.json" in out
-    assert out.count("few-heads bfloat16 4") == 10
+    assert out.count("llama-3.1-70b-tp8 bfloat16 4") == 10
     code, out, _ = ropescale(*toy[:-1], "5", "--against", kept)
     assert "then.json holds none of the rows measured now" in out
 
@@ -79,7 +79,7 @@ def test_it_starts_over_with_each_malloc(tmp_path: Path) -> None:
     target = tmp_path / "x.json"
     command = [sys.executable, "-m", "ropescale_kernels.cli", "bench", "--quick", "--peer", "none"]
     done = subprocess.run(
-        [*command, "--model", "few-heads", "--malloc", "both", "--json", str(target)],
+        [*command, "--model", "llama-3.1-70b-tp8", "--malloc", "both", "--json", str(target)],
         env=os.environ | {"MALLOC_TRIM_THRESHOLD_": "1"},
         capture_output=True,
         text=True,
@@ -108,7 +108,7 @@ def plans(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
     "chosen",
     [
         Plan(suites=("overview", "tokens"), peers=("unfused",)),
-        Plan(models=("few-heads",), dtypes=("float32", "float16"), tokens=7, threads=2),
+        Plan(models=("llama-3.1-70b-tp8",), dtypes=("float32", "float16"), tokens=7, threads=2),
         Plan(suites=("context",), peers=tuple(PEERS), seconds=2.5),
         Plan(models=("qwen3-32b",), layouts=("packed-qkv",), quick=True),
         Plan(peers=("none",)),

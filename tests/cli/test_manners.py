@@ -98,7 +98,7 @@ def test_a_file_that_cannot_be_written_is_named(
 @pytest.mark.parametrize("variable", ["ROPESCALE_IMPL", "ROPESCALE_CPU_ISA"])
 def test_a_wrong_variable_of_the_environment_is_one_line(variable: str) -> None:
     done = subprocess.run(
-        [*COMMAND, "bench", "--quick", "--peer", "none", "--model", "few-heads"],
+        [*COMMAND, "bench", "--quick", "--peer", "none", "--model", "llama-3.1-70b-tp8"],
         env=os.environ | {variable: "nope"},
         capture_output=True,
         text=True,
@@ -112,7 +112,7 @@ def test_a_wrong_variable_of_the_environment_is_one_line(variable: str) -> None:
 def test_an_interrupted_command_ends_quietly(
     ropescale: Ropescale, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(positions: object) -> None:
+    def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("ropescale_kernels.verify.verify", interrupted)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..cases import Case, Inputs
-from ._baseline import Call, float32_table, prepare_in_place
+from ._baseline import Baseline, Call, float32_table, package_version, prepare_in_place
 
 Rotate = Callable[[Tensor, Tensor, Tensor, Tensor], object]
 
@@ -52,15 +52,41 @@ def unsupported(case: Case) -> str | None:
     return None
 
 
-def unavailable(device: torch.device, name: str, load: Callable[[], object]) -> str | None:
-    """Say why an engine's kernel cannot run, or None."""
-    if device.type != "cuda":
-        return f"{name}: runs on CUDA devices only"
-    try:
-        load()
-    except (ImportError, OSError) as error:
-        return f"{name}: {error}"
-    return None
+def baseline(
+    name: str,
+    package: str,
+    load: Callable[[], Rotate],
+    unsupported: Callable[[Case], str | None] = unsupported,
+) -> Baseline:
+    """Describe an engine's kernel.
+
+    Args:
+        name: As printed.
+        package: The distribution it comes from.
+        load: Gives what `prepare` takes; raises ImportError where it is not there.
+        unsupported: As in Baseline.
+
+    Returns:
+        The baseline.
+    """
+
+    def unavailable(device: torch.device) -> str | None:
+        if device.type != "cuda":
+            return f"{package}: runs on CUDA devices only"
+        try:
+            load()
+        except (ImportError, OSError) as error:
+            return f"{package}: {error}"
+        return None
+
+    return Baseline(
+        name,
+        lambda inputs: prepare(inputs, load()),
+        unavailable,
+        unsupported,
+        table_bytes,
+        version=lambda: package_version(package),
+    )
 
 
 @cache

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from functools import cache
 
-import torch
 from torch import Tensor
 
-from ..cases import Case, Inputs
+from ..cases import Case
 from . import _engine
-from ._baseline import Baseline, Call, package_version
 
 _HEAD_DIMS = (64, 128, 256, 512)
 
@@ -40,19 +38,4 @@ def _unsupported(case: Case) -> str | None:
     return _engine.unsupported(case)
 
 
-def _prepare(inputs: Inputs) -> Call:
-    return _engine.prepare(inputs, _load())
-
-
-def _unavailable(device: torch.device) -> str | None:
-    return _engine.unavailable(device, "flashinfer-python", _load)
-
-
-BASELINE = Baseline(
-    "FlashInfer",
-    _prepare,
-    _unavailable,
-    _unsupported,
-    _engine.table_bytes,
-    version=lambda: package_version("flashinfer-python"),
-)
+BASELINE = _engine.baseline("FlashInfer", "flashinfer-python", _load, _unsupported)

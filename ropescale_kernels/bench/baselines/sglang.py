@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from functools import cache
 
-import torch
 from torch import Tensor
 
-from ..cases import Inputs
 from . import _engine
-from ._baseline import Baseline, Call, package_version
 
 
 @cache
@@ -34,19 +31,4 @@ def _load() -> _engine.Rotate:
     return installed
 
 
-def _prepare(inputs: Inputs) -> Call:
-    return _engine.prepare(inputs, _load())
-
-
-def _unavailable(device: torch.device) -> str | None:
-    return _engine.unavailable(device, "sglang", _load)
-
-
-BASELINE = Baseline(
-    "SGLang JIT rope",
-    _prepare,
-    _unavailable,
-    _engine.unsupported,
-    _engine.table_bytes,
-    version=lambda: package_version("sglang"),
-)
+BASELINE = _engine.baseline("SGLang JIT rope", "sglang", _load)
