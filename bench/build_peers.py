@@ -1,15 +1,18 @@
 """Build the rotary kernels of FlashInfer and SGLang from their wheels' own sources, with nvcc.
 
     python bench/build_peers.py --wheels DIR --out DIR [--arch 90a]
+    python bench/build_peers.py --wheels DIR --out DIR --slim
 
 For machines without a network, where their packages' other requirements cannot be installed: only
 headers of apache-tvm-ffi are needed to build, and its package to load the result. Takes a minute or
-two. `ropescale bench` finds the libraries in the folder that ROPESCALE_PEERS names.
+two. `ropescale bench` finds the libraries in the folder that ROPESCALE_PEERS names. With `--slim`,
+nothing is built: DIR gets the wheels without what building does not read, a tenth of their size.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import subprocess
 import sys
@@ -26,12 +29,44 @@ _ELEMENTS = {"bfloat16": "bf16_t", "float16": "fp16_t"}
 _FFI_HEADERS = ("container/tensor", "dtype", "error", "extra/c_env_api", "function")
 
 
+# What building reads of each wheel, as patterns of names.
+_READ = {
+    "flashinfer_python": (
+        r"flashinfer/data/csrc/([\w.]+\.h|(flashinfer_)?rope\w*\.cu)",
+        r"flashinfer/data/include/.*",
+        r"flashinfer/data/cccl/(cub|libcudacxx/include|thrust)/.*",
+    ),
+    "sglang": (r"sglang/kernels/jit/(include|csrc/elementwise)/.*",),
+}
+
+
+def newest(wheels: Path, name: str) -> Path | None:
+    """Give the newest wheel of a distribution; None where there is none."""
+    return max(wheels.glob(f"{name}-*.whl"), default=None)
+
+
+def slim(wheels: Path, out: Path) -> None:
+    """Write each wheel again with only what building reads."""
+    for name, patterns in _READ.items():
+        wheel = newest(wheels, name)
+        if wheel is None:
+            continue
+        with (
+            zipfile.ZipFile(wheel) as whole,
+            zipfile.ZipFile(out / wheel.name, "w", zipfile.ZIP_DEFLATED) as part,
+        ):
+            for member in whole.namelist():
+                if any(re.fullmatch(pattern, member) for pattern in patterns):
+                    part.writestr(member, whole.read(member))
+        print(f"{wheel.name}: {(out / wheel.name).stat().st_size >> 20} MiB")
+
+
 def unpack(wheels: Path, name: str, into: Path) -> Path | None:
     """Unpack the newest wheel of a distribution; None where there is none."""
-    found = sorted(wheels.glob(f"{name}-*.whl"))
-    if not found:
+    wheel = newest(wheels, name)
+    if wheel is None:
         return None
-    with zipfile.ZipFile(found[-1]) as archive:
+    with zipfile.ZipFile(wheel) as archive:
         archive.extractall(into / name)
     return into / name
 
@@ -77,12 +112,16 @@ def main() -> int:
     parser.add_argument("--wheels", type=Path, required=True, help="folder of wheels")
     parser.add_argument("--out", type=Path, required=True, help="folder for the libraries")
     parser.add_argument("--arch", default="90a", help="of the GPU, default 90a")
+    parser.add_argument("--slim", action="store_true", help="write small wheels, build nothing")
     arguments = parser.parse_args()
     if not arguments.wheels.is_dir():
         parser.error(f"--wheels: expected a folder, got {arguments.wheels}")
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    if arguments.slim:
+        slim(arguments.wheels, arguments.out)
+        return 0
     if shutil.which("nvcc") is None:
         parser.error("nvcc: expected on PATH, found none")
-    arguments.out.mkdir(parents=True, exist_ok=True)
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)

@@ -109,11 +109,21 @@ class Report:
 
 
 def write_json(path: Path, report: Report) -> None:
-    """Write a report, whole or not at all."""
-    text = json.dumps({"schema": SCHEMA} | asdict(report), indent=1) + "\n"
+    """Write a report, whole or not at all: a line for each row, numbers to six digits."""
+    found = {"schema": SCHEMA} | _rounded(asdict(report))
+    rows = ",\n".join(f"  {json.dumps(row)}" for row in found.pop("rows"))
+    text = json.dumps(found, indent=1).removesuffix("\n}")
     fresh = path.with_name(path.name + ".part")
-    fresh.write_text(text)
+    fresh.write_text(f'{text},\n "rows": [\n{rows}\n ]\n}}\n')
     fresh.replace(path)
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return [_rounded(item) for item in value] if isinstance(value, list) else value
 
 
 def read_json(path: Path) -> Report:

@@ -50,6 +50,16 @@ def test_a_report_is_read_as_it_was_written(tmp_path: Path) -> None:
     report.write_json(path, make(ROW))
     assert report.read_json(path) == make(ROW)
     assert [p.name for p in tmp_path.iterdir()] == ["r.json"]
+    report.write_json(path, make())
+    assert report.read_json(path) == make()
+
+
+def test_a_row_is_a_line_of_six_digits(tmp_path: Path) -> None:
+    path = tmp_path / "r.json"
+    report.write_json(path, make(replace(ROW, p50=1234.56789), ROW))
+    lines = [line for line in path.read_text().splitlines() if '"entry": "ours"' in line]
+    assert len(lines) == 3  # two rows and the fact
+    assert '"p50": 1234.57,' in lines[1]
 
 
 @pytest.mark.parametrize(

@@ -72,11 +72,11 @@ def baseline(
 
     def unavailable(device: torch.device) -> str | None:
         if device.type != "cuda":
-            return f"{package}: runs on CUDA devices only"
+            return "runs on CUDA devices only"
         try:
             load()
         except (ImportError, OSError) as error:
-            return f"{package}: {error}"
+            return str(error)
         return None
 
     return Baseline(

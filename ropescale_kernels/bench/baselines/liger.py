@@ -18,11 +18,11 @@ from ._baseline import Baseline, Call, Pair, inv_freq_bytes, own, package_versio
 
 def _unavailable(device: torch.device) -> str | None:
     if device.type != "cuda":
-        return "liger-kernel: runs on CUDA devices only"
+        return "runs on CUDA devices only"
     try:
         _rotate()
     except ImportError as error:
-        return f"liger-kernel: {error}"
+        return str(error)
     return None
 
 

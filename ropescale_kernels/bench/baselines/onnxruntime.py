@@ -20,7 +20,7 @@ _ELEMENTS = {"float32": 1, "float16": 10}  # onnx.TensorProto.FLOAT and FLOAT16
 
 def _unavailable(device: torch.device) -> str | None:
     if device.type != "cpu":
-        return "onnxruntime: timed on the CPU only"
+        return "timed on the CPU only"
     missing = [name for name in _PACKAGES if package_version(name) is None]
     return f"{', '.join(missing)} not installed" if missing else None
 

@@ -25,7 +25,7 @@ def _unavailable(device: torch.device) -> str | None:
     try:
         _llama()
     except ImportError as error:
-        return f"transformers: {error}"
+        return str(error)
     return None
 
 

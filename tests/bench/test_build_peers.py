@@ -1,0 +1,116 @@
+"""Building other packages' kernels: what is read of their wheels, and what is said if one lacks."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).resolve().parents[2] / "bench" / "build_peers.py"
+THEIRS = {
+    "flashinfer_python-9.1-py3-none-any.whl": [
+        "flashinfer/data/csrc/rope.cu",
+        "flashinfer/data/csrc/flashinfer_rope_binding.cu",
+        "flashinfer/data/csrc/tvm_ffi_utils.h",
+        "flashinfer/data/include/flashinfer/pos_enc.cuh",
+        "flashinfer/data/cccl/cub/cub/cub.cuh",
+    ],
+    "sglang-9.1-cp312-cp312-linux_x86_64.whl": [
+        "sglang/kernels/jit/include/sgl_kernel/tensor.h",
+        "sglang/kernels/jit/csrc/elementwise/rope.cuh",
+    ],
+}
+OTHERS = {
+    "flashinfer_python-9.1-py3-none-any.whl": [
+        "flashinfer/data/csrc/gemm.cu",
+        "flashinfer/data/csrc/deep/rope.cu",
+        "flashinfer/data/cccl/docs/index.rst",
+        "flashinfer/rope.py",
+    ],
+    "sglang-9.1-cp312-cp312-linux_x86_64.whl": ["sglang/srt/server.py"],
+}
+
+
+@pytest.fixture
+def wheels(tmp_path: Path) -> Path:
+    """A folder of wheels of the right shape, with nothing in their files."""
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    for name, members in THEIRS.items():
+        with zipfile.ZipFile(folder / name, "w") as archive:
+            for member in members + OTHERS[name]:
+                archive.writestr(member, "")
+    with zipfile.ZipFile(folder / "apache_tvm_ffi-1.0-cp312-cp312-linux_x86_64.whl", "w") as ffi:
+        ffi.writestr("tvm_ffi/include/tvm/ffi/function.h", "")
+    return folder
+
+
+@pytest.fixture
+def compiler(tmp_path: Path) -> Path:
+    """A folder with an nvcc that writes down how it is called, and fails for SGLang."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    nvcc = folder / "nvcc"
+    nvcc.write_text(
+        '#!/bin/sh\necho "$@" >>"$(dirname "$0")/calls"\ncase "$*" in *sglang*) exit 1;; esac\n'
+    )
+    nvcc.chmod(0o755)
+    return folder
+
+
+def run(*arguments: str, path: str = "/nonexistent") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(SCRIPT), *arguments],
+        env=os.environ | {"PATH": path},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_slim_wheels_hold_what_building_reads(wheels: Path, tmp_path: Path) -> None:
+    out = tmp_path / "slim"
+    done = run("--wheels", str(wheels), "--out", str(out), "--slim")
+    assert done.returncode == 0, done.stderr
+    found = {}
+    for path in out.iterdir():
+        with zipfile.ZipFile(path) as archive:
+            found[path.name] = archive.namelist()
+    assert found == THEIRS
+
+
+def test_each_library_is_built_and_a_failure_is_told(
+    wheels: Path, compiler: Path, tmp_path: Path
+) -> None:
+    path = f"{compiler}:{os.environ['PATH']}"
+    done = run("--wheels", str(wheels), "--out", str(tmp_path / "out"), "--arch", "100", path=path)
+    assert done.returncode == 1
+    assert "flashinfer_rope: built" in done.stdout
+    assert "sglang_rope: does not build" in done.stdout
+    flashinfer, sglang = (compiler / "calls").read_text().splitlines()
+    for call in (flashinfer, sglang):
+        assert "-gencode=arch=compute_100,code=sm_100" in call
+        assert "tvm_ffi/include" in call
+    assert "csrc/rope.cu" in flashinfer
+    assert "kernels/jit/include" in sglang
+
+
+def test_what_lacks_is_named(wheels: Path, compiler: Path, tmp_path: Path) -> None:
+    out = ["--out", str(tmp_path / "out")]
+    path = f"{compiler}:{os.environ['PATH']}"
+    for arguments, where, words in (
+        (["--wheels", "/nonexistent", *out], path, "--wheels: expected a folder"),
+        (["--wheels", str(wheels), *out], "/nonexistent", "nvcc: expected on PATH"),
+        (["--wheels", str(tmp_path), *out], path, "a wheel of apache-tvm-ffi"),
+    ):
+        done = run(*arguments, path=where)
+        assert done.returncode == 2
+        assert words in done.stderr
+    for wheel in wheels.glob("sglang*"):
+        wheel.unlink()
+    done = run("--wheels", str(wheels), *out, path=path)
+    assert done.returncode == 0
+    assert "sglang_rope: no wheel of sglang" in done.stdout
