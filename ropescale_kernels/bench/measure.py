@@ -64,7 +64,6 @@ def measure(
     device: torch.device,
     clock: Clock,
     seconds: float,
-    progress: Callable[[], object] = lambda: None,
 ) -> tuple[list[Row], LeftOut]:
     """Check every answer on a case, then time the right ones against one another.
 
@@ -75,7 +74,6 @@ def measure(
         clock: Of that device.
         seconds: Rough time to spend, shared by hot caches, flushed ones and, for few tokens on a
             GPU, the replay of a CUDA graph.
-        progress: Called after each round.
 
     Returns:
         Rows, and what was left out with its reason.
@@ -96,7 +94,6 @@ def measure(
             seconds=seconds / len(ways),
             clock=clock,
             cache="flushed" if cache == "flushed" else "hot",
-            progress=progress,
         )
         rows += _rows(case, cache, calls, errors, times)
     return rows, left_out

@@ -118,7 +118,6 @@ def interleave(
     seconds: float,
     clock: Clock,
     cache: str = "hot",
-    progress: Callable[[], object] = lambda: None,
 ) -> dict[str, Timing]:
     """Time every call in turn, round after round, so that drift of the machine meets all alike.
 
@@ -129,7 +128,6 @@ def interleave(
         cache: "hot": each sample follows a call that is not timed, and short calls are repeated
             within it. "flushed": a sample is one call, after the caches were filled with other
             data.
-        progress: Called after each round.
 
     Returns:
         Name to timing.
@@ -155,7 +153,6 @@ def interleave(
                 count = repeats[name]
                 samples[name].append(clock.seconds(call, count) / count * 1e6)
             rounds += 1
-            progress()
     finally:
         if collecting:
             gc.enable()

@@ -19,3 +19,15 @@ def writable(path: Path | None) -> Path | None:
     if not os.access(path if path.exists() else path.parent, os.W_OK):
         raise typer.BadParameter(f"expected a place that can be written, got {path}")
     return path
+
+
+def writable_folder(path: Path | None) -> Path | None:
+    """Refuse a folder that cannot be made or written into, before any work is done for it."""
+    if path is None:
+        return None
+    there = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    if not there.is_dir():
+        raise typer.BadParameter(f"expected a folder, got the file {there}")
+    if not os.access(there, os.W_OK):
+        raise typer.BadParameter(f"expected a place that can be written, got {path}")
+    return path

@@ -6,12 +6,16 @@ import re
 
 import typer
 
+# Typer's exit code of a wrong command line; of anything else that goes wrong it is 1.
+_USAGE = 2
+
 
 def one_line(error: typer.TyperException) -> str:
-    """Word a usage error as `<command>: <option>: <what is wrong>; <where help is>`."""
+    """Word an error as `<command>: <option>: <what is wrong>; <where help is>`."""
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "ropescale"
     # Typer's "Invalid value for '--tokens': expected ..." names the option in quotes.
     text = " ".join(error.format_message().split()).rstrip(".")
     text = re.sub(r"^Invalid value for '?([^':]+)'?: (Value error, )?", r"\1: ", text)
-    return f"{command}: {text}; try '{command} --help'"
+    hint = f"; try '{command} --help'" if error.exit_code == _USAGE else ""
+    return f"{command}: {text}{hint}"

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from .._version import __version__
+from ..errors import RopeScaleError
 from .doctor import doctor
 
 app = typer.Typer(
@@ -28,14 +29,15 @@ def _add(command: Callable[..., None]) -> None:
 
 
 def _add_commands_of_torch() -> None:
-    """Add what needs torch, or where it does not import, commands that say so."""
+    """Add what runs kernels; where that does not import, commands that say why."""
     try:
         from .bench import bench
         from .verify import verify
-    except (ImportError, OSError) as error:
+    except (ImportError, OSError, RopeScaleError) as error:
+        # The last: what the environment asks for (ROPESCALE_CPU_ISA) is not to be had.
         reason = str(error) or type(error).__name__
-        for name, purpose in (("bench", "Time the kernel."), ("verify", "Check its accuracy.")):
-            _add_stand_in(name, f"{purpose} (torch does not import here)", reason)
+        _add_stand_in("bench", "Time the kernel (cannot run here).", reason)
+        _add_stand_in("verify", "Check accuracy (cannot run here).", reason)
         return
     _add(bench)
     _add(verify)
@@ -45,8 +47,7 @@ def _add_stand_in(name: str, purpose: str, reason: str) -> None:
     anything: dict[str, Any] = {"ignore_unknown_options": True, "allow_extra_args": True}
 
     def stand_in() -> None:
-        advice = "install the build of torch for your machine; 'ropescale doctor' says more"
-        raise typer.TyperException(f"{reason}; {advice}")
+        raise typer.TyperException(f"{reason}; 'ropescale doctor' says more")
 
     app.command(name, help=purpose, context_settings=anything)(stand_in)
 

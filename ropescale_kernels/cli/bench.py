@@ -22,7 +22,7 @@ from ..bench.plan import Plan, Watcher, run
 from ..errors import RopeScaleValueError
 from ._bench_tables import case_table, changes_table, facts_table
 from ._console import Bar, progress, stdout_console
-from ._files import writable
+from ._files import writable, writable_folder
 from ._numbers import between
 
 Model = Enum("Model", {name: name for name in MODELS}, type=str)  # type: ignore[misc]
@@ -114,7 +114,7 @@ def bench(
     plot: Annotated[
         Path | None,
         typer.Option(
-            file_okay=False,
+            callback=writable_folder,
             help="Also draw pictures into this folder; adds the suites they need.",
         ),
     ] = None,

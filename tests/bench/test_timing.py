@@ -45,14 +45,6 @@ def test_a_sample_of_flushed_caches_is_one_call_after_the_flush() -> None:
     assert tape.seen[begun:] == one_round * 5
 
 
-def test_rounds_are_reported_as_they_pass() -> None:
-    rounds: list[None] = []
-    timing.interleave(
-        {"a": lambda: None}, seconds=0, clock=Tape(), progress=lambda: rounds.append(None)
-    )
-    assert len(rounds) == 5
-
-
 def test_a_ratio_is_the_median_of_rounds() -> None:
     # The machine halves its speed after two rounds: medians of all would say 3 over 2.
     mine = timing.Timing((3.0, 3.0, 6.0, 6.0, 6.0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -111,3 +112,19 @@ sys.exit(main(["doctor"]))
     assert line.startswith("ropescale doctor: ")
     assert {"torch": "torch torch", "ropescale_kernels._C": "compiled extension"}[missing] in line
     assert "Traceback" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("variable", "code"), [("ROPESCALE_IMPL", 1), ("ROPESCALE_CPU_ISA", 1), ("ROPESCALE_X", 0)]
+)
+def test_a_wrong_variable_is_diagnosed(variable: str, code: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "ropescale_kernels.cli", "doctor"],
+        env=os.environ | {variable: "nope"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == code, done.stderr
+    assert variable in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    assert (f"environment {variable}" in done.stderr) == bool(code)
