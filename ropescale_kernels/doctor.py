@@ -160,7 +160,18 @@ def _openmp() -> Iterator[_Line]:
         yield "OpenMP runtimes", status, ", ".join(Path(p).name for p in runtimes)
 
 
+def _has_torch() -> bool:
+    try:
+        importlib.import_module("torch")
+    except ModuleNotFoundError:
+        return False
+    return True
+
+
 def _implementations() -> Iterator[_Line]:
+    if not _has_torch():
+        yield "none", NOTE, "all of them work on torch's tensors"
+        return
     dispatch = importlib.import_module("ropescale_kernels._dispatch")
     for name, reason in dispatch.available_impls().items():
         yield name, OK if reason is None else NOTE, reason or _self_check(name)
@@ -194,6 +205,8 @@ def _gpu() -> Iterator[_Line]:
     if compiler is None and home and (Path(home) / "bin" / "nvcc").is_file():
         compiler = str(Path(home) / "bin" / "nvcc")
     yield "nvcc", OK if compiler else NOTE, compiler or "not on PATH, in CUDA_HOME or in CUDACXX"
+    if not _has_torch():
+        return
     import torch
 
     if not torch.cuda.is_available():

@@ -85,7 +85,8 @@ def facts_table(facts: list[Fact]) -> Table:
 def changes_table(found: list[Change], name: str) -> Table:
     """A run against an earlier one."""
     table = _table(
-        f"against {name}: x copy now over x copy then; low and high at the ends of both spreads",
+        f"against {name}: x copy now over x copy then; low and high at the ends of both spreads,\n"
+        "which are those within a run: where memory lies can make more of a difference",
         ("", "case", "caches", "us then", "us now", "x copy", "x now", "ratio", "low-high", ""),
     )
     for change in found:

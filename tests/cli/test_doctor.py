@@ -109,7 +109,7 @@ sys.exit(main(["doctor"]))
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 1, done.stderr
     (line,) = done.stderr.splitlines()
-    assert line.startswith("ropescale doctor: ")
+    assert line.startswith("ropescale doctor: 1 found: ")
     assert {"torch": "torch torch", "ropescale_kernels._C": "compiled extension"}[missing] in line
     assert "Traceback" not in done.stdout
 
