@@ -19,6 +19,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0 all is well, 1 a check failed, 2 wrong input, 130 interrupted.
     """
     try:
+        return _run(sys.argv[1:] if arguments is None else list(arguments))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _run(arguments: list[str]) -> int:
+    try:
         import rich  # noqa: F401
         import typer
     except ModuleNotFoundError as error:
@@ -26,18 +33,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from ..errors import RopeScaleError
     from ._usage import one_line
 
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
         from .app import app
 
         code = app(arguments or ["--help"], prog_name="ropescale", standalone_mode=False)
     except typer.TyperException as error:
         return _refuse(one_line(error))
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except RopeScaleError as error:
-        # What a file or the environment says (ROPESCALE_IMPL, a report) is wrong input too.
-        return _refuse(f"ropescale: {error}")
+    except (RopeScaleError, OSError) as error:
+        # What a file or the environment says (ROPESCALE_IMPL, a report) is wrong input too, and so
+        # is a place that takes no more bytes.
+        return _refuse(f"ropescale: {' '.join(str(error).split())}")
     return code if isinstance(code, int) else 0
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-import time
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import TextIO
 
 from rich.console import Console
@@ -16,6 +17,8 @@ _WIDTH_OF_A_PIPE = 240
 _SECONDS_OF_PATIENCE = 1.0
 
 
+# One console for a stream: what it prints while a bar is up goes above the bar.
+@lru_cache(maxsize=2)
 def _console(stream: TextIO) -> Console:
     # rich itself leaves out colour where there is no terminal, and heeds NO_COLOR.
     return Console(file=stream, width=None if stream.isatty() else _WIDTH_OF_A_PIPE)
@@ -32,21 +35,26 @@ def stderr_console() -> Console:
 
 
 class Bar:
-    """Progress of one command; shown on a terminal, once it has taken a second."""
+    """Progress of one command; shown where stderr is a terminal, once it has taken a second."""
 
     def __init__(self, description: str) -> None:
+        wanted = sys.stderr.isatty()
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            console=stderr_console(),
+            # Where results go to the same terminal, their console has to know of the bar.
+            console=stdout_console() if sys.stdout.isatty() else stderr_console(),
             transient=True,
-            disable=not sys.stderr.isatty(),
+            disable=not wanted,
         )
         self._task = self._progress.add_task(description, total=None)
-        self._patient_until = time.monotonic() + _SECONDS_OF_PATIENCE
-        self._shown = False
+        # A timer, because a single step can take longer than anyone is patient.
+        self._timer = threading.Timer(_SECONDS_OF_PATIENCE, self._progress.start)
+        self._timer.daemon = True
+        if wanted:
+            self._timer.start()
 
     def begin(self, total: int) -> None:
         """Say how much there is to do."""
@@ -54,14 +62,13 @@ class Bar:
 
     def advance(self, count: int = 1, description: str | None = None) -> None:
         """Say that `count` more is done, and what is being done now."""
-        if not self._shown and time.monotonic() > self._patient_until:
-            self._progress.start()
-            self._shown = True
         self._progress.update(self._task, advance=count, description=description)
 
     def stop(self) -> None:
         """Take the bar away."""
-        if self._shown:
+        if self._timer.ident is not None:
+            self._timer.cancel()
+            self._timer.join()
             self._progress.stop()
 
 

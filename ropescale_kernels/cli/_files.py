@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 from pathlib import Path
+from typing import Any
 
 import typer
+
+STDOUT = Path("-")
+
+
+def writable_or_stdout(path: Path | None) -> Path | None:
+    """Like `writable`; "-" is stdout."""
+    return path if path == STDOUT else writable(path)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write to a file, or to stdout for "-"."""
+    text = json.dumps(content, indent=1) + "\n"
+    if path == STDOUT:
+        sys.stdout.write(text)
+        # Here, where a failure is still told in one line, and not when the process ends.
+        sys.stdout.flush()
+    else:
+        path.write_text(text)
 
 
 def writable(path: Path | None) -> Path | None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from .. import doctor as diagnosis
 from ._console import stdout_console
-from ._files import writable
+from ._files import STDOUT, writable_or_stdout, write_json
 
 _COLOURS = {diagnosis.OK: "green", diagnosis.NOTE: "yellow", diagnosis.PROBLEM: "bold red"}
 
@@ -20,7 +20,11 @@ _COLOURS = {diagnosis.OK: "green", diagnosis.NOTE: "yellow", diagnosis.PROBLEM: 
 def doctor(
     json_file: Annotated[
         Path | None,
-        typer.Option("--json", callback=writable, help="Also write the findings to this file."),
+        typer.Option(
+            "--json",
+            callback=writable_or_stdout,
+            help="Also write the findings to this file; - prints them instead of the table.",
+        ),
     ] = None,
 ) -> None:
     """Say what can run here, what cannot, and why.
@@ -30,10 +34,27 @@ def doctor(
 
     Exits with 1 if there is a problem.
 
-    Example: ropescale doctor --json doctor.json
+    For example:
+
+    ropescale doctor --json doctor.json
+
+    ropescale doctor --json - | python -m json.tool
     """
     findings = diagnosis.examine()
-    console = stdout_console()
+    if json_file != STDOUT:
+        console = stdout_console()
+        console.print(_table(findings))
+        console.print(diagnosis.choice(), highlight=False, markup=False)
+    if json_file is not None:
+        write_json(json_file, diagnosis.as_json(findings))
+    problems = [f for f in findings if f.status == diagnosis.PROBLEM]
+    if problems:
+        names = ", ".join(f"{f.topic} {f.name}" for f in problems)
+        typer.echo(f"ropescale doctor: {len(problems)} found: {names}", err=True)
+        raise typer.Exit(1)
+
+
+def _table(findings: list[diagnosis.Finding]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
@@ -43,17 +64,8 @@ def doctor(
         if finding.topic != topic:
             topic = finding.topic
             table.add_section()
-            table.add_row(f"[bold]{topic}[/bold]")
-        colour = _COLOURS[finding.status]
-        # What was found is shown as it is, brackets included.
-        text = finding.text.replace("[", r"\[")
-        table.add_row(f"  {finding.name}", f"[{colour}]{finding.status}[/{colour}]", text)
-    console.print(table)
-    console.print(diagnosis.choice(), highlight=False, markup=False)
-    if json_file is not None:
-        json_file.write_text(json.dumps(diagnosis.as_json(findings), indent=1) + "\n")
-    problems = [f for f in findings if f.status == diagnosis.PROBLEM]
-    if problems:
-        names = ", ".join(f"{f.topic} {f.name}" for f in problems)
-        typer.echo(f"ropescale doctor: {len(problems)} found: {names}", err=True)
-        raise typer.Exit(1)
+            table.add_row(Text(topic, style="bold"))
+        # As Text: what was found is shown as it is, brackets included.
+        status = Text(finding.status, style=_COLOURS[finding.status])
+        table.add_row(Text(f"  {finding.name}"), status, Text(finding.text))
+    return table

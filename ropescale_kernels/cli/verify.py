@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +13,7 @@ from rich.table import Table
 from .. import verify as verification
 from ..build import build_info
 from ._console import progress, stdout_console
-from ._files import writable
+from ._files import STDOUT, writable_or_stdout, write_json
 
 LIMIT = 2**34
 
@@ -26,26 +25,50 @@ def verify(
     ] = None,
     json_file: Annotated[
         Path | None,
-        typer.Option("--json", callback=writable, help="Also write the checks to this file."),
+        typer.Option(
+            "--json",
+            callback=writable_or_stdout,
+            help="Also write the checks to this file; - prints them instead of the table.",
+        ),
     ] = None,
 ) -> None:
     """Check cos and sin of every implementation here, by position, against exact arithmetic.
 
     Exits with 1 if an error is above its bound or bits differ from the definition.
 
-    Example: ropescale verify --positions 131072,1048576
+    For example:
+
+    ropescale verify --positions 131072,1048576
+
+    ropescale verify --json checks.json
     """
     chosen = verification.POSITIONS if positions is None else _parse(positions)
     console = stdout_console()
-    console.print(
-        f"best instruction set: {build_info().get('best_cpu_isa', 'no compiled extension')}\n"
-        "error: of cos and sin before the attention factor, in the phase's own arithmetic\n"
-        "from exact: distance from exact arithmetic; what a float32 angle costs\n"
-        "bits: against the definition in pure Python, where equality is promised"
-    )
+    # With the checks themselves on stdout, nothing stands beside them.
+    shown = json_file != STDOUT
+    if shown:
+        console.print(
+            f"best instruction set: {build_info().get('best_cpu_isa', 'no compiled extension')}\n"
+            "error: of cos and sin before the attention factor, in the phase's own arithmetic\n"
+            "from exact: distance from exact arithmetic; what a float32 angle costs\n"
+            "bits: against the definition in pure Python, where equality is promised"
+        )
     with progress("checking") as bar:
         bar.begin(len(chosen))
         checks = verification.verify(chosen, bar.advance)
+    if shown:
+        console.print(_table(checks))
+    if json_file is not None:
+        write_json(json_file, [asdict(check) for check in checks])
+    failed = sum(not check.passed for check in checks)
+    if failed:
+        typer.echo(f"ropescale verify: {failed} of {len(checks)} checks failed", err=True)
+        raise typer.Exit(1)
+    if shown:
+        console.print(f"all {len(checks)} checks within bounds")
+
+
+def _table(checks: list[verification.Check]) -> Table:
     headings = ("impl", "phase", "position", "error", "bound", "from exact", "bits", "")
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for heading in headings:
@@ -61,14 +84,7 @@ def verify(
             {None: "", True: "equal", False: "DIFFER"}[check.equal_bits],
             "ok" if check.passed else "FAILED",
         )
-    console.print(table)
-    if json_file is not None:
-        json_file.write_text(json.dumps([asdict(check) for check in checks], indent=1) + "\n")
-    failed = sum(not check.passed for check in checks)
-    if failed:
-        typer.echo(f"ropescale verify: {failed} of {len(checks)} checks failed", err=True)
-        raise typer.Exit(1)
-    console.print(f"all {len(checks)} checks within bounds")
+    return table
 
 
 def _parse(text: str) -> tuple[int, ...]:

@@ -128,3 +128,30 @@ def test_a_wrong_variable_is_diagnosed(variable: str, code: int) -> None:
     assert variable in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
     assert (f"environment {variable}" in done.stderr) == bool(code)
+
+
+def test_an_implementation_that_raises_does_not_hide_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from ropescale_kernels.backends import torch_ops
+
+    def raises(spec: object) -> None:
+        raise OSError("the driver is gone")
+
+    monkeypatch.setattr(torch_ops, "launch_rotary_qk", raises)
+    found = by_name("implementations")
+    assert (found["torch"].status, found["torch"].text) == (
+        "problem",
+        "OSError: the driver is gone",
+    )
+    assert found["cpu"].status == found["reference"].status == "ok"
+
+
+def test_a_forced_implementation_that_cannot_run_is_a_problem(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ROPESCALE_IMPL", "cuda")
+    assert by_name("environment")["ROPESCALE_IMPL"].status == "problem"
+    assert doctor.choice().startswith("nothing can run: ROPESCALE_IMPL asks for cuda")
+    monkeypatch.setenv("ROPESCALE_IMPL", "torch")
+    assert doctor.choice().startswith("impl='auto' takes torch for every tensor")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -184,3 +185,18 @@ def test_completion_of_bash_is_written_out() -> None:
     )
     assert "complete" in done.stdout
     assert "ropescale" in done.stdout
+
+
+@pytest.mark.parametrize("command", [["doctor"], ["verify", "--positions", "7"]])
+def test_a_dash_prints_json_and_nothing_else(command: list[str]) -> None:
+    done = subprocess.run([*COMMAND, *command, "--json", "-"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)
+
+
+def test_a_full_disk_is_one_line() -> None:
+    shell = f"{' '.join(COMMAND)} doctor --json - > /dev/full"
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "No space left" in line
