@@ -166,4 +166,6 @@ def matrix() -> list[str]:
                 cells.append("yes" if served else "no")
         lines.append(f"| {name} | {' | '.join(cells)} |")
     lines += [f"\n{impl}: {reasons[impl]}." for impl in COLUMNS if reasons[impl] is not None]
+    if reasons["triton"] is None:
+        lines.append("\ntriton: as Triton interprets the kernels on a CPU.")
     return lines

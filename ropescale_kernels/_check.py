@@ -49,6 +49,11 @@ class RotaryQKSpec:
         """Channels rotated."""
         return self.table.rotary_dim
 
+    @property
+    def inputs(self) -> tuple[Tensor | None, ...]:
+        """What a caller passed, the table aside."""
+        return self.q, self.k, self.position_ids, self.profile_ids
+
 
 @dataclass(slots=True)
 class RotaryCosSinSpec:
@@ -64,6 +69,11 @@ class RotaryCosSinSpec:
     conjugate: bool
     q_out: Tensor | None = None
     k_out: Tensor | None = None
+
+    @property
+    def inputs(self) -> tuple[Tensor | None, ...]:
+        """What a caller passed."""
+        return self.q, self.k, self.position_ids, self.cos, self.sin
 
 
 def check_rotary_qk(

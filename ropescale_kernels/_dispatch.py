@@ -24,6 +24,9 @@ class Backend(Protocol):
     def unavailable(self) -> str | None:
         """Say why this implementation cannot run here at all, or None."""
 
+    def passed_over(self) -> str | None:
+        """Say why "auto" leaves it to those who name it, or None."""
+
     def unsupported(self, spec: Spec) -> str | None:
         """Say why it cannot serve this call, or None."""
 
@@ -38,7 +41,7 @@ class Backend(Protocol):
 # reason instead of a module.
 _MODULES = {
     "cuda": (None, "this version has no CUDA kernels"),
-    "triton": (None, "this version has no Triton kernels"),
+    "triton": (".backends.triton", None),
     "cpu": (".backends.cpu", None),
     "torch": (".backends.torch_ops", None),
     "reference": (".backends.bits", None),
@@ -104,7 +107,7 @@ def _reason_against(name: str, spec: Spec) -> str | None:
 def _choose_auto(spec: Spec) -> Backend:
     reasons: dict[str, str] = {}
     for name in _AUTO:
-        reason = _reason_against(name, spec)
+        reason = _reason_against(name, spec) or load_backend(name).passed_over()
         if reason is None:
             if name == "torch":
                 _warn_of_torch(reasons)

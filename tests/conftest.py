@@ -13,6 +13,10 @@ import pytest
 import torch
 from torch import Tensor
 
+# Before Triton is imported, which looks once.
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 import ropescale_kernels as rk
 from ropescale_kernels.backends import cpu
 

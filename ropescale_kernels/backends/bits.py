@@ -11,6 +11,11 @@ def unavailable() -> str | None:
     return None
 
 
+def passed_over() -> str | None:
+    """Give a reason: it is a definition, and slow."""
+    return "it is the definition, and slow"
+
+
 def unsupported(spec: RotaryQKSpec | RotaryCosSinSpec) -> str | None:
     """Refuse tensors whose values Python cannot read."""
     if not is_plain(spec.q, spec.k) or spec.q.is_meta:

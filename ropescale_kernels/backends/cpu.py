@@ -43,16 +43,16 @@ def unavailable() -> str | None:
     return _reason
 
 
+def passed_over() -> str | None:
+    """Give None: it is the one for CPU tensors."""
+    return None
+
+
 def unsupported(spec: RotaryQKSpec | RotaryCosSinSpec) -> str | None:
     """Refuse what has no data on the CPU that a pointer could reach."""
     if spec.q.device.type != "cpu":
         return f"the tensors are on {spec.q.device}"
-    inputs = (
-        (spec.q, spec.k, spec.position_ids, spec.profile_ids)
-        if isinstance(spec, RotaryQKSpec)
-        else (spec.q, spec.k, spec.position_ids, spec.cos, spec.sin)
-    )
-    if not is_plain(*inputs):
+    if not is_plain(*spec.inputs):
         return "it takes plain tensors, no subclass of torch.Tensor and no torch.func transform"
     return None
 

@@ -24,6 +24,11 @@ def unavailable() -> str | None:
     return None
 
 
+def passed_over() -> str | None:
+    """Give None: it is the last."""
+    return None
+
+
 def unsupported(spec: RotaryQKSpec | RotaryCosSinSpec) -> str | None:
     """Refuse devices without float64, and vmap."""
     if spec.q.device.type not in _DEVICES:

@@ -1,0 +1,50 @@
+"""impl="triton": kernels for any device that Triton compiles for, and interpreted on the CPU."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+
+import torch
+
+from ..._check import RotaryCosSinSpec, RotaryQKSpec, is_plain
+
+
+def unavailable() -> str | None:
+    """Say why Triton kernels cannot run here, or None."""
+    if importlib.util.find_spec("triton") is None:
+        return "triton is not installed"
+    if not _interpreted() and not torch.cuda.is_available():
+        return "torch finds no device (TRITON_INTERPRET=1 interprets the kernels, slowly)"
+    return None
+
+
+def passed_over() -> str | None:
+    """Say why "auto" leaves this implementation to those who name it, or None."""
+    return "Triton interprets its kernels here" if _interpreted() else None
+
+
+def unsupported(spec: RotaryQKSpec | RotaryCosSinSpec) -> str | None:
+    """Refuse what has no data that a kernel could reach."""
+    wanted = "cpu" if _interpreted() else "cuda"
+    if spec.q.device.type != wanted:
+        return f"the tensors are on {spec.q.device}"
+    return None if is_plain(*spec.inputs) else "it takes plain tensors"
+
+
+def launch_rotary_qk(spec: RotaryQKSpec) -> None:
+    """Run the kernel on the current stream of the tensors' device."""
+    from .rotary_qk import launch_rotary_qk as launch
+
+    launch(spec)
+
+
+def launch_rotary_cos_sin(spec: RotaryCosSinSpec) -> None:
+    """Run the same body with the caller's cos and sin."""
+    from .rotary_cos_sin import launch_rotary_cos_sin as launch
+
+    launch(spec)
+
+
+def _interpreted() -> bool:
+    return os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "on", "yes", "y")

@@ -1,0 +1,120 @@
+"""The body that both kernels share: rotate a tile of heads by cosines and sines in registers."""
+
+import triton
+import triton.language as tl
+
+from .math import narrow, rotate_pair, widen
+
+
+@triton.jit
+def rotate_heads(
+    in_ptr,
+    out_ptr,
+    in_tokens,  # (BLOCK_TOKENS,) int64: where each token begins, in elements
+    out_tokens,
+    stride_in_head,
+    stride_out_head,
+    first_head,
+    last_head,
+    mask_token,  # (BLOCK_TOKENS,)
+    c,  # (BLOCK_TOKENS, BLOCK_PAIRS) float32, multiplied by the factor
+    s,
+    copy_rest,
+    ROTARY_DIM: tl.constexpr,
+    HEAD_DIM: tl.constexpr,
+    INTERLEAVED: tl.constexpr,
+    ALIGNED: tl.constexpr,
+    INTERPRETED: tl.constexpr,
+    BLOCK_HEADS: tl.constexpr,
+    BLOCK_PAIRS: tl.constexpr,
+):
+    """Rotate heads [first_head, last_head) of a block of tokens; `out_ptr` may be `in_ptr`."""
+    # Heads in front: tokens and pairs fill the threads, so each thread has the cosines of all of
+    # its heads once, and the loads of BLOCK_HEADS heads are in flight together.
+    c = c[None, :, :]
+    s = s[None, :, :]
+    for head in range(first_head, last_head, BLOCK_HEADS):
+        heads = head + tl.arange(0, BLOCK_HEADS)
+        offs_head = heads.to(tl.int64)[:, None, None]
+        mask_row = (heads < last_head)[:, None, None] & mask_token[None, :, None]
+        in_rows = in_ptr + (in_tokens[None, :, None] + offs_head * stride_in_head)
+        out_rows = out_ptr + (out_tokens[None, :, None] + offs_head * stride_out_head)
+        x0, x1 = _load_pairs(in_rows, mask_row, ROTARY_DIM, INTERLEAVED, ALIGNED, BLOCK_PAIRS)
+        y0, y1 = rotate_pair(widen(x0, INTERPRETED), widen(x1, INTERPRETED), c, s)
+        DTYPE: tl.constexpr = out_ptr.dtype.element_ty
+        y0, y1 = narrow(y0, DTYPE, INTERPRETED), narrow(y1, DTYPE, INTERPRETED)
+        _store_pairs(out_rows, y0, y1, mask_row, ROTARY_DIM, INTERLEAVED, ALIGNED, BLOCK_PAIRS)
+        if ROTARY_DIM < HEAD_DIM:
+            if copy_rest:
+                _copy_rest(in_rows, out_rows, mask_row, ROTARY_DIM, HEAD_DIM, ALIGNED)
+
+
+@triton.jit
+def _channels(rows, first, ALIGNED: tl.constexpr, WIDTH: tl.constexpr):
+    """Point at WIDTH channels of each row, from `first` on."""
+    pointers = rows + (first + tl.arange(0, WIDTH))[None, None, :]
+    if ALIGNED:
+        # The launcher has checked pointers, strides and sizes. In bytes.
+        pointers = tl.multiple_of(pointers, [1, 1, 16])
+    return pointers
+
+
+@triton.jit
+def _load_pairs(
+    rows,
+    mask_row,
+    ROTARY_DIM: tl.constexpr,
+    INTERLEAVED: tl.constexpr,
+    ALIGNED: tl.constexpr,
+    BLOCK_PAIRS: tl.constexpr,
+):
+    """Load both channels of every pair, (BLOCK_HEADS, BLOCK_TOKENS, BLOCK_PAIRS) each."""
+    NUM_PAIRS: tl.constexpr = ROTARY_DIM // 2
+    if INTERLEAVED:
+        mask = mask_row & (tl.arange(0, 2 * BLOCK_PAIRS) < ROTARY_DIM)[None, None, :]
+        x = tl.load(_channels(rows, 0, ALIGNED, 2 * BLOCK_PAIRS), mask=mask)
+        return tl.split(tl.reshape(x, [x.shape[0], x.shape[1], BLOCK_PAIRS, 2]))
+    mask = mask_row & (tl.arange(0, BLOCK_PAIRS) < NUM_PAIRS)[None, None, :]
+    x0 = tl.load(_channels(rows, 0, ALIGNED, BLOCK_PAIRS), mask=mask)
+    x1 = tl.load(_channels(rows, NUM_PAIRS, ALIGNED, BLOCK_PAIRS), mask=mask)
+    return x0, x1
+
+
+@triton.jit
+def _store_pairs(
+    rows,
+    y0,
+    y1,
+    mask_row,
+    ROTARY_DIM: tl.constexpr,
+    INTERLEAVED: tl.constexpr,
+    ALIGNED: tl.constexpr,
+    BLOCK_PAIRS: tl.constexpr,
+):
+    """Store what `_load_pairs` loads: the step that a fusion replaces."""
+    NUM_PAIRS: tl.constexpr = ROTARY_DIM // 2
+    if INTERLEAVED:
+        y = tl.reshape(tl.join(y0, y1), [y0.shape[0], y0.shape[1], 2 * BLOCK_PAIRS])
+        mask = mask_row & (tl.arange(0, 2 * BLOCK_PAIRS) < ROTARY_DIM)[None, None, :]
+        tl.store(_channels(rows, 0, ALIGNED, 2 * BLOCK_PAIRS), y, mask=mask)
+    else:
+        mask = mask_row & (tl.arange(0, BLOCK_PAIRS) < NUM_PAIRS)[None, None, :]
+        tl.store(_channels(rows, 0, ALIGNED, BLOCK_PAIRS), y0, mask=mask)
+        tl.store(_channels(rows, NUM_PAIRS, ALIGNED, BLOCK_PAIRS), y1, mask=mask)
+
+
+@triton.jit
+def _copy_rest(
+    in_rows,
+    out_rows,
+    mask_row,
+    ROTARY_DIM: tl.constexpr,
+    HEAD_DIM: tl.constexpr,
+    ALIGNED: tl.constexpr,
+):
+    """Copy the channels at and above ROTARY_DIM as raw words."""
+    WIDTH: tl.constexpr = 64
+    for first in tl.static_range(ROTARY_DIM, HEAD_DIM, WIDTH):
+        mask = mask_row & (tl.arange(0, WIDTH) < HEAD_DIM - first)[None, None, :]
+        x = tl.load(_channels(in_rows, first, ALIGNED, WIDTH), mask=mask)
+        tl.store(_channels(out_rows, first, ALIGNED, WIDTH), x, mask=mask)

@@ -1,0 +1,147 @@
+"""Kernel and launcher: rotate q and k with cosines and sines that the caller holds."""
+
+import triton
+import triton.language as tl
+
+from ..._check import RotaryCosSinSpec
+from .heads import rotate_heads
+from .launch import launch, row_strides, token_strides
+from .math import as_float, as_uint, widen
+
+
+@triton.jit
+def rotary_cos_sin_kernel(
+    q_ptr,
+    q_out_ptr,
+    k_ptr,  # q's pointers where there is no k, and nheads_k = 0
+    k_out_ptr,
+    cos_ptr,  # rows of at least ROTARY_DIM // 2, the last stride 1
+    sin_ptr,
+    row_ptr,  # row index of each token; or None: one row per token
+    stride_q_batch,
+    stride_q_token,
+    stride_q_head,
+    stride_q_out_batch,
+    stride_q_out_token,
+    stride_q_out_head,
+    stride_k_batch,
+    stride_k_token,
+    stride_k_head,
+    stride_k_out_batch,
+    stride_k_out_token,
+    stride_k_out_head,
+    stride_cos_batch,
+    stride_cos_token,
+    stride_sin_batch,
+    stride_sin_token,
+    stride_row_batch,
+    stride_row_token,
+    seqlen,
+    nheads,
+    nheads_k,
+    blocks_per_sequence,
+    heads_per_program,
+    num_rows,  # a row index outside [0, num_rows) gives NaN
+    conjugate,
+    copy_rest,  # whether channels beyond ROTARY_DIM are copied: not in place
+    ROTARY_DIM: tl.constexpr,
+    HEAD_DIM: tl.constexpr,
+    INTERLEAVED: tl.constexpr,
+    ALIGNED: tl.constexpr,
+    INTERPRETED: tl.constexpr,
+    BLOCK_HEADS: tl.constexpr,
+    BLOCK_TOKENS: tl.constexpr,
+    BLOCK_PAIRS: tl.constexpr,
+):
+    """Rotate a block of tokens of one sequence, and a group of the heads of q and k."""
+    pid_token = tl.program_id(0)
+    batch = (pid_token // blocks_per_sequence).to(tl.int64)
+    block = (pid_token % blocks_per_sequence).to(tl.int64)
+    tokens = block * BLOCK_TOKENS + tl.arange(0, BLOCK_TOKENS)
+    mask_token = tokens < seqlen
+    offs_pair = tl.arange(0, BLOCK_PAIRS)
+
+    if row_ptr is not None:
+        offs_row = batch * stride_row_batch + tokens * stride_row_token
+        rows = tl.load(row_ptr + offs_row, mask=mask_token, other=0).to(tl.int64)
+        valid = (rows >= 0) & (rows < num_rows)
+        offs_cos, offs_sin = rows * stride_cos_token, rows * stride_sin_token
+    else:
+        valid = mask_token
+        offs_cos = batch * stride_cos_batch + tokens * stride_cos_token
+        offs_sin = batch * stride_sin_batch + tokens * stride_sin_token
+    mask = (mask_token & valid)[:, None] & (offs_pair < ROTARY_DIM // 2)[None, :]
+    c = tl.load(cos_ptr + (offs_cos[:, None] + offs_pair[None, :]), mask=mask, other=0.0)
+    s = tl.load(sin_ptr + (offs_sin[:, None] + offs_pair[None, :]), mask=mask, other=0.0)
+    s = as_float(as_uint(widen(s, INTERPRETED)) ^ (conjugate.to(tl.uint32) << 31))
+    s = tl.where(valid[:, None], s, float("nan"))
+    c = tl.where(valid[:, None], widen(c, INTERPRETED), float("nan"))
+
+    pid_head = tl.program_id(1)
+    first = pid_head * heads_per_program
+    last = first + heads_per_program
+    rotate_heads(
+        q_ptr,
+        q_out_ptr,
+        batch * stride_q_batch + tokens * stride_q_token,
+        batch * stride_q_out_batch + tokens * stride_q_out_token,
+        stride_q_head,
+        stride_q_out_head,
+        first,
+        tl.minimum(last, nheads),
+        mask_token,
+        c,
+        s,
+        copy_rest,
+        ROTARY_DIM,
+        HEAD_DIM,
+        INTERLEAVED,
+        ALIGNED,
+        INTERPRETED,
+        BLOCK_HEADS,
+        BLOCK_PAIRS,
+    )
+    rotate_heads(
+        k_ptr,
+        k_out_ptr,
+        batch * stride_k_batch + tokens * stride_k_token,
+        batch * stride_k_out_batch + tokens * stride_k_out_token,
+        stride_k_head,
+        stride_k_out_head,
+        tl.maximum(first - nheads, 0),
+        tl.minimum(last - nheads, nheads_k),
+        mask_token,
+        c,
+        s,
+        copy_rest,
+        ROTARY_DIM,
+        HEAD_DIM,
+        INTERLEAVED,
+        ALIGNED,
+        INTERPRETED,
+        BLOCK_HEADS,
+        BLOCK_PAIRS,
+    )
+
+
+def launch_rotary_cos_sin(spec: RotaryCosSinSpec) -> None:
+    """Fill spec.q_out and spec.k_out.
+
+    Args:
+        spec: A checked call with outputs, on one CUDA device; or on the CPU where Triton
+            interprets.
+    """
+    cos, sin, rows = spec.cos, spec.sin, spec.position_ids
+    of_rows = rows is not None
+    launch(
+        rotary_cos_sin_kernel,
+        spec,
+        (cos, sin, rows),
+        (
+            *((0, cos.stride(0)) if of_rows else row_strides(cos, spec.q)),
+            *((0, sin.stride(0)) if of_rows else row_strides(sin, spec.q)),
+            *((0, 0) if rows is None else token_strides(rows, spec.q)),
+        ),
+        (cos.shape[0] if of_rows else 0,),
+        {},
+    )

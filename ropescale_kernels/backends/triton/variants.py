@@ -1,0 +1,135 @@
+"""From a variant of a kernel to code that runs, compiled once per device.
+
+Kernels are compiled here and not by calling them: a variant is what DESIGN specialises on and no
+more (sizes, strides and pointers are plain arguments), and the very same source is compiled ahead
+of time for every target by the tests.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import triton
+from torch import Tensor
+from triton.compiler import ASTSource
+
+from .tile import tile_of
+
+_POINTERS = {
+    torch.float32: "*fp32",
+    torch.float16: "*fp16",
+    torch.bfloat16: "*bf16",
+    torch.int32: "*i32",
+    torch.int64: "*i64",
+}
+# Kernels are decorated when they are imported, so this holds for the whole process.
+INTERPRETED = triton.knobs.runtime.interpret
+
+
+class Variant(NamedTuple):
+    """What a kernel is specialised on."""
+
+    kernel: Any
+    device: torch.device
+    dtype: torch.dtype
+    sources: tuple[torch.dtype | None, ...]
+    rotary_dim: int
+    head_dim: int
+    interleaved: bool
+    aligned: bool
+    flags: tuple[bool, ...]
+
+
+def source_of(variant: Variant, warp_size: int = 32) -> tuple[ASTSource, dict[str, Any]]:
+    """Give what Triton compiles for a variant, and the options it is compiled with.
+
+    Args:
+        variant: The variant; its device is not looked at.
+        warp_size: Of the target.
+
+    Returns:
+        The source and the options, for `triton.compile(source, target=..., options=...)`.
+    """
+    constants = _constants(variant, warp_size)
+    pointers = [_POINTERS[variant.dtype]] * 4
+    pointers += ["constexpr" if dtype is None else _POINTERS[dtype] for dtype in variant.sources]
+    signature = {}
+    for name in variant.kernel.arg_names:
+        if name in constants:
+            signature[name] = "constexpr"
+        elif len(signature) < len(pointers):
+            signature[name] = pointers[len(signature)]
+        else:
+            is_long = name.startswith("stride") or name in ("seqlen", "num_rows")
+            signature[name] = "i64" if is_long else "i32"
+    for name in [name for name, kind in signature.items() if kind == "constexpr"]:
+        constants.setdefault(name, None)
+    num_warps = tile_of(variant.rotary_dim, variant.dtype.itemsize, warp_size).num_warps
+    # Products and sums are rounded each for itself, as everywhere.
+    options = {"num_warps": num_warps, "enable_fp_fusion": False}
+    return ASTSource(variant.kernel, signature, constants), options
+
+
+def _constants(variant: Variant, warp_size: int) -> dict[str, Any]:
+    tile = tile_of(variant.rotary_dim, variant.dtype.itemsize, warp_size)
+    names = variant.kernel.arg_names
+    flags = names[names.index("copy_rest") + 1 : names.index("ROTARY_DIM")]
+    return {
+        **dict(zip(flags, variant.flags, strict=True)),
+        "ROTARY_DIM": variant.rotary_dim,
+        "HEAD_DIM": variant.head_dim,
+        "INTERLEAVED": variant.interleaved,
+        "ALIGNED": variant.aligned,
+        "INTERPRETED": INTERPRETED,
+        "BLOCK_HEADS": tile.block_heads,
+        "BLOCK_TOKENS": tile.block_tokens,
+        "BLOCK_PAIRS": tile.block_pairs,
+    }
+
+
+class _Compiled:
+    """A variant on its device."""
+
+    def __init__(self, variant: Variant) -> None:
+        with torch.cuda.device(variant.device):
+            target = triton.runtime.driver.active.get_current_target()
+            source, options = source_of(variant, target.warp_size)
+            self._kernel = triton.compile(source, target=target, options=options)
+        self.warp_size = target.warp_size
+        self._device = variant.device
+        self._constants = tuple(_constants(variant, target.warp_size).values())
+
+    def __call__(
+        self, grid: tuple[int, ...], pointers: tuple[Tensor | None, ...], scalars: tuple[int, ...]
+    ) -> None:
+        if torch.cuda.current_device() == self._device.index:
+            self._kernel[grid](*pointers, *scalars, *self._constants)
+        else:
+            with torch.cuda.device(self._device):
+                self._kernel[grid](*pointers, *scalars, *self._constants)
+
+
+class _Interpreted:
+    """A variant in Triton's interpreter, on CPU tensors."""
+
+    warp_size = 32
+
+    def __init__(self, variant: Variant) -> None:
+        self._kernel = variant.kernel
+        self._constants = tuple(_constants(variant, self.warp_size).values())
+
+    def __call__(
+        self, grid: tuple[int, ...], pointers: tuple[Tensor | None, ...], scalars: tuple[int, ...]
+    ) -> None:
+        # Infinities, NaN and integers that wrap around are what the contract asks for.
+        with np.errstate(all="ignore"):
+            self._kernel[grid](*pointers, *scalars, *self._constants)
+
+
+@cache
+def compiled(variant: Variant) -> _Compiled | _Interpreted:
+    """Give the code of a variant, compiled at its first use."""
+    return _Interpreted(variant) if INTERPRETED else _Compiled(variant)

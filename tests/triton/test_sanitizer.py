@@ -1,0 +1,218 @@
+"""Every access of the interpreted kernels is in bounds, ordered and complete; planted bugs show."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from sanitizer import AccessError, sanitized
+from torch import Tensor
+
+import ropescale_kernels as rk
+from ropescale_kernels import _check
+
+pytest.importorskip("triton")
+from triton.runtime.errors import InterpreterError
+
+kernels: Any = importlib.import_module("ropescale_kernels.backends.triton")
+pytestmark = pytest.mark.skipif(
+    kernels.passed_over() is None, reason="Triton compiles here: compute-sanitizer does this"
+)
+FOUND = (AccessError, InterpreterError)
+FOLDER = Path(kernels.__file__).parent
+
+
+def yarn(rotary_dim: int, **options: Any) -> rk.RopeScaling:
+    return rk.RopeScaling.yarn(
+        rotary_dim=rotary_dim,
+        rope_theta=1e6,
+        factor=4.0,
+        original_max_position_embeddings=32768,
+        **options,
+    )
+
+
+def accessed(spec: Any) -> tuple[list[Tensor], list[Tensor]]:
+    """What a call may read, and what it has to write."""
+    state = spec.table.state if isinstance(spec, _check.RotaryQKSpec) else ()
+    inputs, outputs = [*spec.inputs, *state], [spec.q_out, spec.k_out]
+    if spec.q_out is spec.q:
+        # In place, channels beyond are no business of the kernel's.
+        outputs = [None if x is None else x[..., : spec.rotary_dim] for x in outputs]
+        inputs[:2] = outputs
+    return [x for x in inputs if x is not None], [x for x in outputs if x is not None]
+
+
+def run(package: ModuleType | Any, spec: Any) -> None:
+    """Launch under the sanitizer, into buffers of other strides unless the call is in place."""
+    if spec.q_out is None:
+        spec.q_out = torch.full_like(spec.q, torch.nan, memory_format=torch.contiguous_format)
+        if spec.k is not None:
+            spec.k_out = torch.full_like(spec.k, torch.nan, memory_format=torch.contiguous_format)
+    stem = "rotary_qk" if isinstance(spec, _check.RotaryQKSpec) else "rotary_cos_sin"
+    module = importlib.import_module(f"{package.__name__}.{stem}")
+    with sanitized(*accessed(spec)) as watch:
+        getattr(module, f"launch_{stem}")(spec)
+    assert watch.loads > 0
+    assert watch.stores == len(watch.written)
+
+
+def run_all(package: Any, specs: list[Any]) -> None:
+    for spec in specs:
+        run(package, spec)
+
+
+def heads(*shape: int, layout: str = "contiguous") -> Tensor:
+    """(batch, seqlen, nheads, head_dim); the views have gaps that nothing may touch."""
+    batch, seqlen, nheads, head_dim = shape
+    if layout == "heads first":
+        return torch.ones(batch, nheads, seqlen, head_dim).transpose(1, 2)
+    if layout == "packed":
+        return torch.ones(batch, seqlen, nheads + 3, head_dim)[:, :, 1 : nheads + 1]
+    if layout == "padded":
+        return torch.ones(batch + 1, seqlen + 2, nheads, head_dim + 5)[1:, 1:-1, :, :head_dim]
+    return torch.ones(shape)
+
+
+LAYOUTS = ["contiguous", "heads first", "packed", "padded"]
+# Around a block of tokens and of heads; one pair, and pairs that fill no power of two.
+SHAPES = [(2, 9, 5, 3, 96), (1, 1, 1, 0, 2), (3, 1, 4, 4, 80), (1, 17, 8, 1, 64), (2, 4, 9, 2, 48)]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("interleaved", [False, True])
+@pytest.mark.parametrize("in_place", [False, True])
+def test_every_access_is_clean(
+    layout: str, shape: tuple[int, ...], interleaved: bool, in_place: bool
+) -> None:
+    batch, seqlen, nheads, nheads_k, rotary_dim = shape
+    for beyond, dtype in ((0, torch.float32), (7, torch.bfloat16)):
+        q = heads(batch, seqlen, nheads, rotary_dim + beyond, layout=layout).to(dtype)
+        k = heads(batch, seqlen, nheads_k, rotary_dim + beyond, layout=layout) if nheads_k else None
+        k = None if k is None else k.to(dtype)
+        spec = _check.check_rotary_qk(
+            q,
+            k,
+            torch.arange(seqlen),
+            rk.RotaryTable(yarn(rotary_dim)),
+            None,
+            interleaved=interleaved,
+            conjugate=False,
+            phase="exact",
+            in_place=in_place,
+        )
+        run(kernels, spec)
+
+
+def qk_spec(**options: Any) -> Any:
+    """A call that has everything: profiles out of range, axes, a blend, channels beyond."""
+    scalings = [yarn(24, mrope_section=[4, 4, 4]) for _ in range(3)]
+    options = {"interleaved": False, "conjugate": False, "phase": "exact"} | options
+    return _check.check_rotary_qk(
+        heads(2, 17, 5, 30, layout="padded"),
+        heads(2, 17, 3, 30, layout="heads first"),
+        torch.arange(3 * 2 * 20).view(3, 2, 20)[:, :, 2:19],
+        rk.RotaryTable(scalings, dynamic=True),
+        torch.tensor([0, 2, 7, -1, 2**31 - 1, -(2**31)], dtype=torch.int32).repeat(2, 3)[:, 1:],
+        **options,
+    )
+
+
+def cos_sin_spec(rows: bool) -> Any:
+    table = torch.ones(2, 17, 30)[..., :12] if not rows else torch.ones(6, 30)[:, :12]
+    index = torch.tensor([0, 5, 6, -1, 2**62]).repeat(2, 4)[:, :17] if rows else None
+    return _check.check_rotary_cos_sin(
+        heads(2, 17, 5, 30, layout="padded"),
+        heads(2, 17, 3, 30),
+        table,
+        table.clone(),
+        index,
+        rotary_dim=24,
+        interleaved=True,
+        conjugate=True,
+    )
+
+
+@pytest.mark.parametrize("phase", ["exact", "float32"])
+@pytest.mark.parametrize("interleaved", [False, True])
+def test_every_option_is_clean(phase: str, interleaved: bool) -> None:
+    run(kernels, qk_spec(phase=phase, interleaved=interleaved))
+
+
+@pytest.mark.parametrize("rows", [False, True])
+def test_rows_of_the_caller_are_clean(rows: bool) -> None:
+    run(kernels, cos_sin_spec(rows))
+
+
+# File, what it says, what a mutant says.
+MUTANTS = [
+    ("rotary_qk", "tokens < seqlen", "tokens <= seqlen"),
+    ("rotary_qk", "mask_position = mask_token[:, None]", "mask_position = True"),
+    ("rotary_qk", "tl.where(valid, profile, 0)", "profile"),
+    ("rotary_qk", "tl.minimum(last, nheads)", "last"),
+    ("rotary_qk", "tl.minimum(last - nheads, nheads_k)", "last - nheads"),
+    ("rotary_qk", "tl.maximum(first - nheads, 0)", "first - nheads"),
+    ("rotary_qk", "batch * stride_q_out_batch", "batch * stride_q_batch"),
+    ("rotary_qk", "offs_pair < ROTARY_DIM // 2)[None, :]", "offs_pair < 99)[None, :]"),
+    ("rotary_cos_sin", "(mask_token & valid)", "mask_token"),
+    ("heads", "(heads < last_head)", "(heads <= last_head)"),
+    ("heads", "0, BLOCK_PAIRS) < NUM_PAIRS", "0, BLOCK_PAIRS) <= NUM_PAIRS"),
+    ("heads", "< HEAD_DIM - first", "< HEAD_DIM - first + 1"),
+    ("heads", "if copy_rest:", "if copy_rest > 1:"),
+    ("heads", "offs_head * stride_out_head", "offs_head * stride_in_head"),
+    ("tile", "-(-seqlen // tile.block_tokens)", "seqlen // tile.block_tokens"),
+    ("rotary_qk", "pid_head * heads_per_program", "pid_head * (heads_per_program - 1)"),
+    ("tile", "-(-most_groups // steps))", "most_groups // steps)"),
+]
+
+
+@contextmanager
+def mutant(folder: Path, file: str, old: str, new: str) -> Iterator[ModuleType]:
+    """A copy of the kernels' package with one change."""
+    package = folder / "mutant_kernels"
+    package.mkdir()
+    for source in FOLDER.glob("*.py"):
+        text = source.read_text().replace("from ... import", "from ropescale_kernels import")
+        text = text.replace("from ...", "from ropescale_kernels.")
+        if source.stem == file:
+            assert old in text, f"{file}.py no longer says {old!r}"
+            text = text.replace(old, new)
+        (package / source.name).write_text(text)
+    sys.path.insert(0, str(folder))
+    try:
+        yield importlib.import_module("mutant_kernels")
+    finally:
+        sys.path.remove(str(folder))
+        for name in [name for name in sys.modules if name.startswith("mutant_kernels")]:
+            del sys.modules[name]
+
+
+@pytest.mark.parametrize(("file", "old", "new"), MUTANTS)
+def test_planted_bugs_are_caught(tmp_path: Path, file: str, old: str, new: str) -> None:
+    specs = [
+        qk_spec(),
+        qk_spec(interleaved=True),
+        cos_sin_spec(rows=True),
+        cos_sin_spec(rows=False),
+    ]
+    # One token: heads are cut into groups.
+    few = {"q": heads(1, 1, 12, 30), "k": heads(1, 1, 5, 30), "profile_ids": None}
+    few["position_ids"] = torch.zeros(1, 1, dtype=torch.int32)
+    specs.append(replace(specs[0], **few, q_out=None, k_out=None))
+    found = "out-of-bounds|race|written|write one element"
+    with mutant(tmp_path, file, old, new) as package, pytest.raises(FOUND, match=found):
+        run_all(package, specs)
+
+
+def test_a_copy_without_a_bug_is_clean(tmp_path: Path) -> None:
+    with mutant(tmp_path, "tile", "tile", "tile") as package:
+        run_all(package, [qk_spec(), cos_sin_spec(rows=True)])
