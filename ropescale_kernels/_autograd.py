@@ -1,121 +1,152 @@
-"""Gradients of q and k: the same kernel with `conjugate` flipped, as a rotation's adjoint is."""
+"""Gradients, and what torch.func sees.
+
+Those of q and k are the same operator with `conjugate` flipped, as a rotation's adjoint is; a
+rotation is linear in q and k, so they are differentiable again, to any order. Those of a table's
+inv_freq and factors are a reduction of their own.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ._check import RotaryCosSinSpec, RotaryQKSpec
-from ._dispatch import Spec, choose_impl
-from ._transforms import is_transformed
+from . import _vmap
+from .errors import RopeScaleUnsupportedError, expected
+
+Grads = tuple[Tensor | None, ...]
+# Positions of inv_freq and factors among the arguments of rotary_qk.
+_INV_FREQ, _FACTORS = 11, 12
+_ARGUMENTS = 17
 
 
-def rotate(spec: Spec, impl: str) -> tuple[Tensor, Tensor | None]:
-    """Run a checked call, allocating the outputs it lacks; differentiable where q or k is.
-
-    Args:
-        spec: The call, from `_check`.
-        impl: Name of the implementation.
-
-    Returns:
-        q_out, and k_out or None.
-    """
-    # The kernels read memory, where a lazy negation has not happened yet.
-    spec.q = spec.q.resolve_neg()
-    spec.k = None if spec.k is None else spec.k.resolve_neg()
-    needs_grad = spec.q.requires_grad or (spec.k is not None and spec.k.requires_grad)
-    if torch.is_grad_enabled() and needs_grad and not is_transformed(spec.q, spec.k):
-        rotated: tuple[Tensor, Tensor | None] = Rotary.apply(spec.q, spec.k, spec, impl)  # type: ignore[no-untyped-call]
-        return rotated
-    return launch(spec, impl)
+def setup_rotary_qk(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    """Keep what says by how much; q and k only where the scaling requires grad."""
+    q, k, *sources = inputs[: _FACTORS + 1]
+    of_scaling = any(x is not None and x.requires_grad for x in sources[-2:])
+    ctx.q_shape, ctx.flags = q.shape, inputs[_FACTORS + 1 :]
+    ctx.set_materialize_grads(False)
+    # Saved, so that autograd sees a table updated, or positions rewritten, before backward.
+    ctx.save_for_backward(*sources, *((q, k) if of_scaling else (None, None)))
 
 
-def launch(spec: Spec, impl: str) -> tuple[Tensor, Tensor | None]:
-    """Allocate the outputs a call lacks and run it, unseen by autograd.
+def backward_rotary_qk(ctx: Any, grad_q: Tensor | None, grad_k: Tensor | None) -> Grads:
+    """Rotate the upstream gradients backwards."""
+    *sources, q, k = ctx.saved_tensors
+    interleaved, conjugate, phase_float32, impl = ctx.flags
+    grads: list[Tensor | None] = [None] * _ARGUMENTS
+    of_q, of_k = _as_heads(ctx, grad_q, grad_k)
+    if of_q is None:
+        return tuple(grads)
+    if ctx.needs_input_grad[0] or ctx.needs_input_grad[1]:
+        flags = interleaved, not conjugate, phase_float32, impl
+        dq, dk = rotary_qk(of_q, of_k, *sources, *flags)
+        if ctx.needs_input_grad[0] and grad_q is not None:
+            grads[0] = dq
+        if ctx.needs_input_grad[1] and grad_k is not None:
+            grads[1] = dk
+    if q is not None and (ctx.needs_input_grad[_INV_FREQ] or ctx.needs_input_grad[_FACTORS]):
+        if grad_q is None:
+            q = of_q
+        of_scaling = torch.ops.ropescale.rotary_qk_scaling_grad(
+            of_q, of_k, q, None if of_k is None else k, *sources[:-2], *ctx.flags
+        )
+        for at, grad in zip((_INV_FREQ, _FACTORS), of_scaling, strict=True):
+            grads[at] = grad if ctx.needs_input_grad[at] else None
+    return tuple(grads)
 
-    Empty tensors launch nothing; tensors without data (meta, fake) give outputs without data.
-    """
-    backend = None if _has_no_data(spec.q) else choose_impl(spec, impl)
-    if spec.q_out is None:
-        spec.q_out = _empty_like(spec.q)
-        spec.k_out = None if spec.k is None else _empty_like(spec.k)
-    if backend is not None and (spec.q.numel() or (spec.k is not None and spec.k.numel())):
-        if isinstance(spec, RotaryQKSpec):
-            backend.launch_rotary_qk(spec)
-        else:
-            backend.launch_rotary_cos_sin(spec)
-    return spec.q_out, spec.k_out
+
+def setup_rotary_cos_sin(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    """Keep the caller's rows."""
+    ctx.q_shape, ctx.flags = inputs[0].shape, inputs[5:]
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(*inputs[2:5])
 
 
-def _has_no_data(x: Tensor) -> bool:
-    if x.is_meta:
-        return True
-    if type(x) is Tensor:
-        return False
-    from torch._subclasses.fake_tensor import FakeTensor
+def backward_rotary_cos_sin(ctx: Any, grad_q: Tensor | None, grad_k: Tensor | None) -> Grads:
+    """Rotate the upstream gradients backwards."""
+    rotary_dim, interleaved, conjugate, impl = ctx.flags
+    of_q, of_k = _as_heads(ctx, grad_q, grad_k)
+    rest = (None,) * 7
+    if of_q is None:
+        return None, None, *rest
+    dq, dk = rotary_cos_sin(
+        of_q, of_k, *ctx.saved_tensors, rotary_dim, interleaved, not conjugate, impl
+    )
+    return None if grad_q is None else dq, None if grad_k is None or of_k is None else dk, *rest
 
-    return isinstance(x, FakeTensor)
 
-
-def _empty_like(x: Tensor) -> Tensor:
-    """Keep the order of x's strides; an expanded axis may not end up innermost."""
-    out = torch.empty_like(x)
-    return (
-        out if out.stride(-1) == 1 else torch.empty_like(x, memory_format=torch.contiguous_format)
+def refuse_second_order(ctx: Any, *grads: Tensor | None) -> Grads:
+    """Say that a gradient of inv_freq or factors has no gradient of its own."""
+    raise RopeScaleUnsupportedError(
+        expected(
+            "table",
+            "gradients of inv_freq and attention_factor to be of first order",
+            "a second one",
+            "Second order is there for q and k.",
+        )
     )
 
 
-class Rotary(torch.autograd.Function):
-    """Both operators as one differentiable function of q and k."""
-
-    @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor | None, spec: Spec, impl: str) -> Any:
-        """Rotate, keeping only what says by how much."""
-        ctx.spec = replace(spec, q=q.new_empty(0), k=None)
-        ctx.impl = impl
-        ctx.q_shape = q.shape
-        # Saved so that autograd sees a table updated, or positions rewritten, before backward.
-        ctx.save_for_backward(*_sources(spec))
-        ctx.set_materialize_grads(False)
-        return launch(replace(spec, q=q, k=k), impl)
-
-    @staticmethod
-    def backward(ctx: Any, grad_q: Tensor | None, grad_k: Tensor | None) -> Any:
-        """Rotate the upstream gradients backwards; differentiable again, being linear."""
-        _ = ctx.saved_tensors
-        q_shape = ctx.q_shape
-        if not ctx.needs_input_grad[0]:
-            grad_q = None
-        if not ctx.needs_input_grad[1]:
-            grad_k = None
-        if grad_q is None:
-            if grad_k is None:
-                return None, None, None, None
-            # The operators want a q: one without heads costs nothing.
-            grad_q = grad_k.new_empty((*q_shape[:-2], 0, q_shape[-1]))
-        spec = replace(
-            ctx.spec,
-            q=_unit_stride(grad_q),
-            k=None if grad_k is None else _unit_stride(grad_k),
-            conjugate=not ctx.spec.conjugate,
-            q_out=None,
-            k_out=None,
-        )
-        dq, dk = rotate(spec, ctx.impl)
-        return (dq if ctx.needs_input_grad[0] and dq.shape == q_shape else None), dk, None, None
+def _as_heads(
+    ctx: Any, grad_q: Tensor | None, grad_k: Tensor | None
+) -> tuple[Tensor | None, Tensor | None]:
+    """Give gradients as the operators take q and k: a q always, rows contiguous."""
+    # Where there was no k, its output was an empty tensor.
+    if grad_k is not None and grad_k.dim() != len(ctx.q_shape):
+        grad_k = None
+    if grad_q is None and grad_k is not None:
+        # A q without heads costs nothing.
+        grad_q = grad_k.new_empty((*ctx.q_shape[:-2], 0, ctx.q_shape[-1]))
+    return _unit_stride(grad_q), _unit_stride(grad_k)
 
 
-def _unit_stride(x: Tensor) -> Tensor:
-    return x if x.stride(-1) == 1 else x.contiguous()
+def _unit_stride(x: Tensor | None) -> Tensor | None:
+    return x if x is None or x.stride(-1) == 1 else x.contiguous()
 
 
-def _sources(spec: Spec) -> list[Tensor]:
-    sources: tuple[Tensor | None, ...]
-    if isinstance(spec, RotaryCosSinSpec):
-        sources = (spec.cos, spec.sin, spec.position_ids)
+def rotary_qk(*arguments: Any) -> tuple[Tensor, Tensor]:
+    """Call the operator of that name, in sight of torch.func where it is at work."""
+    outputs: tuple[Tensor, Tensor]
+    if torch._C._are_functorch_transforms_active():
+        outputs = RotaryQK.apply(*arguments)  # type: ignore[no-untyped-call]
     else:
-        sources = (spec.position_ids, spec.profile_ids, *spec.table.state)
-    return [x for x in sources if x is not None]
+        outputs = torch.ops.ropescale.rotary_qk(*arguments)
+    return outputs
+
+
+def rotary_cos_sin(*arguments: Any) -> tuple[Tensor, Tensor]:
+    """Call the operator of that name, in sight of torch.func where it is at work."""
+    outputs: tuple[Tensor, Tensor]
+    if torch._C._are_functorch_transforms_active():
+        outputs = RotaryCosSin.apply(*arguments)  # type: ignore[no-untyped-call]
+    else:
+        outputs = torch.ops.ropescale.rotary_cos_sin(*arguments)
+    return outputs
+
+
+class RotaryQK(torch.autograd.Function):
+    """The operator for torch.func, which sees no gradients that torch.library registers."""
+
+    setup_context = staticmethod(setup_rotary_qk)
+    backward = staticmethod(backward_rotary_qk)
+    vmap = staticmethod(_vmap.batch_rotary_qk)
+
+    @staticmethod
+    def forward(*arguments: Any) -> Any:
+        """Rotate."""
+        return torch.ops.ropescale.rotary_qk(*arguments)
+
+
+class RotaryCosSin(torch.autograd.Function):
+    """The same of `rotary_cos_sin`."""
+
+    setup_context = staticmethod(setup_rotary_cos_sin)
+    backward = staticmethod(backward_rotary_cos_sin)
+    vmap = staticmethod(_vmap.batch_rotary_cos_sin)
+
+    @staticmethod
+    def forward(*arguments: Any) -> Any:
+        """Rotate."""
+        return torch.ops.ropescale.rotary_cos_sin(*arguments)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from . import _check_out
+from ._table_state import TableState
 from ._transforms import is_transformed
 from .errors import (
     RopeScaleTypeError,
@@ -36,11 +37,13 @@ class RotaryQKSpec:
     q: Tensor
     k: Tensor | None
     position_ids: Tensor
-    table: RotaryTable
+    table: TableState
     profile_ids: Tensor | None
     interleaved: bool
     conjugate: bool
     phase_float32: bool
+    # inv_freq and factors of the table, where they require grad.
+    sources: tuple[Tensor | None, Tensor | None] = (None, None)
     q_out: Tensor | None = None
     k_out: Tensor | None = None
 
@@ -122,7 +125,7 @@ def check_rotary_qk(
             want = f"a leading axis of {axes} (one per M-RoPE section)"
             raise RopeScaleValueError(expected("position_ids", want, f"shape {tuple(positions)}"))
         positions = positions[1:]
-    if positions != tokens:
+    if len(positions) != len(tokens) or positions != tokens:
         _check_token_shape("position_ids", positions, tokens)
     if profile_ids is not None:
         _check_index("profile_ids", profile_ids, (torch.int32,), device)
@@ -133,7 +136,15 @@ def check_rotary_qk(
             )
             raise RopeScaleValueError(expected("profile_ids", want, f"shape {tuple(ids)}"))
     spec = RotaryQKSpec(
-        q, k, position_ids, table, profile_ids, interleaved, conjugate, phase == "float32"
+        q,
+        k,
+        position_ids,
+        table,
+        profile_ids,
+        interleaved,
+        conjugate,
+        phase == "float32",
+        table.sources,
     )
     if in_place:
         spec.q_out, spec.k_out = q, k
@@ -307,7 +318,8 @@ def _check_token_shape(name: str, shape: torch.Size, tokens: torch.Size) -> None
     allowed = [tuple(tokens)]
     if len(tokens) == 2:
         allowed += [(1, tokens[1]), (tokens[1],)]
-    if tuple(shape) not in allowed:
+    # Lengths first: sizes of unequal shapes are not for a tracer to compare.
+    if not any(len(shape) == len(a) and tuple(shape) == a for a in allowed):
         want = "shape " + " or ".join(str(a) for a in dict.fromkeys(allowed))
         tail = ", ..." if name == "cos" else ""
         raise RopeScaleValueError(expected(name, want + tail, f"shape {tuple(shape)}"))

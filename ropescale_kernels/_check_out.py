@@ -64,7 +64,7 @@ def check_out(q: Tensor, k: Tensor | None, out: Any) -> tuple[Tensor, Tensor | N
 
 
 def _refuse_transforms(q: Tensor, k: Tensor | None) -> None:
-    if is_transformed(q, k):
+    if not torch.compiler.is_compiling() and is_transformed(q, k):
         got = "a torch.func transform or forward-mode AD"
         hint = "Use apply_rotary_qk without out."
         raise RopeScaleUnsupportedError(
@@ -91,6 +91,9 @@ def _check_buffer(name: str, out: Any, x: Tensor) -> None:
 
 
 def _has_memory(x: Tensor) -> bool:
+    # A graph in the making has none, and makes copies of what overlaps.
+    if torch.compiler.is_compiling():
+        return False
     return type(x) in (Tensor, torch.nn.Parameter) and not x.is_meta
 
 

@@ -7,6 +7,9 @@ import os
 import warnings
 from typing import Protocol
 
+import torch
+from torch import Tensor
+
 from ._check import RotaryCosSinSpec, RotaryQKSpec
 from .errors import (
     RopeScaleUnsupportedError,
@@ -35,6 +38,11 @@ class Backend(Protocol):
 
     def launch_rotary_cos_sin(self, spec: RotaryCosSinSpec) -> None:
         """Fill spec.q_out and spec.k_out."""
+
+    def launch_rotary_qk_scaling_grad(
+        self, spec: RotaryQKSpec, grad_q: Tensor, grad_k: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Give the gradients of inv_freq and of factors, float32, of a table of one profile."""
 
 
 # In the order that "auto" tries them; an implementation that this version does not have is a
@@ -117,6 +125,52 @@ def _choose_auto(spec: Spec) -> Backend:
     raise RopeScaleUnsupportedError(
         expected("q", "a tensor that an implementation can serve", f"{spec.q.device} ({words})")
     )
+
+
+def launch(spec: Spec, impl: str) -> tuple[Tensor, Tensor | None]:
+    """Allocate the outputs a call lacks and run it, unseen by autograd.
+
+    Empty tensors launch nothing; meta tensors give outputs without data.
+    """
+    backend = None if spec.q.is_meta else choose_impl(spec, impl)
+    if spec.q_out is None:
+        spec.q_out = empty_like(spec.q)
+        spec.k_out = None if spec.k is None else empty_like(spec.k)
+    if backend is not None and (spec.q.numel() or (spec.k is not None and spec.k.numel())):
+        if isinstance(spec, RotaryQKSpec):
+            backend.launch_rotary_qk(spec)
+        else:
+            backend.launch_rotary_cos_sin(spec)
+    return spec.q_out, spec.k_out
+
+
+def launch_scaling_grad(
+    spec: RotaryQKSpec, grad_q: Tensor, grad_k: Tensor | None, impl: str
+) -> tuple[Tensor, Tensor]:
+    """Give the gradients of a table's inv_freq and factors; the same bits in every run.
+
+    Args:
+        spec: The call that was made; its outputs are not looked at.
+        grad_q: Like spec.q.
+        grad_k: Like spec.k.
+        impl: Name of the implementation.
+
+    Returns:
+        float32 `(1, rotary_dim / 2)` and `(1, 2)`.
+    """
+    assert spec.table.num_profiles == 1, "only RotaryTable.from_inv_freq has sources"
+    if spec.q.is_meta or not (grad_q.numel() or (grad_k is not None and grad_k.numel())):
+        of_inv_freq = torch.zeros_like(spec.table.inv_freq_bits, dtype=torch.float32)
+        return of_inv_freq, torch.zeros_like(spec.table.factor_bits, dtype=torch.float32)
+    return choose_impl(spec, impl).launch_rotary_qk_scaling_grad(spec, grad_q, grad_k)
+
+
+def empty_like(x: Tensor) -> Tensor:
+    """Keep the order of x's strides; an expanded axis may not end up innermost."""
+    out = torch.empty_like(x)
+    if out.stride(-1) != 1:
+        out = torch.empty_like(x, memory_format=torch.contiguous_format)
+    return out
 
 
 _warned_of_torch = False

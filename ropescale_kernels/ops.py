@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ._autograd import launch, rotate
+from ._call import rotate, rotate_in_place
 from ._check import check_rotary_cos_sin, check_rotary_qk
-from ._transforms import in_forward_ad
+from ._transforms import in_forward_ad, is_watched
 from .backends.cpu import try_rotary_qk
 from .table import RotaryTable
 
@@ -77,7 +77,7 @@ def apply_rotary_qk(
     Source: RoPE, arXiv:2104.09864 eq. 34; YaRN, arXiv:2309.00071 eq. 17 to 23 (the factor is its
     sqrt(1/t)).
     """
-    if impl == "auto" and profile_ids is None and type(table) is RotaryTable:
+    if impl == "auto" and profile_ids is None and _is_unwatched(table):
         outputs = _allocate(q, k) if out is None else _as_pair(out, k)
         if outputs is not None and try_rotary_qk(
             q, k, *outputs, position_ids, table, interleaved, conjugate, phase
@@ -98,7 +98,7 @@ def apply_rotary_qk(
     )
     result = rotate(spec, impl)
     if out is not None:
-        _bump_versions(spec.q_out, spec.k_out)
+        _bump_versions(*result)
     return result
 
 
@@ -138,8 +138,7 @@ def apply_rotary_qk_(
     if (
         impl == "auto"
         and profile_ids is None
-        and type(table) is RotaryTable
-        and not in_forward_ad()
+        and _is_unwatched(table)
         and try_rotary_qk(q, k, None, None, position_ids, table, interleaved, conjugate, phase)
     ):
         _bump_versions(q, k)
@@ -155,17 +154,8 @@ def apply_rotary_qk_(
         phase=phase,
         in_place=True,
     )
-    tracked = torch.is_grad_enabled() and (q.requires_grad or (k is not None and k.requires_grad))
-    if tracked or q.is_neg() or (k is not None and k.is_neg()):
-        # Through a copy: autograd, and the lazy negation, see the write only this way.
-        spec.q_out = spec.k_out = None
-        q_out, k_out = rotate(spec, impl)
-        q.copy_(q_out)
-        if k is not None and k_out is not None:
-            k.copy_(k_out)
-        return
-    launch(spec, impl)
-    _bump_versions(q, k)
+    if rotate_in_place(spec, impl):
+        _bump_versions(q, k)
 
 
 def apply_rotary_cos_sin(
@@ -229,14 +219,24 @@ def apply_rotary_cos_sin(
     )
     result = rotate(spec, impl)
     if out is not None:
-        _bump_versions(spec.q_out, spec.k_out)
+        _bump_versions(*result)
     return result
+
+
+def _is_unwatched(table: object) -> bool:
+    """Whether nothing but q and k themselves could ask for more than their memory."""
+    return (
+        type(table) is RotaryTable
+        and table.sources == (None, None)
+        and not is_watched()
+        and not in_forward_ad()
+    )
 
 
 def _allocate(q: Tensor, k: Tensor | None) -> tuple[Tensor, Tensor | None] | None:
     """Give outputs for the fast path, or None where the inputs are not plain CPU tensors."""
     plain = type(q) is Tensor and q.is_cpu and (k is None or type(k) is Tensor)
-    if not plain or q.dim() < 3 or in_forward_ad():
+    if not plain or q.dim() < 3:
         return None
     q_out, k_out = torch.empty_like(q), None if k is None else torch.empty_like(k)
     if q_out.stride(-1) != 1 or (k_out is not None and k_out.stride(-1) != 1):
@@ -246,7 +246,7 @@ def _allocate(q: Tensor, k: Tensor | None) -> tuple[Tensor, Tensor | None] | Non
 
 def _as_pair(out: object, k: Tensor | None) -> tuple[Tensor, Tensor | None] | None:
     """Give the caller's buffers for the fast path, or None where they must be looked at."""
-    if in_forward_ad() or type(out) is not tuple or len(out) != 2:
+    if type(out) is not tuple or len(out) != 2:
         return None
     q_out, k_out = out
     return (q_out, k_out) if type(q_out) is Tensor and (k_out is None) == (k is None) else None
@@ -254,6 +254,8 @@ def _as_pair(out: object, k: Tensor | None) -> tuple[Tensor, Tensor | None] | No
 
 def _bump_versions(*written: Tensor | None) -> None:
     """Let autograd know of writes through raw pointers, so that it refuses stale saved tensors."""
+    if torch.compiler.is_compiling():
+        return
     for x in written:
         if x is not None and not x.is_inference():
             torch.autograd.graph.increment_version(x)

@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from . import _table_tree
 from ._axes import axis_ids_of
+from ._table_state import TableState
 from .errors import RopeScaleTypeError, RopeScaleValueError, expected
 from .reference import turns_from_float64
 from .scaling import RopeScaling
@@ -17,7 +19,7 @@ from .turns import turns_from_float32
 _MAGNITUDES = ("both", "query", "none")
 
 
-class RotaryTable:
+class RotaryTable(TableState):
     """Frequencies and magnitudes of one or several scalings, on one device.
 
     Each scaling is a profile; `profile_ids` of the operators chooses one per token. A pair's
@@ -59,20 +61,20 @@ class RotaryTable:
         first = scalings[0]
         self.scalings: tuple[RopeScaling, ...] = scalings
         self.dynamic = dynamic
+        self.magnitude = _check_magnitude(magnitude)
+        self._groups = self._grouped()
+        self.sources: tuple[Tensor | None, Tensor | None] = (None, None)
         inv_freq = torch.stack([s.inv_freq for s in scalings])
         attention = torch.tensor([s.attention_factor for s in scalings], dtype=torch.float64)
-        blend = _initial_blend(scalings) if dynamic else None
-        self._set_state(
+        sections = first.mrope_section
+        state = (
             turns_from_float32(inv_freq),
-            inv_freq,
-            attention,
-            magnitude,
-            first.mrope_section,
-            first.mrope_interleaved,
-            blend,
+            inv_freq.view(torch.int32),
+            self._factors(attention).view(torch.int32),
+            axis_ids_of(sections, first.mrope_interleaved, inv_freq.shape[-1]),
+            *((_initial_blend(scalings) if dynamic else None) or (None, None, None)),
         )
-        self.exact_source = "float32"
-        self._groups = _groups_of(scalings) if dynamic else []
+        super().__init__(state, 0 if sections is None else len(sections))
         if device is not None:
             self._move(torch.device(device))
 
@@ -80,7 +82,7 @@ class RotaryTable:
     def from_inv_freq(
         cls,
         inv_freq: Tensor,
-        attention_factor: float = 1.0,
+        attention_factor: float | Tensor = 1.0,
         device: torch.device | str | None = None,
         magnitude: str = "both",
         mrope_section: Sequence[int] | None = None,
@@ -88,11 +90,15 @@ class RotaryTable:
     ) -> RotaryTable:
         """Build a static table of one profile from frequencies you already hold.
 
+        Where `inv_freq` or `attention_factor` requires grad, gradients of the operators flow to it.
+        The table is a snapshot: build it anew after an optimiser's step.
+
         Args:
             inv_freq: `(rotary_dim // 2,)`, radians per token, float32 or float64. A float64 value
                 gives a step from its own bits; `phase="float32"` rounds it to float32 first. A
                 value of 2 pi or more wraps; negative and zero values are valid.
-            attention_factor: Multiplies cos and sin; positive.
+            attention_factor: Multiplies cos and sin; positive. A float, or a floating tensor of one
+                element.
             device: Where the table lives; default the device of `inv_freq`.
             magnitude: As in the constructor.
             mrope_section: Pairs per position axis, summing to rotary_dim // 2.
@@ -103,89 +109,69 @@ class RotaryTable:
             The table.
 
         Raises:
-            RopeScaleTypeError: `inv_freq` is no floating tensor of a supported dtype, requires
-                grad, or `attention_factor` is no float.
+            RopeScaleTypeError: `inv_freq` is no floating tensor of a supported dtype, or
+                `attention_factor` is no float.
             RopeScaleValueError: A wrong shape, a non-finite value, or a factor not above zero.
         """
         _check_inv_freq(inv_freq)
         factor = _check_factor(attention_factor)
-        host = inv_freq.detach().cpu().contiguous().unsqueeze(0)
-        single = host.to(torch.float32)
-        if inv_freq.dtype == torch.float64:
-            turns = [turns_from_float64(x) for x in host[0].tolist()]
-            words = [[t & 0xFFFFFFFF, t >> 32] for t in turns]
-            signed = [[w - (1 << 32) if w >> 31 else w for w in pair] for pair in words]
-            steps = torch.tensor([signed], dtype=torch.int32)
-        else:
-            steps = turns_from_float32(single)
+        target = inv_freq.device if device is None else torch.device(device)
         table = cls.__new__(cls)
         table.scalings = ()
         table.dynamic = False
+        table.magnitude = _check_magnitude(magnitude)
         table._groups = []
-        table.exact_source = "float64" if inv_freq.dtype == torch.float64 else "float32"
-        table._set_state(
-            steps,
-            single,
-            torch.tensor([factor], dtype=torch.float64),
-            magnitude,
-            mrope_section,
-            mrope_interleaved,
-            None,
+        single = inv_freq.to(device=target, dtype=torch.float32).unsqueeze(0)
+        factors = table._factors(factor.to(device=target, dtype=torch.float64).reshape(1))
+        # What gradients flow to; the kernels read the bits.
+        table.sources = (
+            single if single.requires_grad else None,
+            factors if factors.requires_grad else None,
         )
-        table._move(inv_freq.device if device is None else torch.device(device))
+        single, factors = single.detach().contiguous(), factors.detach()
+        if inv_freq.dtype == torch.float64:
+            steps = _steps_of_float64(inv_freq).to(target)
+        else:
+            steps = turns_from_float32(single)
+        axis_ids = axis_ids_of(mrope_section, mrope_interleaved, single.shape[-1])
+        state = (
+            steps,
+            single.view(torch.int32),
+            factors.view(torch.int32),
+            None if axis_ids is None else axis_ids.to(target),
+            *(None, None, None),
+        )
+        num_axes = 0 if mrope_section is None else len(mrope_section)
+        source = "float64" if inv_freq.dtype == torch.float64 else "float32"
+        TableState.__init__(table, state, num_axes, source)
         return table
 
-    def _set_state(
-        self,
-        steps: Tensor,
-        inv_freq: Tensor,
-        attention_factor: Tensor,
-        magnitude: str,
-        mrope_section: Sequence[int] | None,
-        mrope_interleaved: bool,
-        blend: tuple[Tensor, Tensor, Tensor] | None,
-    ) -> None:
-        if magnitude not in _MAGNITUDES:
-            choices = ", ".join(repr(m) for m in _MAGNITUDES)
-            raise RopeScaleValueError(expected("magnitude", f"one of {choices}", magnitude))
-        self.magnitude = magnitude
-        self.steps = steps
-        self.inv_freq_bits = inv_freq.view(torch.int32)
-        self.factor_bits = self._factor_bits(attention_factor)
-        self.blend = blend
-        self.num_profiles, num_pairs = self.inv_freq_bits.shape
-        self.rotary_dim = 2 * num_pairs
-        self.axis_ids = axis_ids_of(mrope_section, mrope_interleaved, num_pairs)
-        self.num_axes = 0 if mrope_section is None else len(mrope_section)
-        self._refresh()
+    def _grouped(self, indices: Sequence[Any] = ()) -> list[tuple[RopeScaling, Tensor | None]]:
+        """Gather what `update_` sets together; an index of None means every profile.
 
-    def _factor_bits(self, attention_factor: Tensor) -> Tensor:
-        """Bits of the float32 multipliers of q and k, `(n, 2)`, from float64 `(n,)`."""
+        `indices` are tensors that were made before, in the same order.
+        """
+        groups = _groups_of(self.scalings) if self.dynamic else []
+        made = [
+            None if len(rows) == len(self.scalings) else torch.tensor(rows) for _, rows in groups
+        ]
+        pairs = zip(groups, indices or made, strict=True)
+        return [(scaling, index) for (scaling, _), index in pairs]
+
+    def _factors(self, attention_factor: Tensor) -> Tensor:
+        """Give the float32 multipliers of q and k, `(n, 2)`, from float64 `(n,)`."""
         one = torch.ones_like(attention_factor)
         q, k = {
             "both": (attention_factor, attention_factor),
             "query": (attention_factor * attention_factor, one),
             "none": (one, one),
         }[self.magnitude]
-        return torch.stack([q, k], dim=-1).to(torch.float32).view(torch.int32)
-
-    def _refresh(self) -> None:
-        self.device = self.steps.device
-        # What the operators take, in their order.
-        self.state: tuple[Tensor | None, ...] = (
-            self.steps,
-            self.inv_freq_bits,
-            self.factor_bits,
-            self.axis_ids,
-            *(self.blend or (None, None, None)),
-        )
+        return torch.stack([q, k], dim=-1).to(torch.float32)
 
     def _move(self, device: torch.device) -> None:
-        state = [None if x is None else x.to(device) for x in self.state]
-        self.steps, self.inv_freq_bits, self.factor_bits, self.axis_ids = state[:4]  # type: ignore[assignment]
-        self.blend = None if self.blend is None else tuple(state[4:])  # type: ignore[assignment]
+        self._take(tuple(None if x is None else x.to(device) for x in self.state))  # type: ignore[arg-type]
+        self.sources = tuple(None if x is None else x.to(device) for x in self.sources)  # type: ignore[assignment]
         self._groups = [(s, None if i is None else i.to(device)) for s, i in self._groups]
-        self._refresh()
 
     def to(self, device: torch.device | str) -> RotaryTable:
         """Give a table on `device`: this one where it is there already, else a copy."""
@@ -214,7 +200,8 @@ class RotaryTable:
         self._check_seq_lens(seq_lens)
         for scaling, index in self._groups:
             lengths = seq_lens if index is None else seq_lens.index_select(0, index)
-            _write(self.factor_bits, index, self._factor_bits(scaling.attention_factor_at(lengths)))
+            factors = self._factors(scaling.attention_factor_at(lengths))
+            _write(self.factor_bits, index, factors.view(torch.int32))
             if scaling.is_blend:
                 assert self.blend is not None
                 factor = scaling.factor_at(lengths).to(torch.float32)
@@ -241,12 +228,18 @@ class RotaryTable:
                 expected("seq_lens", f"device {self.device}", str(seq_lens.device))
             )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _table_tree.rebuild, _table_tree.reduced(self)
+
     def __repr__(self) -> str:
         kinds = ", ".join(s.rope_type for s in self.scalings) or "from inv_freq"
         return (
             f"RotaryTable({kinds}, rotary_dim={self.rotary_dim}, profiles={self.num_profiles}, "
             f"dynamic={self.dynamic}, magnitude={self.magnitude!r}, device={self.device})"
         )
+
+
+_table_tree.register(RotaryTable)
 
 
 def _as_scalings(scaling: object) -> tuple[RopeScaling, ...]:
@@ -279,18 +272,13 @@ def _initial_blend(scalings: Sequence[RopeScaling]) -> tuple[Tensor, Tensor, Ten
     return pos_freqs.view(torch.int32), ramp.view(torch.int32), factor.view(torch.int32)
 
 
-def _groups_of(
-    scalings: Sequence[RopeScaling],
-) -> list[tuple[RopeScaling, Tensor | None]]:
-    """Profiles that follow lengths, gathered by equal scaling; index None means every profile."""
+def _groups_of(scalings: Sequence[RopeScaling]) -> list[tuple[RopeScaling, list[int]]]:
+    """Gather the profiles that follow lengths by equal scaling."""
     members: dict[str, list[int]] = {}
     for i, scaling in enumerate(scalings):
         if scaling.depends_on_seq_len:
             members.setdefault(scaling.fingerprint(), []).append(i)
-    return [
-        (scalings[rows[0]], None if len(rows) == len(scalings) else torch.tensor(rows))
-        for rows in members.values()
-    ]
+    return [(scalings[rows[0]], rows) for rows in members.values()]
 
 
 def _write(target: Tensor, index: Tensor | None, value: Tensor) -> None:
@@ -312,10 +300,6 @@ def _check_inv_freq(inv_freq: Any) -> None:
                 "A narrower type has already lost the frequencies the model was trained with.",
             )
         )
-    if inv_freq.requires_grad and torch.is_grad_enabled():
-        raise RopeScaleTypeError(
-            expected("inv_freq", "a tensor that requires no grad", "one that does", "Detach it.")
-        )
     shape = tuple(inv_freq.shape)
     if len(shape) != 1 or not 1 <= shape[0] <= 256:
         raise RopeScaleValueError(
@@ -329,12 +313,39 @@ def _check_inv_freq(inv_freq: Any) -> None:
         )
 
 
-def _check_factor(attention_factor: Any) -> float:
-    if isinstance(attention_factor, bool) or not isinstance(attention_factor, int | float):
+def _check_factor(attention_factor: Any) -> Tensor:
+    if isinstance(attention_factor, Tensor):
+        value = attention_factor.detach()
+        if not value.is_floating_point():
+            raise RopeScaleTypeError(
+                expected("attention_factor", "a float or a floating tensor", str(value.dtype))
+            )
+        if value.numel() != 1:
+            got = f"shape {tuple(value.shape)}"
+            raise RopeScaleValueError(expected("attention_factor", "one element", got))
+    elif isinstance(attention_factor, bool) or not isinstance(attention_factor, int | float):
         kind = type(attention_factor).__name__
         raise RopeScaleTypeError(expected("attention_factor", "a float", kind))
-    if not 0.0 < attention_factor < float("inf"):
-        raise RopeScaleValueError(
-            expected("attention_factor", "a finite value above 0", attention_factor)
-        )
-    return float(attention_factor)
+    number = float(
+        attention_factor.detach() if isinstance(attention_factor, Tensor) else attention_factor
+    )
+    if not 0.0 < number < float("inf"):
+        raise RopeScaleValueError(expected("attention_factor", "a finite value above 0", number))
+    if isinstance(attention_factor, Tensor):
+        return attention_factor
+    return torch.tensor(number, dtype=torch.float64)
+
+
+def _check_magnitude(magnitude: Any) -> str:
+    if magnitude not in _MAGNITUDES:
+        choices = ", ".join(repr(m) for m in _MAGNITUDES)
+        raise RopeScaleValueError(expected("magnitude", f"one of {choices}", magnitude))
+    return str(magnitude)
+
+
+def _steps_of_float64(inv_freq: Tensor) -> Tensor:
+    """Give steps of float64 frequencies, from their own bits."""
+    turns = [turns_from_float64(x) for x in inv_freq.detach().cpu().tolist()]
+    words = [[t & 0xFFFFFFFF, t >> 32] for t in turns]
+    signed = [[w - (1 << 32) if w >> 31 else w for w in pair] for pair in words]
+    return torch.tensor([signed], dtype=torch.int32)

@@ -126,6 +126,19 @@ class CosSinSource {
           num_pairs_(params.rotary_dim / 2),
           s_sign_(params.conjugate ? 0x80000000u : 0u) {}
 
+    // Whether the profile that the token (b, t) asks for is there.
+    bool has_profile(int64_t b, int64_t t) const {
+        const int64_t profile = profile_of(b, t);
+        return profile >= 0 && profile < p_.table.num_profiles;
+    }
+
+    // The position of pair j of the token (b, t).
+    int64_t position(int64_t b, int64_t t, int64_t j) const {
+        const IndexParams& index = p_.table.position_ids;
+        const int64_t axis = p_.table.axis_ids ? p_.table.axis_ids[j] * index.stride_axis : 0;
+        return read_index(index, b * index.stride_batch + t * index.stride_token + axis);
+    }
+
     // Row i of the block takes the token (b, t).
     void fill(CosSinBlock& block, int64_t i, int64_t b, int64_t t) {
         block.k_has_own[i] = false;
@@ -137,27 +150,25 @@ class CosSinSource {
     }
 
   private:
+    int64_t profile_of(int64_t b, int64_t t) const {
+        const TableParams& table = p_.table;
+        if (!table.profile_ids) return 0;
+        return table.profile_ids[b * table.profile_stride_batch + t * table.profile_stride_token];
+    }
+
     void fill_from_table(CosSinBlock& block, int64_t i, int64_t b, int64_t t) {
         const TableParams& table = p_.table;
-        const int64_t profile =
-            table.profile_ids
-                ? table.profile_ids[b * table.profile_stride_batch + t * table.profile_stride_token]
-                : 0;
-        if (profile < 0 || profile >= table.num_profiles) return fill_nan(block, i);
+        if (!has_profile(b, t)) return fill_nan(block, i);
+        const int64_t profile = profile_of(b, t);
         steps_.select(table, num_pairs_, profile);
         block.k_has_own[i] =
             ScalarLanes::as_uint(steps_.factor_q) != ScalarLanes::as_uint(steps_.factor_k);
-        const IndexParams& index = table.position_ids;
-        const int64_t offset = b * index.stride_batch + t * index.stride_token;
         if (!table.axis_ids) {
-            SharedPosition position;
-            position.set(read_index(index, offset));
-            return fill_at(block, i, position);
+            SharedPosition shared;
+            shared.set(position(b, t, 0));
+            return fill_at(block, i, shared);
         }
-        for (int64_t j = 0; j < num_pairs_; ++j) {
-            axis_positions_.set(j,
-                                read_index(index, offset + table.axis_ids[j] * index.stride_axis));
-        }
+        for (int64_t j = 0; j < num_pairs_; ++j) axis_positions_.set(j, position(b, t, j));
         fill_at(block, i, axis_positions_);
     }
 

@@ -1,7 +1,9 @@
 #include "rotary_qk_cpu.h"
 
 #include <algorithm>
+#include <vector>
 
+#include "../math/lanes.h"
 #include "float_mode.h"
 #include "parallel.h"
 
@@ -57,6 +59,40 @@ void launch_rotary_qk_cpu(const RotaryQKParams& p, CpuIsa isa, int num_threads) 
         const FloatModeGuard guard;
         kernel(p, begin, end);
     });
+}
+
+void launch_scaling_grad_cpu(const RotaryQKParams& p, CpuIsa isa, int num_threads,
+                             float* of_inv_freq, float* of_factors) {
+    auto kernel = baseline::scaling_grad_kernel;
+#if defined(ROPESCALE_HAVE_X86_ISAS)
+    if (isa == CpuIsa::kAvx512) kernel = avx512::scaling_grad_kernel;
+    if (isa == CpuIsa::kAvx2) kernel = avx2::scaling_grad_kernel;
+#else
+    (void)isa;
+#endif
+    // Cut by the number of tokens alone and summed in order: the bits are those of one thread.
+    constexpr int64_t kMostGroups = 256;
+    const int64_t num_tokens = p.batch * p.seqlen, num_pairs = p.rotary_dim / 2;
+    const int64_t num_sums = num_pairs + 2;
+    const int64_t group = (num_tokens + kMostGroups - 1) / kMostGroups;
+    const int64_t groups = group ? (num_tokens + group - 1) / group : 0;
+    std::vector<double> sums(size_t(groups * num_sums));
+    parallel_ranges(groups, std::max(1, num_threads), [&](int64_t begin, int64_t end) {
+        const FloatModeGuard guard;
+        for (int64_t i = begin; i < end; ++i) {
+            kernel(p, i * group, std::min(num_tokens, (i + 1) * group),
+                   &sums[size_t(i * num_sums)]);
+        }
+    });
+    const FloatModeGuard guard;
+    std::vector<double> total(size_t(num_sums), 0.0);
+    for (int64_t i = 0; i < groups * num_sums; ++i) total[size_t(i % num_sums)] += sums[size_t(i)];
+    for (int64_t j = 0; j < num_pairs; ++j) of_inv_freq[j] = float(total[size_t(j)]);
+    for (int64_t i = 0; i < 2; ++i) {
+        // The cosines and sines that were summed are multiplied by the factor already.
+        const double factor = ScalarLanes::as_float(p.table.factors[i]);
+        of_factors[i] = float(total[size_t(num_pairs + i)] / factor);
+    }
 }
 
 }  // namespace ropescale

@@ -48,9 +48,10 @@ void launch(const RotaryQKParams& p, int num_threads) {
 }
 
 // Arguments are those of RotaryQKSpec; `table` is RotaryTable.state.
-void rotary_qk(py::handle q, py::handle k, py::handle q_out, py::handle k_out,
-               py::handle position_ids, py::handle profile_ids, const py::tuple& table,
-               bool interleaved, bool conjugate, bool phase_float32, int num_threads) {
+RotaryQKParams checked_params(py::handle q, py::handle k, py::handle q_out, py::handle k_out,
+                              py::handle position_ids, py::handle profile_ids,
+                              const py::tuple& table, bool interleaved, bool conjugate,
+                              bool phase_float32) {
     const TensorReader& tensors = reader();
     RotaryQKViews v;
     v.q = tensors.read(q, "q");
@@ -64,7 +65,30 @@ void rotary_qk(py::handle q, py::handle k, py::handle q_out, py::handle k_out,
         return true;
     });
     if (!table_ok) throw py::type_error("table: expected the state of a RotaryTable");
-    launch(rotary_qk_params(v, interleaved, conjugate, phase_float32), num_threads);
+    return rotary_qk_params(v, interleaved, conjugate, phase_float32);
+}
+
+void rotary_qk(py::handle q, py::handle k, py::handle q_out, py::handle k_out,
+               py::handle position_ids, py::handle profile_ids, const py::tuple& table,
+               bool interleaved, bool conjugate, bool phase_float32, int num_threads) {
+    launch(checked_params(q, k, q_out, k_out, position_ids, profile_ids, table, interleaved,
+                          conjugate, phase_float32),
+           num_threads);
+}
+
+// The same arguments, with the upstream gradients as q_out and k_out; fills two float32 tensors.
+void scaling_grad(py::handle q, py::handle k, py::handle grad_q, py::handle grad_k,
+                  py::handle position_ids, py::handle profile_ids, const py::tuple& table,
+                  bool interleaved, bool conjugate, bool phase_float32, py::handle of_inv_freq,
+                  py::handle of_factors, int num_threads) {
+    const RotaryQKParams p = checked_params(q, k, grad_q, grad_k, position_ids, profile_ids, table,
+                                            interleaved, conjugate, phase_float32);
+    const TensorView inv_freq = reader().read(of_inv_freq, "of_inv_freq");
+    const TensorView factors = reader().read(of_factors, "of_factors");
+    const CpuIsa isa = chosen_isa();
+    py::gil_scoped_release release;
+    launch_scaling_grad_cpu(p, isa, num_threads, static_cast<float*>(inv_freq.data),
+                            static_cast<float*>(factors.data));
 }
 
 // The same call unchecked, in place where q_out is None. Runs it and gives true, or does nothing
@@ -129,6 +153,7 @@ PYBIND11_MODULE(_C, m) {
     using namespace ropescale;
     m.doc() = "Compiled kernels of ropescale_kernels; not a public interface.";
     m.def("rotary_qk", &rotary_qk);
+    m.def("scaling_grad", &scaling_grad);
     m.def("try_rotary_qk", &try_rotary_qk);
     m.def("rotary_cos_sin", &rotary_cos_sin);
     m.def("use_tensor_type", [](py::handle type) { reader().use_type(type); });

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from .. import reference
 from .._check import RotaryCosSinSpec, RotaryQKSpec, is_plain
+from . import torch_ops
 
 
 def unavailable() -> str | None:
@@ -63,3 +66,10 @@ def launch_rotary_cos_sin(spec: RotaryCosSinSpec) -> None:
             precision="bits",
         ),
     )
+
+
+def launch_rotary_qk_scaling_grad(
+    spec: RotaryQKSpec, grad_q: Tensor, grad_k: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Sum in float64; what defines bits is the forward alone."""
+    return torch_ops.launch_rotary_qk_scaling_grad(spec, grad_q, grad_k)

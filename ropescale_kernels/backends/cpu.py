@@ -107,6 +107,30 @@ def launch_rotary_qk(spec: RotaryQKSpec) -> None:
     )
 
 
+def launch_rotary_qk_scaling_grad(
+    spec: RotaryQKSpec, grad_q: Tensor, grad_k: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Sum over tokens and heads in float64, in an order that threads do not change."""
+    of_inv_freq = torch.empty_like(spec.table.inv_freq_bits, dtype=torch.float32)
+    of_factors = torch.empty_like(spec.table.factor_bits, dtype=torch.float32)
+    _extension.scaling_grad(
+        spec.q,
+        spec.k,
+        grad_q,
+        grad_k,
+        spec.position_ids,
+        spec.profile_ids,
+        spec.table.state,
+        spec.interleaved,
+        spec.conjugate,
+        spec.phase_float32,
+        of_inv_freq,
+        of_factors,
+        torch.get_num_threads(),
+    )
+    return of_inv_freq, of_factors
+
+
 def launch_rotary_cos_sin(spec: RotaryCosSinSpec) -> None:
     """Run the same kernel with the caller's cos and sin."""
     _extension.rotary_cos_sin(

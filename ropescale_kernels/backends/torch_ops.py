@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .._check import RotaryCosSinSpec, RotaryQKSpec
-from ..table import RotaryTable
+from .._table_state import TableState
 from ..turns import turns_from_float32
 
 # Devices whose torch operations include int64 and float64 arithmetic.
@@ -38,33 +38,40 @@ def unsupported(spec: RotaryQKSpec | RotaryCosSinSpec) -> str | None:
 
 def launch_rotary_qk(spec: RotaryQKSpec) -> None:
     """Rotate with cos and sin of the reduced phases."""
-    table = spec.table
-    positions = _positions_per_pair(spec.position_ids, spec.q.dim() - 2, table)
-    # One profile for all tokens has axes of its own: an index of no axes is read on the host, which
-    # waits for the device and breaks a graph.
-    profile = positions.new_zeros((1,) * (spec.q.dim() - 2))
-    if spec.profile_ids is not None:
-        profile = spec.profile_ids.to(torch.int64)
-        if profile.dim() < spec.q.dim() - 2:
-            profile = profile.unsqueeze(-1)
-    valid = (profile >= 0) & (profile < table.num_profiles)
-    profile = torch.where(valid, profile, 0)
-    steps, inv_freq = _frequencies(table)
-    if spec.phase_float32:
-        radians = (positions.to(torch.float32) * inv_freq[profile]).to(torch.float64)
-    else:
-        words = steps[profile].to(torch.int64)
-        step = (words[..., 0] & 0xFFFFFFFF) | (words[..., 1] << 32)
-        turns = (positions * step) >> 32  # signed, so between -1/2 and 1/2 turn
-        radians = turns.to(torch.float64) * (2 * math.pi / 2**32)
+    positions, profile, valid = _tokens(spec)
+    cos, sin = _cos_sin(spec, positions, profile)
     nan = torch.where(valid, 0.0, math.nan).unsqueeze(-1)
-    cos = (radians.cos() + nan).to(torch.float32)
-    sin = (radians.sin() + nan).to(torch.float32)
-    factors = table.factor_bits.view(torch.float32)[profile]
+    cos, sin = (cos + nan).to(torch.float32), (sin + nan).to(torch.float32)
+    factors = spec.table.factor_bits.view(torch.float32)[profile]
     for x, out, column in ((spec.q, spec.q_out, 0), (spec.k, spec.k_out, 1)):
         if x is not None and out is not None:
             factor = factors[..., column].unsqueeze(-1)
             _rotate(spec, x, out, cos * factor, sin * factor)
+
+
+def launch_rotary_qk_scaling_grad(
+    spec: RotaryQKSpec, grad_q: Tensor, grad_k: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Reduce over tokens and heads, in float64."""
+    positions, profile, valid = _tokens(spec)
+    cos, sin = _cos_sin(spec, positions, profile)
+    if spec.conjugate:
+        sin = -sin
+    factors = spec.table.factor_bits.view(torch.float32)[0].to(torch.float64)
+    of_angle, of_factors = torch.zeros_like(cos), []
+    for x, grad, factor in ((spec.q, grad_q, factors[0]), (spec.k, grad_k, factors[1])):
+        if x is None or grad is None:
+            of_factors.append(torch.zeros_like(factor))
+            continue
+        (x0, x1), (g0, g1) = _pairs(spec, x, torch.float64), _pairs(spec, grad, torch.float64)
+        along, across = (g0 * x0 + g1 * x1).sum(-2), (g1 * x0 - g0 * x1).sum(-2)
+        of_factors.append(torch.where(valid.unsqueeze(-1), cos * along + sin * across, 0.0).sum())
+        of_angle = of_angle + factor * (cos * across - sin * along)
+    of_inv_freq = torch.where(valid.unsqueeze(-1), of_angle * positions, 0.0).flatten(0, -2).sum(0)
+    if spec.conjugate:
+        of_inv_freq = -of_inv_freq
+    grads = of_inv_freq.unsqueeze(0), torch.stack(of_factors).unsqueeze(0)
+    return grads[0].to(torch.float32), grads[1].to(torch.float32)
 
 
 def launch_rotary_cos_sin(spec: RotaryCosSinSpec) -> None:
@@ -84,7 +91,35 @@ def launch_rotary_cos_sin(spec: RotaryCosSinSpec) -> None:
             _rotate(spec, x, out, cos, sin)
 
 
-def _positions_per_pair(position_ids: Tensor, token_dims: int, table: RotaryTable) -> Tensor:
+def _tokens(spec: RotaryQKSpec) -> tuple[Tensor, Tensor, Tensor]:
+    """Per token: positions per pair, a profile that is there, and whether it was asked for."""
+    token_dims = spec.q.dim() - 2
+    positions = _positions_per_pair(spec.position_ids, token_dims, spec.table)
+    # One profile for all tokens has axes of its own: an index of no axes is read on the host, which
+    # waits for the device and breaks a graph.
+    profile = positions.new_zeros((1,) * token_dims)
+    if spec.profile_ids is not None:
+        profile = spec.profile_ids.to(torch.int64)
+        if profile.dim() < token_dims:
+            profile = profile.unsqueeze(-1)
+    valid = (profile >= 0) & (profile < spec.table.num_profiles)
+    return positions, torch.where(valid, profile, 0), valid
+
+
+def _cos_sin(spec: RotaryQKSpec, positions: Tensor, profile: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosines and sines before the factor, float64 `(..., rotary_dim / 2)`."""
+    steps, inv_freq = _frequencies(spec.table)
+    if spec.phase_float32:
+        radians = (positions.to(torch.float32) * inv_freq[profile]).to(torch.float64)
+    else:
+        words = steps[profile].to(torch.int64)
+        step = (words[..., 0] & 0xFFFFFFFF) | (words[..., 1] << 32)
+        turns = (positions * step) >> 32  # signed, so between -1/2 and 1/2 turn
+        radians = turns.to(torch.float64) * (2 * math.pi / 2**32)
+    return radians.cos(), radians.sin()
+
+
+def _positions_per_pair(position_ids: Tensor, token_dims: int, table: TableState) -> Tensor:
     """Positions as int64 `(..., rotary_dim / 2)`, or `(..., 1)` where all pairs share one."""
     positions = position_ids.to(torch.int64)
     if table.axis_ids is None or position_ids.dim() == token_dims:
@@ -92,7 +127,7 @@ def _positions_per_pair(position_ids: Tensor, token_dims: int, table: RotaryTabl
     return positions[table.axis_ids.to(torch.int64)].movedim(0, -1)
 
 
-def _frequencies(table: RotaryTable) -> tuple[Tensor, Tensor]:
+def _frequencies(table: TableState) -> tuple[Tensor, Tensor]:
     """Steps and float32 inverse frequencies per profile, those of a dynamic table blended."""
     inv_freq = table.inv_freq_bits.view(torch.float32)
     if table.blend is None:
@@ -106,6 +141,16 @@ def _frequencies(table: RotaryTable) -> tuple[Tensor, Tensor]:
     return torch.where(is_blend.unsqueeze(-1), turns_from_float32(inv_freq), table.steps), inv_freq
 
 
+def _pairs(
+    spec: RotaryQKSpec | RotaryCosSinSpec, x: Tensor, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    rotated = x[..., : spec.rotary_dim].to(dtype)
+    if spec.interleaved:
+        return rotated[..., 0::2], rotated[..., 1::2]
+    first, second = rotated.chunk(2, dim=-1)
+    return first, second
+
+
 def _rotate(
     spec: RotaryQKSpec | RotaryCosSinSpec, x: Tensor, out: Tensor, cos: Tensor, sin: Tensor
 ) -> None:
@@ -113,11 +158,7 @@ def _rotate(
     cos, sin = cos.unsqueeze(-2), sin.unsqueeze(-2)
     if spec.conjugate:
         sin = -sin
-    rotated = x[..., : spec.rotary_dim].to(torch.float32)
-    if spec.interleaved:
-        x0, x1 = rotated[..., 0::2], rotated[..., 1::2]
-    else:
-        x0, x1 = rotated.chunk(2, dim=-1)
+    x0, x1 = _pairs(spec, x, torch.float32)
     y0, y1 = x0 * cos - x1 * sin, x1 * cos + x0 * sin
     pairs = (
         torch.stack([y0, y1], dim=-1).flatten(-2) if spec.interleaved else torch.cat([y0, y1], -1)

@@ -23,7 +23,7 @@ from .layout import (
 from .rotation import rotate_tensor
 
 if TYPE_CHECKING:
-    from ..table import RotaryTable
+    from .._table_state import TableState
 
 SineCosine = tuple[float, float]
 NOT_A_NUMBER = (math.nan, math.nan)
@@ -44,7 +44,7 @@ class _Frequency:
     wide: int
 
 
-def _frequency(table: RotaryTable, profile: int, pair: int) -> _Frequency | None:
+def _frequency(table: TableState, profile: int, pair: int) -> _Frequency | None:
     """Return the frequency of a pair in a profile, or None where it is not finite."""
     if table.blend is not None and int(table.blend[2][profile]) != 0:
         pos_freqs, ramp, scale = table.blend
@@ -86,7 +86,7 @@ def apply_rotary_qk(
     q: Tensor,
     k: Tensor | None,
     position_ids: Tensor,
-    table: RotaryTable,
+    table: TableState,
     *,
     profile_ids: Tensor | None = None,
     interleaved: bool = False,

@@ -6,6 +6,7 @@ import importlib.util
 import os
 
 import torch
+from torch import Tensor
 
 from ..._check import RotaryCosSinSpec, RotaryQKSpec, is_plain
 
@@ -44,6 +45,15 @@ def launch_rotary_cos_sin(spec: RotaryCosSinSpec) -> None:
     from .rotary_cos_sin import launch_rotary_cos_sin as launch
 
     launch(spec)
+
+
+def launch_rotary_qk_scaling_grad(
+    spec: RotaryQKSpec, grad_q: Tensor, grad_k: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Sum over tokens and heads in float64, in a fixed order."""
+    from .scaling_grad import launch_rotary_qk_scaling_grad as launch
+
+    return launch(spec, grad_q, grad_k)
 
 
 def _interpreted() -> bool:

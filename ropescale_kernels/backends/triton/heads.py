@@ -39,11 +39,11 @@ def rotate_heads(
         mask_row = (heads < last_head)[:, None, None] & mask_token[None, :, None]
         in_rows = in_ptr + (in_tokens[None, :, None] + offs_head * stride_in_head)
         out_rows = out_ptr + (out_tokens[None, :, None] + offs_head * stride_out_head)
-        x0, x1 = _load_pairs(in_rows, mask_row, ROTARY_DIM, INTERLEAVED, ALIGNED, BLOCK_PAIRS)
+        x0, x1 = load_pairs(in_rows, mask_row, ROTARY_DIM, INTERLEAVED, ALIGNED, BLOCK_PAIRS)
         y0, y1 = rotate_pair(widen(x0, INTERPRETED), widen(x1, INTERPRETED), c, s)
         DTYPE: tl.constexpr = out_ptr.dtype.element_ty
         y0, y1 = narrow(y0, DTYPE, INTERPRETED), narrow(y1, DTYPE, INTERPRETED)
-        _store_pairs(out_rows, y0, y1, mask_row, ROTARY_DIM, INTERLEAVED, ALIGNED, BLOCK_PAIRS)
+        store_pairs(out_rows, y0, y1, mask_row, ROTARY_DIM, INTERLEAVED, ALIGNED, BLOCK_PAIRS)
         if ROTARY_DIM < HEAD_DIM:
             if copy_rest:
                 _copy_rest(in_rows, out_rows, mask_row, ROTARY_DIM, HEAD_DIM, ALIGNED)
@@ -60,7 +60,7 @@ def _channels(rows, first, ALIGNED: tl.constexpr, WIDTH: tl.constexpr):
 
 
 @triton.jit
-def _load_pairs(
+def load_pairs(
     rows,
     mask_row,
     ROTARY_DIM: tl.constexpr,
@@ -81,7 +81,7 @@ def _load_pairs(
 
 
 @triton.jit
-def _store_pairs(
+def store_pairs(
     rows,
     y0,
     y1,
@@ -91,7 +91,7 @@ def _store_pairs(
     ALIGNED: tl.constexpr,
     BLOCK_PAIRS: tl.constexpr,
 ):
-    """Store what `_load_pairs` loads: the step that a fusion replaces."""
+    """Store what `load_pairs` loads: the step that a fusion replaces."""
     NUM_PAIRS: tl.constexpr = ROTARY_DIM // 2
     if INTERLEAVED:
         y = tl.reshape(tl.join(y0, y1), [y0.shape[0], y0.shape[1], 2 * BLOCK_PAIRS])

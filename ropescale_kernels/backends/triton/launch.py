@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,23 +15,27 @@ from .variants import Variant, compiled
 Spec = RotaryQKSpec | RotaryCosSinSpec
 
 
-def launch(
-    kernel: Any,
-    spec: Spec,
-    sources: tuple[Tensor | None, ...],
-    source_strides: tuple[int, ...],
-    source_sizes: tuple[int, ...],
-    flags: dict[str, bool],
-) -> None:
+class Arguments(NamedTuple):
+    """What a kernel takes besides q and k: where cosines and sines come from.
+
+    `sources` holds None for what a call does without; strides are in elements; `flags` are
+    compile-time choices of the kernel's own.
+    """
+
+    sources: tuple[Tensor | None, ...]
+    strides: tuple[int, ...]
+    sizes: tuple[int, ...]
+    flags: tuple[bool, ...]
+
+
+def launch(kernel: Any, spec: Spec, arguments: Arguments, *, one_group: bool = False) -> None:
     """Launch a kernel whose arguments are those of q and k, with those of its source between.
 
     Args:
         kernel: The Triton function.
         spec: The call.
-        sources: Where cosines and sines come from; None for what the call does without.
-        source_strides: Their strides, in elements.
-        source_sizes: Their sizes.
-        flags: Compile-time choices of the kernel's own.
+        arguments: Those of the source.
+        one_group: Whether one program takes all heads of its tokens, however few tokens there are.
     """
     q, q_out = spec.q, spec.q_out
     k, k_out = (q, q_out) if spec.k is None else (spec.k, spec.k_out)
@@ -40,9 +44,7 @@ def launch(
     shape = q.shape
     head_dim, rotary_dim = shape[-1], spec.rotary_dim
     nheads, nheads_k = shape[-2], 0 if spec.k is None else k.shape[-2]
-    batch, seqlen = (1, shape[0]) if len(shape) == 3 else (shape[0], shape[1])
-    if seqlen == 1:
-        batch, seqlen = 1, batch
+    batch, seqlen = _sequences(q)
     strides = (*_strides(q), *_strides(q_out), *_strides(k), *_strides(k_out))
     itemsize = q.element_size()
     addresses = q.data_ptr() | q_out.data_ptr() | k.data_ptr() | k_out.data_ptr()
@@ -56,47 +58,79 @@ def launch(
         kernel,
         q.device,
         q.dtype,
-        tuple([None if x is None else x.dtype for x in sources]),
+        tuple([None if x is None else x.dtype for x in arguments.sources]),
         rotary_dim,
         head_dim,
         spec.interleaved,
         (addresses | in_vectors * itemsize) % 16 == 0,
-        tuple(flags.values()),
+        arguments.flags,
     )
     run = compiled(variant)
     tile = tile_of(rotary_dim, itemsize, run.warp_size)
-    grid = grid_of(tile, batch, seqlen, nheads + nheads_k, _programs_wanted(q.device))
+    wanted = 1 if one_group else _programs_wanted(q.device)
+    grid = grid_of(tile, batch, seqlen, nheads + nheads_k, wanted)
     run(
         (grid.num_blocks, grid.num_groups, 1),
-        (q, q_out, k, k_out, *sources),
+        (q, q_out, k, k_out, *arguments.sources),
         (
             *strides,
-            *source_strides,
+            *arguments.strides,
             seqlen,
             nheads,
             nheads_k,
             grid.blocks_per_sequence,
             grid.heads_per_program,
-            *source_sizes,
+            *arguments.sizes,
             int(spec.conjugate),
             int(not in_place),
         ),
     )
 
 
-def token_strides(x: Tensor, q: Tensor, has_axes: bool = False) -> tuple[int, int]:
-    """Give the strides of batch and token of `([axes,] [batch,] seqlen)`, 0 where it broadcasts."""
-    return row_strides(x.unsqueeze(-1), q, has_axes)
+def table_arguments(spec: RotaryQKSpec) -> Arguments:
+    """Give what kernels on a rotary table take, in their order."""
+    positions, profiles, q = spec.position_ids, spec.profile_ids, spec.q
+    steps, inv_freq, factors, axis_ids, *blend = spec.table.state
+    has_axes = axis_ids is not None and positions.dim() > q.dim() - 2
+    axis_ids = axis_ids if has_axes else None
+    return Arguments(
+        (positions, profiles, steps, inv_freq, factors, axis_ids, *blend),
+        (
+            positions.stride(0) if has_axes else 0,
+            *token_strides(positions, q, has_axes),
+            *_profile_strides(profiles, q),
+        ),
+        (spec.table.num_profiles,),
+        (spec.phase_float32,),
+    )
 
 
-def row_strides(x: Tensor, q: Tensor, has_axes: bool = False) -> tuple[int, int]:
-    """Give the strides of batch and token of `([axes,] [batch,] seqlen, width)`."""
-    strides, dims = x.stride(), x.dim() - has_axes
-    batch = strides[-3] if dims == 3 and x.shape[-3] > 1 else 0
-    return _as_tokens(batch, strides[-2], q)
+def block_count(spec: Spec) -> int:
+    """Count the programs of a launch with `one_group`."""
+    batch, seqlen = _sequences(spec.q)
+    tile = tile_of(spec.rotary_dim, spec.q.element_size())
+    return grid_of(tile, batch, seqlen, 1, 1).num_blocks
 
 
-def profile_strides(profile_ids: Tensor | None, q: Tensor) -> tuple[int, int]:
+def _sequences(q: Tensor) -> tuple[int, int]:
+    """Give the batch and the tokens of each; of sequences of one token, one of the batch."""
+    shape = q.shape
+    if len(shape) == 3:
+        return 1, shape[0]
+    return (1, shape[0]) if shape[1] == 1 else (shape[0], shape[1])
+
+
+def token_strides(
+    x: Tensor, q: Tensor, has_axes: bool = False, of_rows: bool = False
+) -> tuple[int, int]:
+    """Give the strides of batch and token of `([axes,] [batch,] seqlen [, width])`, 0 if shared."""
+    strides, token = x.stride(), -2 if of_rows else -1
+    dims = len(strides) - has_axes - of_rows
+    batch = strides[token - 1] if dims == 2 and x.shape[token - 1] > 1 else 0
+    return _as_tokens(batch, strides[token], q)
+
+
+def _profile_strides(profile_ids: Tensor | None, q: Tensor) -> tuple[int, int]:
     """Give the strides of batch and token of `([batch,] seqlen)`, `(batch,)` or None."""
     if profile_ids is None:
         return 0, 0

@@ -5,7 +5,7 @@ import triton.language as tl
 
 from ..._check import RotaryCosSinSpec
 from .heads import rotate_heads
-from .launch import launch, row_strides, token_strides
+from .launch import Arguments, launch, token_strides
 from .math import as_float, as_uint, widen
 
 
@@ -131,17 +131,11 @@ def launch_rotary_cos_sin(spec: RotaryCosSinSpec) -> None:
         spec: A checked call with outputs, on one CUDA device; or on the CPU where Triton
             interprets.
     """
-    cos, sin, rows = spec.cos, spec.sin, spec.position_ids
-    of_rows = rows is not None
-    launch(
-        rotary_cos_sin_kernel,
-        spec,
-        (cos, sin, rows),
-        (
-            *((0, cos.stride(0)) if of_rows else row_strides(cos, spec.q)),
-            *((0, sin.stride(0)) if of_rows else row_strides(sin, spec.q)),
-            *((0, 0) if rows is None else token_strides(rows, spec.q)),
-        ),
-        (cos.shape[0] if of_rows else 0,),
-        {},
-    )
+    cos, sin, rows, q = spec.cos, spec.sin, spec.position_ids, spec.q
+    if rows is None:
+        of_cos, of_sin = (token_strides(x, q, of_rows=True) for x in (cos, sin))
+        strides, num_rows = (*of_cos, *of_sin, 0, 0), 0
+    else:
+        strides = (0, cos.stride(0), 0, sin.stride(0), *token_strides(rows, q))
+        num_rows = cos.shape[0]
+    launch(rotary_cos_sin_kernel, spec, Arguments((cos, sin, rows), strides, (num_rows,), ()))

@@ -19,6 +19,7 @@ from triton.compiler import ASTSource
 from .tile import tile_of
 
 _POINTERS = {
+    torch.float64: "*fp64",
     torch.float32: "*fp32",
     torch.float16: "*fp16",
     torch.bfloat16: "*bf16",
