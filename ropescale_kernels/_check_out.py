@@ -85,7 +85,7 @@ def _check_buffer(name: str, out: Any, x: Tensor) -> None:
         )
     if out.stride(-1) != 1:
         raise RopeScaleValueError(expected(name, "a last stride of 1", out.stride(-1)))
-    if out.is_neg():
+    if not torch.compiler.is_compiling() and out.is_neg():
         raise RopeScaleValueError(expected(name, "a plain buffer", "a lazily negated view"))
     _refuse_self_overlap(name, out)
 

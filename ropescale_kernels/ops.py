@@ -226,10 +226,10 @@ def apply_rotary_cos_sin(
 def _is_unwatched(table: object) -> bool:
     """Whether nothing but q and k themselves could ask for more than their memory."""
     return (
-        type(table) is RotaryTable
-        and table.sources == (None, None)
-        and not is_watched()
+        not is_watched()
         and not in_forward_ad()
+        and type(table) is RotaryTable
+        and table.sources == (None, None)
     )
 
 
