@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ._call import rotate, rotate_in_place
 from ._check import check_rotary_cos_sin, check_rotary_qk
+from ._sharded import Shards, is_sharded, refuse_out
 from ._transforms import in_forward_ad, is_watched
 from .backends.cpu import try_rotary_qk
 from .table import RotaryTable
@@ -34,7 +35,9 @@ def apply_rotary_qk(
 
     Args:
         q: `(batch, seqlen, nheads, head_dim)` or `(num_tokens, nheads, head_dim)`; float32, float16
-            or bfloat16; any strides whose last is 1. head_dim from 2 to 512.
+            or bfloat16; any strides whose last is 1. head_dim from 2 to 512. A DTensor cut along
+            batch, tokens or heads is rotated shard by shard, where a plain position_ids means this
+            rank's own tokens.
         k: Like q with its own number of heads, or None.
         position_ids: int32 or int64, `(batch, seqlen)`, `(1, seqlen)`, `(seqlen,)` or
             `(num_tokens,)`, in tokens; any value. A table with M-RoPE sections takes a leading axis
@@ -85,6 +88,20 @@ def apply_rotary_qk(
             if out is not None:
                 _bump_versions(*outputs)
             return outputs
+    if is_sharded(q, k):
+        refuse_out(out)
+        shards = Shards.of(q, k)
+        results = apply_rotary_qk(
+            *shards.local(),
+            shards.positions(position_ids, table.num_axes),
+            table,
+            profile_ids=shards.profiles(profile_ids),
+            interleaved=interleaved,
+            conjugate=conjugate,
+            phase=phase,
+            impl=impl,
+        )
+        return shards.whole(*results)
     spec = check_rotary_qk(
         q,
         k,
@@ -142,6 +159,19 @@ def apply_rotary_qk_(
         and try_rotary_qk(q, k, None, None, position_ids, table, interleaved, conjugate, phase)
     ):
         _bump_versions(q, k)
+        return
+    if is_sharded(q, k):
+        shards = Shards.of(q, k)
+        apply_rotary_qk_(
+            *shards.local_to_write(),
+            shards.positions(position_ids, table.num_axes),
+            table,
+            profile_ids=shards.profiles(profile_ids),
+            interleaved=interleaved,
+            conjugate=conjugate,
+            phase=phase,
+            impl=impl,
+        )
         return
     spec = check_rotary_qk(
         q,
@@ -206,6 +236,22 @@ def apply_rotary_cos_sin(
         >>> q = torch.randn(1, 16, 4, 64)
         >>> q_out, _ = rk.apply_rotary_cos_sin(q, None, angle.cos(), angle.sin())
     """
+    if is_sharded(q, k):
+        refuse_out(out)
+        shards = Shards.of(q, k)
+        rows = cos, sin
+        if position_ids is None:
+            rows = shards.rows("cos", cos), shards.rows("sin", sin)
+        results = apply_rotary_cos_sin(
+            *shards.local(),
+            *rows,
+            shards.positions(position_ids, 0),
+            rotary_dim=rotary_dim,
+            interleaved=interleaved,
+            conjugate=conjugate,
+            impl=impl,
+        )
+        return shards.whole(*results)
     spec = check_rotary_cos_sin(
         q,
         k,
