@@ -71,9 +71,9 @@ class Shards(NamedTuple):
         if torch.is_grad_enabled():
             for name, x in (("q", self.q), ("k", self.k)):
                 if x is not None and x.requires_grad:
-                    hint = "Use apply_rotary_qk, or torch.no_grad()."
+                    want, hint = "no grad of a DTensor in place", "Use apply_rotary_qk."
                     raise RopeScaleUnsupportedError(
-                        expected(name, "no grad of a DTensor in place", "one that requires it", hint)
+                        expected(name, want, "one that requires it", hint)
                     )
         return self.local()
 

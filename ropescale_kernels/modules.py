@@ -60,8 +60,9 @@ class RotaryEmbedding(nn.Module):
         )
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
-        # A module's casts leave integers alone, so `fn` here can only change the device.
-        self.table = self.table.to(fn(self.table.steps).device)
+        # A module's casts leave integers alone, so `fn` can only change the device.
+        probe = torch.empty(0, dtype=torch.int32, device=self.table.device)
+        self.table = self.table.to(fn(probe).device)
         return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
 
     def extra_repr(self) -> str:

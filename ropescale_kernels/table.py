@@ -32,7 +32,7 @@ class RotaryTable(TableState):
 
     Args:
         scaling: One scaling, or a sequence of scalings of one rotary_dim.
-        device: Where the table lives; default the CPU.
+        device: Where the table lives; default torch's default device.
         dynamic: Whether `update_` may be called. Until it is, each profile is as its scaling says.
         magnitude: "both" multiplies q and k by the attention factor; "query" multiplies q by its
             square and leaves k (equal logits over rotated channels, cached keys unscaled); "none"
@@ -62,21 +62,22 @@ class RotaryTable(TableState):
         self.scalings: tuple[RopeScaling, ...] = scalings
         self.dynamic = dynamic
         self.magnitude = _check_magnitude(magnitude)
-        self._groups = self._grouped()
         self.sources: tuple[Tensor | None, Tensor | None] = (None, None)
-        inv_freq = torch.stack([s.inv_freq for s in scalings])
-        attention = torch.tensor([s.attention_factor for s in scalings], dtype=torch.float64)
-        sections = first.mrope_section
-        state = (
-            turns_from_float32(inv_freq),
-            inv_freq.view(torch.int32),
-            self._factors(attention).view(torch.int32),
-            axis_ids_of(sections, first.mrope_interleaved, inv_freq.shape[-1]),
-            *((_initial_blend(scalings) if dynamic else None) or (None, None, None)),
-        )
+        # Made on the CPU and for any use, whatever a context makes the default.
+        with torch.device("cpu"), torch.inference_mode(False):
+            self._groups = self._grouped()
+            inv_freq = torch.stack([s.inv_freq for s in scalings])
+            attention = torch.tensor([s.attention_factor for s in scalings], dtype=torch.float64)
+            sections = first.mrope_section
+            state = (
+                turns_from_float32(inv_freq),
+                inv_freq.view(torch.int32),
+                self._factors(attention).view(torch.int32),
+                axis_ids_of(sections, first.mrope_interleaved, inv_freq.shape[-1]),
+                *((_initial_blend(scalings) if dynamic else None) or (None, None, None)),
+            )
         super().__init__(state, 0 if sections is None else len(sections))
-        if device is not None:
-            self._move(torch.device(device))
+        self._move(torch.get_default_device() if device is None else torch.device(device))
 
     @classmethod
     def from_inv_freq(
@@ -152,11 +153,10 @@ class RotaryTable(TableState):
         `indices` are tensors that were made before, in the same order.
         """
         groups = _groups_of(self.scalings) if self.dynamic else []
-        made = [
-            None if len(rows) == len(self.scalings) else torch.tensor(rows) for _, rows in groups
-        ]
-        pairs = zip(groups, indices or made, strict=True)
-        return [(scaling, index) for (scaling, _), index in pairs]
+        if not indices:
+            every = len(self.scalings)
+            indices = [None if len(rows) == every else torch.tensor(rows) for _, rows in groups]
+        return [(scaling, index) for (scaling, _), index in zip(groups, indices, strict=True)]
 
     def _factors(self, attention_factor: Tensor) -> Tensor:
         """Give the float32 multipliers of q and k, `(n, 2)`, from float64 `(n,)`."""
@@ -169,19 +169,34 @@ class RotaryTable(TableState):
         return torch.stack([q, k], dim=-1).to(torch.float32)
 
     def _move(self, device: torch.device) -> None:
-        self._take(tuple(None if x is None else x.to(device) for x in self.state))  # type: ignore[arg-type]
-        self.sources = tuple(None if x is None else x.to(device) for x in self.sources)  # type: ignore[assignment]
-        self._groups = [(s, None if i is None else i.to(device)) for s, i in self._groups]
+        with torch.inference_mode(False):
+            self._take(tuple(None if x is None else x.to(device) for x in self.state))  # type: ignore[arg-type]
+            self.sources = tuple(None if x is None else x.to(device) for x in self.sources)  # type: ignore[assignment]
+            self._groups = [(s, None if i is None else i.to(device)) for s, i in self._groups]
 
     def to(self, device: torch.device | str) -> RotaryTable:
-        """Give a table on `device`: this one where it is there already, else a copy."""
+        """Give a table on `device`: this one where it is there already, else a copy.
+
+        A table of scalings on the meta device is built anew, as it has no values to copy.
+        """
         target = torch.device(device)
         if target == self.device:
             return self
+        if self.device.type == "meta":
+            return self._with_values(target)
         copy = RotaryTable.__new__(RotaryTable)
         copy.__dict__.update(self.__dict__)
         copy._move(target)
         return copy
+
+    def _with_values(self, device: torch.device) -> RotaryTable:
+        """Build the table that this one, without values, describes."""
+        if not self.scalings:
+            hint = "Build it again with RotaryTable.from_inv_freq."
+            raise RopeScaleValueError(
+                expected("table", "values, or scalings to make them of", "meta tensors", hint)
+            )
+        return RotaryTable(self.scalings, device, self.dynamic, self.magnitude)
 
     def update_(self, seq_lens: Tensor) -> None:
         """Set each profile's scaling for the length of its sequence, on the device.
@@ -305,6 +320,8 @@ def _check_inv_freq(inv_freq: Any) -> None:
         raise RopeScaleValueError(
             expected("inv_freq", "shape (rotary_dim // 2,) of 1 to 256 pairs", shape)
         )
+    if inv_freq.is_meta:
+        raise RopeScaleValueError(expected("inv_freq", "a tensor with values", "a meta tensor"))
     finite = torch.isfinite(inv_freq.detach())
     if not bool(finite.all()):
         at = int((~finite).nonzero()[0])
@@ -333,7 +350,7 @@ def _check_factor(attention_factor: Any) -> Tensor:
         raise RopeScaleValueError(expected("attention_factor", "a finite value above 0", number))
     if isinstance(attention_factor, Tensor):
         return attention_factor
-    return torch.tensor(number, dtype=torch.float64)
+    return torch.tensor(number, dtype=torch.float64, device="cpu")
 
 
 def _check_magnitude(magnitude: Any) -> str:
@@ -348,4 +365,4 @@ def _steps_of_float64(inv_freq: Tensor) -> Tensor:
     turns = [turns_from_float64(x) for x in inv_freq.detach().cpu().tolist()]
     words = [[t & 0xFFFFFFFF, t >> 32] for t in turns]
     signed = [[w - (1 << 32) if w >> 31 else w for w in pair] for pair in words]
-    return torch.tensor([signed], dtype=torch.int32)
+    return torch.tensor([signed], dtype=torch.int32, device="cpu")

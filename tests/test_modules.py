@@ -92,3 +92,46 @@ def test_a_move_takes_the_table_along() -> None:
     table = model.rotary.table
     assert {x.device.type for x in table.state if x is not None} == {"meta"}
     assert model.rotary(heads(3).to("meta"), None, POSITIONS.to("meta"))[0].is_meta
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+@pytest.mark.parametrize("scalings", [SCALINGS, SCALINGS[0]])
+def test_a_model_built_on_meta_gets_its_table(
+    dynamic: bool, scalings: Any, same_bits: SameBits
+) -> None:
+    with torch.device("meta"):
+        rotary = rk.RotaryEmbedding(scalings, dynamic=dynamic)
+    assert {x.device.type for x in rotary.table.state if x is not None} == {"meta"}
+    q, want = heads(3), rk.RotaryEmbedding(scalings, dynamic=dynamic)
+    with pytest.raises(rk.RopeScaleValueError, match=r"table: expected device cpu, got meta"):
+        rotary(q, None, POSITIONS)
+    rotary.to_empty(device="cpu")
+    same_bits(rotary(q, None, POSITIONS), want(q, None, POSITIONS))
+    # A model that is real keeps its values.
+    rotary.to_empty(device="cpu")
+    same_bits(rotary(q, None, POSITIONS), want(q, None, POSITIONS))
+    # As of any module.
+    with pytest.raises(NotImplementedError, match=r"use torch.nn.Module.to_empty\(\)"):
+        want.to("meta").to("cpu")
+
+
+def test_a_table_of_frequencies_cannot_come_back_from_meta() -> None:
+    table = rk.RotaryTable.from_inv_freq(torch.ones(4)).to("meta")
+    with pytest.raises(rk.RopeScaleValueError, match="table: expected values, or scalings"):
+        table.to("cpu")
+    with pytest.raises(rk.RopeScaleValueError, match="inv_freq: expected a tensor with values"):
+        rk.RotaryTable.from_inv_freq(torch.ones(4, device="meta"))
+
+
+def test_inference_mode_and_sequential_use(same_bits: SameBits) -> None:
+    rotary, q = rk.RotaryEmbedding(SCALINGS), heads(3)
+    want = rotary(q, None, POSITIONS)
+    with torch.inference_mode():
+        same_bits(rotary(q, None, POSITIONS), want)
+        made = rk.RotaryEmbedding(SCALINGS)
+    # What was made there rotates, and hands gradients on, outside.
+    leaf = q.clone().requires_grad_()
+    out = made(leaf, None, POSITIONS)[0]
+    out.sum().backward()
+    assert torch.equal(out.detach(), want[0])
+    assert leaf.grad is not None
