@@ -24,6 +24,7 @@ from .errors import (
 if TYPE_CHECKING:
     from . import bounds, reference, unfused
     from ._dispatch import available_impls
+    from ._warmup import warmup
     from .modules import RotaryEmbedding
     from .ops import apply_rotary_cos_sin, apply_rotary_qk, apply_rotary_qk_
     from .scaling import RopeScaling
@@ -49,6 +50,7 @@ __all__ = [
     "build_info",
     "reference",
     "unfused",
+    "warmup",
 ]
 
 _HOME = {
@@ -59,6 +61,7 @@ _HOME = {
     "apply_rotary_qk": ".ops",
     "apply_rotary_qk_": ".ops",
     "available_impls": "._dispatch",
+    "warmup": "._warmup",
 }
 _SUBMODULES = ("bounds", "reference", "unfused")
 

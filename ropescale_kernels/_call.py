@@ -68,7 +68,7 @@ def _is_watched(spec: Spec) -> bool:
     if in_forward_ad():
         # The operators carry no tangents; torch's own operations do.
         return False
-    return _requires_grad(spec) or not is_plain(*spec.inputs)
+    return _requires_grad(spec) or not is_plain(spec)
 
 
 def _is_negated(spec: Spec) -> bool:

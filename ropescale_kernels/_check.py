@@ -46,6 +46,8 @@ class RotaryQKSpec:
     sources: tuple[Tensor | None, Tensor | None] = (None, None)
     q_out: Tensor | None = None
     k_out: Tensor | None = None
+    # Whether memory is all there is to the inputs, once somebody has looked.
+    is_plain: bool | None = None
 
     @property
     def rotary_dim(self) -> int:
@@ -72,6 +74,7 @@ class RotaryCosSinSpec:
     conjugate: bool
     q_out: Tensor | None = None
     k_out: Tensor | None = None
+    is_plain: bool | None = None
 
     @property
     def inputs(self) -> tuple[Tensor | None, ...]:
@@ -297,11 +300,14 @@ def check_flag(name: str, value: Any) -> None:
         raise RopeScaleTypeError(expected(name, "a bool", type(value).__name__))
 
 
-def is_plain(*tensors: Tensor | None) -> bool:
+def is_plain(spec: RotaryQKSpec | RotaryCosSinSpec) -> bool:
     """Whether raw pointers are all there is: no subclass, lazy negation or transform."""
-    return not is_transformed(*tensors) and all(
-        x is None or (type(x) in _PLAIN and not x.is_neg()) for x in tensors
-    )
+    if spec.is_plain is None:
+        inputs = spec.inputs
+        spec.is_plain = not is_transformed(*inputs) and all(
+            x is None or (type(x) in _PLAIN and not x.is_neg()) for x in inputs
+        )
+    return spec.is_plain
 
 
 def _check_index(name: str, x: Any, dtypes: tuple[torch.dtype, ...], device: torch.device) -> None:

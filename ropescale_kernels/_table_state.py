@@ -30,6 +30,7 @@ class TableState:
 
     def _take(self, state: State) -> None:
         self.state = state
+        self.kinds = tuple(None if x is None else x.dtype for x in state)
         self.steps, self.inv_freq_bits, self.factor_bits, self.axis_ids, *blend = state
         pos_freqs, ramp, scales = blend
         self.blend: tuple[Tensor, Tensor, Tensor] | None = None

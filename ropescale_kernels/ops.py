@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.compiler import is_compiling
 
 from ._call import rotate, rotate_in_place
 from ._check import check_rotary_cos_sin, check_rotary_qk
 from ._sharded import Shards, is_sharded, refuse_out
-from ._transforms import in_forward_ad, is_watched
-from .backends.cpu import try_rotary_qk
+from .backends.cpu import fast_rotary_qk
 from .table import RotaryTable
 
 
@@ -80,14 +80,10 @@ def apply_rotary_qk(
     Source: RoPE, arXiv:2104.09864 eq. 34; YaRN, arXiv:2309.00071 eq. 17 to 23 (the factor is its
     sqrt(1/t)).
     """
-    if impl == "auto" and profile_ids is None and _is_unwatched(table):
-        outputs = _allocate(q, k) if out is None else _as_pair(out, k)
-        if outputs is not None and try_rotary_qk(
-            q, k, *outputs, position_ids, table, interleaved, conjugate, phase
-        ):
-            if out is not None:
-                _bump_versions(*outputs)
-            return outputs
+    if impl == "auto" and profile_ids is None and not is_compiling():
+        result = fast_rotary_qk(q, k, position_ids, table, interleaved, conjugate, phase, out)
+        if result is not None:
+            return result  # type: ignore[no-any-return]
     if is_sharded(q, k):
         refuse_out(out)
         shards = Shards.of(q, k)
@@ -155,10 +151,9 @@ def apply_rotary_qk_(
     if (
         impl == "auto"
         and profile_ids is None
-        and _is_unwatched(table)
-        and try_rotary_qk(q, k, None, None, position_ids, table, interleaved, conjugate, phase)
+        and not is_compiling()
+        and fast_rotary_qk(q, k, position_ids, table, interleaved, conjugate, phase, True)
     ):
-        _bump_versions(q, k)
         return
     if is_sharded(q, k):
         shards = Shards.of(q, k)
@@ -269,38 +264,9 @@ def apply_rotary_cos_sin(
     return result
 
 
-def _is_unwatched(table: object) -> bool:
-    """Whether nothing but q and k themselves could ask for more than their memory."""
-    return (
-        not is_watched()
-        and not in_forward_ad()
-        and type(table) is RotaryTable
-        and table.sources == (None, None)
-    )
-
-
-def _allocate(q: Tensor, k: Tensor | None) -> tuple[Tensor, Tensor | None] | None:
-    """Give outputs for the fast path, or None where the inputs are not plain CPU tensors."""
-    plain = type(q) is Tensor and q.is_cpu and (k is None or type(k) is Tensor)
-    if not plain or q.dim() < 3:
-        return None
-    q_out, k_out = torch.empty_like(q), None if k is None else torch.empty_like(k)
-    if q_out.stride(-1) != 1 or (k_out is not None and k_out.stride(-1) != 1):
-        return None
-    return q_out, k_out
-
-
-def _as_pair(out: object, k: Tensor | None) -> tuple[Tensor, Tensor | None] | None:
-    """Give the caller's buffers for the fast path, or None where they must be looked at."""
-    if type(out) is not tuple or len(out) != 2:
-        return None
-    q_out, k_out = out
-    return (q_out, k_out) if type(q_out) is Tensor and (k_out is None) == (k is None) else None
-
-
 def _bump_versions(*written: Tensor | None) -> None:
     """Let autograd know of writes through raw pointers, so that it refuses stale saved tensors."""
-    if torch.compiler.is_compiling():
+    if is_compiling():
         return
     for x in written:
         if x is not None and not x.is_inference():

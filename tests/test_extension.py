@@ -87,7 +87,7 @@ def test_what_is_no_tensor_is_refused_by_name(table: rk.RotaryTable) -> None:
 
 def try_in_place(q: Any, k: Any, positions: Any, table: rk.RotaryTable, **kw: Any) -> bool:
     flags = {"interleaved": False, "conjugate": False, "phase": "exact"} | kw
-    return cpu.try_rotary_qk(q, k, None, None, positions, table, *flags.values())
+    return cpu.fast_rotary_qk(q, k, positions, table, *flags.values(), True) is not None
 
 
 def overlapping() -> Tensor:
@@ -199,7 +199,7 @@ def packed(tokens: int = 9, batch: int = 2) -> tuple[Tensor, Tensor]:
 
 def try_out(q: Tensor, k: Tensor | None, out: Any, table: rk.RotaryTable) -> bool:
     positions = torch.arange(q.shape[-3])
-    return cpu.try_rotary_qk(q, k, *out, positions, table, False, False, "exact")
+    return cpu.fast_rotary_qk(q, k, positions, table, False, False, "exact", out) is not None
 
 
 @pytest.mark.parametrize("layout", ["fresh", "packed", "into packed", "into itself", "no k"])
@@ -291,7 +291,7 @@ def test_whatever_the_fast_path_writes_in_place_it_writes_once(
         views.append(storage.as_strided(size, stride, start[which]))
         places.append(index.as_strided(size, stride, start[which]).flatten())
     position_ids = torch.arange(shape[1])
-    ran = cpu.try_rotary_qk(*views, None, None, position_ids, table, False, False, "exact")
+    ran = cpu.fast_rotary_qk(*views, position_ids, table, False, False, "exact", True)
     every = torch.cat(places)
     if ran:
         assert len(every.unique()) == len(every)

@@ -40,10 +40,16 @@ int64_t rotary_qk_bytes(const RotaryQKParams& p) {
     return 2 * p.batch * p.seqlen * heads * p.head_dim * element;
 }
 
+int64_t useful_threads(const RotaryQKParams& p) {
+    // Below this a second thread costs more than it saves (a few microseconds to wake it).
+    constexpr int64_t kBytesPerThread = 128 * 1024;
+    const int64_t most = std::min(p.batch * p.seqlen, rotary_qk_bytes(p) / kBytesPerThread);
+    return std::max<int64_t>(1, most);
+}
+
 void launch_rotary_qk_cpu(const RotaryQKParams& p, CpuIsa isa, int num_threads) {
     const int64_t num_tokens = p.batch * p.seqlen;
-    const int64_t bytes = rotary_qk_bytes(p);
-    if (num_tokens == 0 || bytes == 0) return;
+    if (num_tokens == 0 || rotary_qk_bytes(p) == 0) return;
     auto kernel = baseline::rotary_qk_kernel;
 #if defined(ROPESCALE_HAVE_X86_ISAS)
     if (isa == CpuIsa::kAvx512) kernel = avx512::rotary_qk_kernel;
@@ -51,10 +57,7 @@ void launch_rotary_qk_cpu(const RotaryQKParams& p, CpuIsa isa, int num_threads) 
 #else
     (void)isa;
 #endif
-    // Below this a second thread costs more than it saves (a few microseconds to wake it).
-    constexpr int64_t kBytesPerThread = 128 * 1024;
-    const int64_t useful = std::min<int64_t>(num_tokens, bytes / kBytesPerThread);
-    const int threads = int(std::max<int64_t>(1, std::min<int64_t>(num_threads, useful)));
+    const int threads = int(std::min<int64_t>(std::max(1, num_threads), useful_threads(p)));
     parallel_ranges(num_tokens, threads, [&](int64_t begin, int64_t end) {
         const FloatModeGuard guard;
         kernel(p, begin, end);

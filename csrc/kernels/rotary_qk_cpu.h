@@ -22,6 +22,9 @@ void launch_rotary_qk_cpu(const RotaryQKParams& params, CpuIsa isa, int num_thre
 void launch_scaling_grad_cpu(const RotaryQKParams& params, CpuIsa isa, int num_threads,
                              float* of_inv_freq, float* of_factors);
 
+// Threads beyond which a call gains nothing.
+int64_t useful_threads(const RotaryQKParams& params);
+
 // Bytes read and written by a call: what decides on threads, and on releasing Python's lock.
 int64_t rotary_qk_bytes(const RotaryQKParams& params);
 

@@ -1,7 +1,6 @@
 // The extension module `ropescale_kernels._C`. Arguments come checked by _check.py, or are accepted
 // by fast_path.h.
 #include <pybind11/pybind11.h>
-#include <stdlib.h>
 
 #include <string>
 
@@ -10,6 +9,7 @@
 #include "../kernels/rotary_qk_cpu.h"
 #include "fast_path.h"
 #include "params.h"
+#include "short_call.h"
 #include "tensor_view.h"
 
 namespace py = pybind11;
@@ -91,31 +91,24 @@ void scaling_grad(py::handle q, py::handle k, py::handle grad_q, py::handle grad
                             static_cast<float*>(factors.data));
 }
 
-// The same call unchecked, in place where q_out is None. Runs it and gives true, or does nothing
-// and gives false: then the checked path must look at it.
-bool try_rotary_qk(py::handle q, py::handle k, py::handle q_out, py::handle k_out,
-                   py::handle position_ids, py::handle table, py::handle interleaved,
-                   py::handle conjugate, bool phase_float32, int num_threads) {
-    const bool flags_ok = PyBool_Check(interleaved.ptr()) && PyBool_Check(conjugate.ptr());
-    const char* forced = getenv("ROPESCALE_IMPL");
-    if (!flags_ok || !PyTuple_CheckExact(table.ptr()) || (forced && *forced)) return false;
-    const TensorReader& tensors = reader();
-    auto read = [&](py::handle x, TensorView& view) { return tensors.try_read(x, view); };
-    RotaryQKViews v;
-    if (!read(q, v.q) || !read(k, v.k) || !read(position_ids, v.position_ids)) return false;
-    if (!read_table(py::reinterpret_borrow<py::tuple>(table), v.table, read)) return false;
-    v.q_out = v.q;
-    v.k_out = v.k;
-    if (!q_out.is_none()) {
-        if (!read(q_out, v.q_out) || !read(k_out, v.k_out)) return false;
-        if (!is_bare(q_out) || !is_bare(k_out)) return false;
-    }
-    if (!plainly_valid(v) || !is_bare(q) || !is_bare(k)) return false;
-    launch(rotary_qk_params(v, interleaved.ptr() == Py_True, conjugate.ptr() == Py_True,
-                            phase_float32),
-           num_threads);
-    return true;
+PythonSide& python_side() {
+    // Outlives the interpreter: nothing is left to give its references back to.
+    static auto* instance = new PythonSide;
+    return *instance;
 }
+
+PyObject* fast_call(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
+    try {
+        return fast_rotary_qk(python_side(), reader(), arguments, count, &launch);
+    } catch (py::error_already_set& error) {
+        error.restore();
+        return nullptr;
+    }
+}
+
+PyMethodDef fast_call_method = {
+    "fast_rotary_qk", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(fast_call)),
+    METH_FASTCALL, nullptr};
 
 void rotary_cos_sin(py::handle q, py::handle k, py::handle q_out, py::handle k_out, py::handle cos,
                     py::handle sin, py::handle position_ids, int64_t rotary_dim, bool interleaved,
@@ -154,7 +147,14 @@ PYBIND11_MODULE(_C, m) {
     m.doc() = "Compiled kernels of ropescale_kernels; not a public interface.";
     m.def("rotary_qk", &rotary_qk);
     m.def("scaling_grad", &scaling_grad);
-    m.def("try_rotary_qk", &try_rotary_qk);
+    m.attr("fast_rotary_qk") =
+        py::reinterpret_steal<py::object>(PyCFunction_New(&fast_call_method, nullptr));
+    m.def("use_python",
+          [](py::object table_type, py::object empty_like, py::object increment_version,
+             py::object dispatch_stack_size, py::object forward_ad, py::object get_num_threads) {
+              python_side() = {table_type,          empty_like, increment_version,
+                               dispatch_stack_size, forward_ad, get_num_threads};
+          });
     m.def("rotary_cos_sin", &rotary_cos_sin);
     m.def("use_tensor_type", [](py::handle type) { reader().use_type(type); });
     m.def("use_loaded_openmp", [](const std::string& preferred) {

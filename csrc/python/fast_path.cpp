@@ -98,7 +98,7 @@ bool tokens_match(const TensorView& x, int first, const TensorView& q) {
 
 }  // namespace
 
-bool plainly_valid(const RotaryQKViews& v) {
+bool inputs_valid(const RotaryQKViews& v) {
     const TensorView& q = v.q;
     if (q.is_none() || !heads_valid(q)) return false;
     const int64_t head_dim = q.shape[q.ndim - 1];
@@ -115,7 +115,11 @@ bool plainly_valid(const RotaryQKViews& v) {
     // M-RoPE's leading axis, and profiles, take the checked path.
     const TensorView& positions = v.position_ids;
     if (!positions.is_int(32) && !positions.is_int(64)) return false;
-    if (!v.table.axis_ids.is_none() || !tokens_match(positions, 0, q)) return false;
+    return v.table.axis_ids.is_none() && tokens_match(positions, 0, q);
+}
+
+bool outputs_valid(const RotaryQKViews& v) {
+    const TensorView& q = v.q;
     return output_valid(q, v.q_out) && output_valid(v.k, v.k_out) && never_meet(v.q_out, v.k_out) &&
            never_meet(v.q_out, v.k) && never_meet(q, v.k_out);
 }

@@ -21,7 +21,7 @@ def passed_over() -> str | None:
 
 def unsupported(spec: RotaryQKSpec | RotaryCosSinSpec) -> str | None:
     """Refuse tensors whose values Python cannot read."""
-    if not is_plain(spec.q, spec.k) or spec.q.is_meta:
+    if not is_plain(spec) or spec.q.is_meta:
         return "it takes plain tensors with values"
     return None
 

@@ -25,6 +25,14 @@ def _load() -> tuple[Any, str | None]:
     library_dir = os.path.join(os.path.dirname(torch.__file__), "lib")
     extension.use_tensor_type(torch.Tensor)
     extension.use_loaded_openmp(library_dir)
+    extension.use_python(
+        RotaryTable,
+        torch.empty_like,
+        torch._C._increment_version,
+        torch._C._len_torch_dispatch_stack,
+        torch.autograd.forward_ad,
+        torch.get_num_threads,
+    )
     isa = os.environ.get("ROPESCALE_CPU_ISA")
     if isa:
         if isa not in _ISAS:
@@ -52,42 +60,20 @@ def unsupported(spec: RotaryQKSpec | RotaryCosSinSpec) -> str | None:
     """Refuse what has no data on the CPU that a pointer could reach."""
     if spec.q.device.type != "cpu":
         return f"the tensors are on {spec.q.device}"
-    if not is_plain(*spec.inputs):
+    if not is_plain(spec):
         return "it takes plain tensors, no subclass of torch.Tensor and no torch.func transform"
     return None
 
 
-def try_rotary_qk(
-    q: Any,
-    k: Any,
-    q_out: Tensor | None,
-    k_out: Tensor | None,
-    position_ids: Any,
-    table: RotaryTable,
-    interleaved: Any,
-    conjugate: Any,
-    phase: str,
-) -> bool:
-    """Run a plainly valid call without wording or building anything; in place if q_out is None.
+def _leave_it(*arguments: Any) -> None:
+    """Serve no call, where there is no extension."""
+    return
 
-    Returns:
-        Whether it ran. If not, nothing was done and the checked path must look at the call.
-    """
-    if _extension is None or (phase != "exact" and phase != "float32"):
-        return False
-    ran: bool = _extension.try_rotary_qk(
-        q,
-        k,
-        q_out,
-        k_out,
-        position_ids,
-        table.state,
-        interleaved,
-        conjugate,
-        phase == "float32",
-        torch.get_num_threads(),
-    )
-    return ran
+
+# fast_rotary_qk(q, k, position_ids, table, interleaved, conjugate, phase, out): the whole of an
+# ordinary call in one function of C. `out` is None, a pair of buffers, or True to rotate in place.
+# Gives the outputs (True in place); or None, having done nothing, where the checked path must look.
+fast_rotary_qk = _leave_it if _extension is None else _extension.fast_rotary_qk
 
 
 def launch_rotary_qk(spec: RotaryQKSpec) -> None:

@@ -156,13 +156,13 @@ def test_rows_of_the_caller_are_clean(rows: bool) -> None:
 # File, what it says, what a mutant says.
 MUTANTS = [
     ("rotary_qk", "tokens < seqlen", "tokens <= seqlen"),
-    ("rotary_qk", "mask_position = mask_token[:, None]", "mask_position = True"),
-    ("rotary_qk", "tl.where(valid, profile, 0)", "profile"),
+    ("cos_sin", "mask_position = mask_token[:, None]", "mask_position = True"),
+    ("cos_sin", "tl.where(valid, profile, 0)", "profile"),
     ("rotary_qk", "tl.minimum(last, nheads)", "last"),
     ("rotary_qk", "tl.minimum(last - nheads, nheads_k)", "last - nheads"),
     ("rotary_qk", "tl.maximum(first - nheads, 0)", "first - nheads"),
     ("rotary_qk", "batch * stride_q_out_batch", "batch * stride_q_batch"),
-    ("rotary_qk", "offs_pair < ROTARY_DIM // 2)[None, :]", "offs_pair < 99)[None, :]"),
+    ("cos_sin", "offs_pair < NUM_PAIRS)[None, :]", "offs_pair < 99)[None, :]"),
     ("rotary_cos_sin", "(mask_token & valid)", "mask_token"),
     ("heads", "(heads < last_head)", "(heads <= last_head)"),
     ("heads", "0, BLOCK_PAIRS) < NUM_PAIRS", "0, BLOCK_PAIRS) <= NUM_PAIRS"),
@@ -205,7 +205,7 @@ def test_planted_bugs_are_caught(tmp_path: Path, file: str, old: str, new: str) 
         cos_sin_spec(rows=False),
     ]
     # One token: heads are cut into groups.
-    few = {"q": heads(1, 1, 12, 30), "k": heads(1, 1, 5, 30), "profile_ids": None}
+    few = {"q": heads(1, 1, 12, 30), "k": heads(1, 1, 7, 30), "profile_ids": None}
     few["position_ids"] = torch.zeros(1, 1, dtype=torch.int32)
     specs.append(replace(specs[0], **few, q_out=None, k_out=None))
     found = "out-of-bounds|race|written|write one element"

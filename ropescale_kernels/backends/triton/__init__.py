@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch import Tensor
 from ..._check import RotaryCosSinSpec, RotaryQKSpec, is_plain
 
 
+@cache
 def unavailable() -> str | None:
     """Say why Triton kernels cannot run here, or None."""
     if importlib.util.find_spec("triton") is None:
@@ -30,7 +32,7 @@ def unsupported(spec: RotaryQKSpec | RotaryCosSinSpec) -> str | None:
     wanted = "cpu" if _interpreted() else "cuda"
     if spec.q.device.type != wanted:
         return f"the tensors are on {spec.q.device}"
-    return None if is_plain(*spec.inputs) else "it takes plain tensors"
+    return None if is_plain(spec) else "it takes plain tensors"
 
 
 def launch_rotary_qk(spec: RotaryQKSpec) -> None:
@@ -56,5 +58,13 @@ def launch_rotary_qk_scaling_grad(
     return launch(spec, grad_q, grad_k)
 
 
+def warmup(spec: RotaryQKSpec) -> int:
+    """Compile whatever calls like this one can need."""
+    from .warmup import warmup as compile_all
+
+    return compile_all(spec)
+
+
+@cache
 def _interpreted() -> bool:
     return os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "on", "yes", "y")

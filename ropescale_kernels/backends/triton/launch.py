@@ -1,8 +1,13 @@
-"""From a checked call to a launch: strides, alignment, the variant, the grid."""
+"""From a checked call to a launch: strides, alignment, the variant, the grid.
+
+All that follows from layouts is worked out once a layout (`_plan`); a call reads layouts and
+addresses, and hands them over.
+"""
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Callable
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -13,142 +18,187 @@ from .tile import PROGRAMS_PER_SM, grid_of, tile_of
 from .variants import Variant, compiled
 
 Spec = RotaryQKSpec | RotaryCosSinSpec
+# Shape, and strides in elements.
+Layout = tuple[torch.Size, tuple[int, ...]]
+_ALIGNMENT = 16
 
 
-class Arguments(NamedTuple):
-    """What a kernel takes besides q and k: where cosines and sines come from.
+class Source(NamedTuple):
+    """Where cosines and sines come from.
 
-    `sources` holds None for what a call does without; strides are in elements; `flags` are
-    compile-time choices of the kernel's own.
+    `tensors` are the kernel's arguments in order, None for what a call does without, and `kinds`
+    their dtypes; `layouts` are of those whose strides it takes, which `strides_of` gives from q's
+    shape and them; `sizes` follow the strides; `flags` are compile-time choices of the kernel's
+    own.
     """
 
-    sources: tuple[Tensor | None, ...]
-    strides: tuple[int, ...]
+    tensors: tuple[Tensor | None, ...]
+    kinds: tuple[torch.dtype | None, ...]
+    layouts: tuple[Layout | None, ...]
+    strides_of: Callable[..., tuple[int, ...]]
     sizes: tuple[int, ...]
     flags: tuple[bool, ...]
 
 
-def launch(kernel: Any, spec: Spec, arguments: Arguments, *, one_group: bool = False) -> None:
+def layout_of(x: Tensor | None) -> Layout | None:
+    """Give what a plan depends on."""
+    return None if x is None else (x.shape, x.stride())
+
+
+def launch(kernel: Any, spec: Spec, source: Source, *, one_group: bool = False) -> None:
     """Launch a kernel whose arguments are those of q and k, with those of its source between.
 
     Args:
         kernel: The Triton function.
         spec: The call.
-        arguments: Those of the source.
+        source: What it brings besides q and k.
         one_group: Whether one program takes all heads of its tokens, however few tokens there are.
     """
-    q, q_out = spec.q, spec.q_out
-    k, k_out = (q, q_out) if spec.k is None else (spec.k, spec.k_out)
+    q, q_out, k, k_out = spec.q, spec.q_out, spec.k, spec.k_out
     assert q_out is not None
-    assert k_out is not None
-    shape = q.shape
-    head_dim, rotary_dim = shape[-1], spec.rotary_dim
-    nheads, nheads_k = shape[-2], 0 if spec.k is None else k.shape[-2]
-    batch, seqlen = _sequences(q)
-    strides = (*_strides(q), *_strides(q_out), *_strides(k), *_strides(k_out))
-    itemsize = q.element_size()
-    addresses = q.data_ptr() | q_out.data_ptr() | k.data_ptr() | k_out.data_ptr()
-    in_vectors = rotary_dim if spec.interleaved else rotary_dim // 2
-    for stride in strides:
-        in_vectors |= stride
-    in_place = q_out is q or q_out.data_ptr() == q.data_ptr()
-    if not in_place and rotary_dim < head_dim:
-        in_vectors |= rotary_dim | head_dim
-    variant = Variant(
+    address, out_address = q.data_ptr(), q_out.data_ptr()
+    low_bits = address | out_address
+    of_k: tuple[Any, ...] = (None, None, None)
+    if k is None or k_out is None:
+        pointers = (q, q_out, q, q_out, *source.tensors)
+    else:
+        pointers = (q, q_out, k, k_out, *source.tensors)
+        of_k = k.shape[-2], k.stride(), k_out.stride()
+        low_bits |= k.data_ptr() | k_out.data_ptr()
+    run, grid, scalars = _plan(
         kernel,
+        low_bits % _ALIGNMENT == 0,
+        address == out_address,
+        one_group,
         q.device,
         q.dtype,
-        tuple([None if x is None else x.dtype for x in arguments.sources]),
-        rotary_dim,
-        head_dim,
+        q.shape,
+        q.stride(),
+        q_out.stride(),
+        *of_k,
+        spec.rotary_dim,
         spec.interleaved,
-        (addresses | in_vectors * itemsize) % 16 == 0,
-        arguments.flags,
+        spec.conjugate,
+        *source[1:],
     )
-    run = compiled(variant)
-    tile = tile_of(rotary_dim, itemsize, run.warp_size)
-    wanted = 1 if one_group else _programs_wanted(q.device)
-    grid = grid_of(tile, batch, seqlen, nheads + nheads_k, wanted)
-    run(
-        (grid.num_blocks, grid.num_groups, 1),
-        (q, q_out, k, k_out, *arguments.sources),
-        (
-            *strides,
-            *arguments.strides,
-            seqlen,
-            nheads,
-            nheads_k,
-            grid.blocks_per_sequence,
-            grid.heads_per_program,
-            *arguments.sizes,
-            int(spec.conjugate),
-            int(not in_place),
-        ),
-    )
+    run(grid, pointers, scalars)
 
 
-def table_arguments(spec: RotaryQKSpec) -> Arguments:
+@lru_cache(maxsize=4096)
+def _plan(
+    kernel: Any,
+    aligned_pointers: bool,
+    in_place: bool,
+    one_group: bool,
+    device: torch.device,
+    dtype: torch.dtype,
+    shape: torch.Size,
+    q: tuple[int, ...],
+    q_out: tuple[int, ...],
+    nheads_k: int | None,
+    k: tuple[int, ...],
+    k_out: tuple[int, ...],
+    rotary_dim: int,
+    interleaved: bool,
+    conjugate: bool,
+    kinds: tuple[torch.dtype | None, ...],
+    layouts: tuple[Layout | None, ...],
+    strides_of: Callable[..., tuple[int, ...]],
+    sizes: tuple[int, ...],
+    flags: tuple[bool, ...],
+) -> tuple[Any, tuple[int, int, int], tuple[int, ...]]:
+    """Work out what runs, its grid and its scalar arguments; q, k and outputs by their strides."""
+    batch, seqlen = sequences(shape)
+    nheads, head_dim = shape[-2:]
+    if nheads_k is None:
+        k, k_out = q, q_out
+    strides = [stride for x in (q, q_out, k, k_out) for stride in _head_strides(x, shape)]
+    # Whatever a row is cut into: all of it is whole vectors, or none of it is read as such.
+    lengths = [*strides, rotary_dim if interleaved else rotary_dim // 2]
+    if not in_place and rotary_dim < head_dim:
+        lengths += [rotary_dim, head_dim]
+    aligned = aligned_pointers and all(n * dtype.itemsize % _ALIGNMENT == 0 for n in lengths)
+    run = compiled(
+        Variant(kernel, device, dtype, kinds, rotary_dim, head_dim, interleaved, aligned, flags)
+    )
+    wanted = 1 if one_group else _programs_wanted(device)
+    grid = grid_of(run.tile, batch, seqlen, nheads + (nheads_k or 0), wanted)
+    scalars = (
+        *strides,
+        *strides_of(shape, *layouts),
+        seqlen,
+        nheads,
+        nheads_k or 0,
+        grid.blocks_per_sequence,
+        grid.heads_per_program,
+        *sizes,
+        int(conjugate),
+        int(not in_place),
+    )
+    return run, (grid.num_blocks, grid.num_groups, 1), scalars
+
+
+def table_source(spec: RotaryQKSpec) -> Source:
     """Give what kernels on a rotary table take, in their order."""
-    positions, profiles, q = spec.position_ids, spec.profile_ids, spec.q
-    steps, inv_freq, factors, axis_ids, *blend = spec.table.state
-    has_axes = axis_ids is not None and positions.dim() > q.dim() - 2
-    axis_ids = axis_ids if has_axes else None
-    return Arguments(
-        (positions, profiles, steps, inv_freq, factors, axis_ids, *blend),
-        (
-            positions.stride(0) if has_axes else 0,
-            *token_strides(positions, q, has_axes),
-            *_profile_strides(profiles, q),
-        ),
-        (spec.table.num_profiles,),
+    positions, profiles, table = spec.position_ids, spec.profile_ids, spec.table
+    tensors, kinds = table.state, table.kinds
+    if tensors[3] is not None and positions.dim() <= spec.q.dim() - 2:
+        # Of positions without axes, all pairs follow one.
+        tensors, kinds = (*tensors[:3], None, *tensors[4:]), (*kinds[:3], None, *kinds[4:])
+    return Source(
+        (positions, profiles, *tensors),
+        (positions.dtype, None if profiles is None else profiles.dtype, *kinds),
+        (layout_of(positions), layout_of(profiles)),
+        _index_strides,
+        (table.num_profiles,),
         (spec.phase_float32,),
     )
 
 
+def _index_strides(q: torch.Size, positions: Layout, profiles: Layout | None) -> tuple[int, ...]:
+    """Give the strides of positions by axis, batch and token, and of profiles."""
+    shape, strides = positions
+    axes = int(len(shape) > len(q) - 2)
+    of_profiles = (0, 0)
+    if profiles is not None and len(profiles[0]) < len(q) - 2:
+        of_profiles = _as_tokens(profiles[1][0], 0, q)
+    elif profiles is not None:
+        of_profiles = token_strides(q, profiles)
+    per_token = token_strides(q, (shape[axes:], strides[axes:]))
+    return strides[0] if axes else 0, *per_token, *of_profiles
+
+
 def block_count(spec: Spec) -> int:
     """Count the programs of a launch with `one_group`."""
-    batch, seqlen = _sequences(spec.q)
-    tile = tile_of(spec.rotary_dim, spec.q.element_size())
+    batch, seqlen = sequences(spec.q.shape)
+    # Tokens of a block depend on no alignment.
+    tile = tile_of(spec.rotary_dim, spec.q.element_size(), aligned=True)
     return grid_of(tile, batch, seqlen, 1, 1).num_blocks
 
 
-def _sequences(q: Tensor) -> tuple[int, int]:
+def sequences(q: torch.Size) -> tuple[int, int]:
     """Give the batch and the tokens of each; of sequences of one token, one of the batch."""
-    shape = q.shape
-    if len(shape) == 3:
-        return 1, shape[0]
-    return (1, shape[0]) if shape[1] == 1 else (shape[0], shape[1])
+    if len(q) == 3:
+        return 1, q[0]
+    return (1, q[0]) if q[1] == 1 else (q[0], q[1])
 
 
-def token_strides(
-    x: Tensor, q: Tensor, has_axes: bool = False, of_rows: bool = False
-) -> tuple[int, int]:
-    """Give the strides of batch and token of `([axes,] [batch,] seqlen [, width])`, 0 if shared."""
-    strides, token = x.stride(), -2 if of_rows else -1
-    dims = len(strides) - has_axes - of_rows
-    batch = strides[token - 1] if dims == 2 and x.shape[token - 1] > 1 else 0
-    return _as_tokens(batch, strides[token], q)
+def token_strides(q: torch.Size, layout: Layout, tail: int = 0) -> tuple[int, int]:
+    """Give the strides of batch and token of `([batch,] seqlen [, tail])`, 0 where it is shared."""
+    shape, strides = layout[0][: len(layout[0]) - tail], layout[1]
+    batch = strides[0] if len(shape) == 2 and shape[0] > 1 else 0
+    return _as_tokens(batch, strides[len(shape) - 1], q)
 
 
-def _profile_strides(profile_ids: Tensor | None, q: Tensor) -> tuple[int, int]:
-    """Give the strides of batch and token of `([batch,] seqlen)`, `(batch,)` or None."""
-    if profile_ids is None:
-        return 0, 0
-    if profile_ids.dim() < q.dim() - 2:
-        return _as_tokens(profile_ids.stride(0), 0, q)
-    return token_strides(profile_ids, q)
-
-
-def _as_tokens(stride_batch: int, stride_token: int, q: Tensor) -> tuple[int, int]:
+def _as_tokens(stride_batch: int, stride_token: int, q: torch.Size) -> tuple[int, int]:
     """Where sequences are of one token, the batch is walked as tokens are."""
-    return (0, stride_batch) if q.dim() == 4 and q.shape[1] == 1 else (stride_batch, stride_token)
+    return (0, stride_batch) if len(q) == 4 and q[1] == 1 else (stride_batch, stride_token)
 
 
-def _strides(x: Tensor) -> tuple[int, int, int]:
-    strides = x.stride()
+def _head_strides(strides: tuple[int, ...], q: torch.Size) -> tuple[int, int, int]:
     if len(strides) == 3:
         return 0, strides[0], strides[1]
-    return (*_as_tokens(strides[0], strides[1], x), strides[2])
+    return (*_as_tokens(strides[0], strides[1], q), strides[2])
 
 
 @cache

@@ -5,7 +5,7 @@ import triton.language as tl
 
 from ..._check import RotaryCosSinSpec
 from .heads import rotate_heads
-from .launch import Arguments, launch, token_strides
+from .launch import Source, launch, layout_of, token_strides
 from .math import as_float, as_uint, widen
 
 
@@ -131,11 +131,14 @@ def launch_rotary_cos_sin(spec: RotaryCosSinSpec) -> None:
         spec: A checked call with outputs, on one CUDA device; or on the CPU where Triton
             interprets.
     """
-    cos, sin, rows, q = spec.cos, spec.sin, spec.position_ids, spec.q
+    tensors = spec.cos, spec.sin, spec.position_ids
+    kinds = tuple(None if x is None else x.dtype for x in tensors)
+    layouts = tuple(layout_of(x) for x in tensors)
+    sizes = (0 if spec.position_ids is None else spec.cos.shape[0],)
+    launch(rotary_cos_sin_kernel, spec, Source(tensors, kinds, layouts, _row_strides, sizes, ()))
+
+
+def _row_strides(q, cos, sin, rows):
     if rows is None:
-        of_cos, of_sin = (token_strides(x, q, of_rows=True) for x in (cos, sin))
-        strides, num_rows = (*of_cos, *of_sin, 0, 0), 0
-    else:
-        strides = (0, cos.stride(0), 0, sin.stride(0), *token_strides(rows, q))
-        num_rows = cos.shape[0]
-    launch(rotary_cos_sin_kernel, spec, Arguments((cos, sin, rows), strides, (num_rows,), ()))
+        return *token_strides(q, cos, tail=1), *token_strides(q, sin, tail=1), 0, 0
+    return 0, cos[1][0], 0, sin[1][0], *token_strides(q, rows)

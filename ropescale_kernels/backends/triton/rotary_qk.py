@@ -6,7 +6,7 @@ import triton.language as tl
 from ..._check import RotaryQKSpec
 from .cos_sin import cos_sin_of_table
 from .heads import rotate_heads
-from .launch import launch, table_arguments
+from .launch import launch, table_source
 from .math import as_float
 
 
@@ -147,4 +147,4 @@ def launch_rotary_qk(spec: RotaryQKSpec) -> None:
         spec: A checked call with outputs, on one CUDA device; or on the CPU where Triton
             interprets.
     """
-    launch(rotary_qk_kernel, spec, table_arguments(spec))
+    launch(rotary_qk_kernel, spec, table_source(spec))

@@ -9,7 +9,7 @@ import triton.language as tl
 from ..._check import RotaryQKSpec
 from .cos_sin import cos_sin_of_table
 from .heads import load_pairs
-from .launch import block_count, launch, table_arguments
+from .launch import block_count, launch, table_source
 from .math import as_float, widen
 
 
@@ -202,11 +202,11 @@ def launch_rotary_qk_scaling_grad(
     sums = torch.empty(
         (block_count(spec), num_pairs + 2), dtype=torch.float64, device=spec.q.device
     )
-    arguments = table_arguments(spec)
+    source = table_source(spec)
     launch(
         scaling_grad_kernel,
         replace(spec, q_out=grad_q, k_out=grad_k),
-        arguments._replace(sources=(*arguments.sources, sums)),
+        source._replace(tensors=(*source.tensors, sums), kinds=(*source.kinds, sums.dtype)),
         one_group=True,
     )
     total = sums.sum(dim=0, keepdim=True)

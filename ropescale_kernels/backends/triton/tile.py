@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-# Threads of a program, and heads whose loads are in flight together.
+# Threads of a program.
 _THREADS = 64
-_BLOCK_HEADS = 4
+# Heads whose loads are in flight together: without vectors, more of them would cost registers.
+_BLOCK_HEADS, _BLOCK_HEADS_UNALIGNED = 4, 2
 # Programs that keep one multiprocessor busy.
 PROGRAMS_PER_SM = 16
 
@@ -32,12 +33,13 @@ class Grid(NamedTuple):
     num_groups: int
 
 
-def tile_of(rotary_dim: int, itemsize: int, warp_size: int = 32) -> Tile:
+def tile_of(rotary_dim: int, itemsize: int, aligned: bool, warp_size: int = 32) -> Tile:
     """Choose a tile in which every thread loads 16 bytes of a row at a time.
 
     Args:
         rotary_dim: Channels rotated.
         itemsize: Bytes of an element.
+        aligned: Whether rows are read 16 bytes at a time.
         warp_size: Threads of a warp.
 
     Returns:
@@ -46,7 +48,8 @@ def tile_of(rotary_dim: int, itemsize: int, warp_size: int = 32) -> Tile:
     block_pairs = 1 << (rotary_dim // 2 - 1).bit_length()
     threads_per_row = max(1, block_pairs * itemsize // 16)
     block_tokens = max(1, _THREADS // threads_per_row)
-    return Tile(_BLOCK_HEADS, block_tokens, block_pairs, _THREADS // warp_size)
+    block_heads = _BLOCK_HEADS if aligned else _BLOCK_HEADS_UNALIGNED
+    return Tile(block_heads, block_tokens, block_pairs, _THREADS // warp_size)
 
 
 def grid_of(tile: Tile, batch: int, seqlen: int, num_heads: int, wanted: int) -> Grid:

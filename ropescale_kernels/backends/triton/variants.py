@@ -16,7 +16,7 @@ import triton
 from torch import Tensor
 from triton.compiler import ASTSource
 
-from .tile import tile_of
+from .tile import Tile, tile_of
 
 _POINTERS = {
     torch.float64: "*fp64",
@@ -68,14 +68,23 @@ def source_of(variant: Variant, warp_size: int = 32) -> tuple[ASTSource, dict[st
             signature[name] = "i64" if is_long else "i32"
     for name in [name for name, kind in signature.items() if kind == "constexpr"]:
         constants.setdefault(name, None)
-    num_warps = tile_of(variant.rotary_dim, variant.dtype.itemsize, warp_size).num_warps
+    num_warps = _tile(variant, warp_size).num_warps
     # Products and sums are rounded each for itself, as everywhere.
     options = {"num_warps": num_warps, "enable_fp_fusion": False}
     return ASTSource(variant.kernel, signature, constants), options
 
 
+def _tile(variant: Variant, warp_size: int) -> Tile:
+    return tile_of(variant.rotary_dim, variant.dtype.itemsize, variant.aligned, warp_size)
+
+
+def constants_of(variant: Variant, warp_size: int) -> tuple[Any, ...]:
+    """Give the compile-time arguments of a variant, in the kernel's order."""
+    return tuple(_constants(variant, warp_size).values())
+
+
 def _constants(variant: Variant, warp_size: int) -> dict[str, Any]:
-    tile = tile_of(variant.rotary_dim, variant.dtype.itemsize, warp_size)
+    tile = _tile(variant, warp_size)
     names = variant.kernel.arg_names
     flags = names[names.index("copy_rest") + 1 : names.index("ROTARY_DIM")]
     return {
@@ -95,32 +104,51 @@ class _Compiled:
     """A variant on its device."""
 
     def __init__(self, variant: Variant) -> None:
-        with torch.cuda.device(variant.device):
-            target = triton.runtime.driver.active.get_current_target()
+        driver = triton.runtime.driver.active
+        # torch.cuda, or what stands in for it.
+        self._devices = driver.get_device_interface()
+        self._device = variant.device.index
+        with self._devices.device(self._device):
+            target = driver.get_current_target()
             source, options = source_of(variant, target.warp_size)
             self._kernel = triton.compile(source, target=target, options=options)
-        self.warp_size = target.warp_size
-        self._device = variant.device
-        self._constants = tuple(_constants(variant, target.warp_size).values())
+        self.tile = _tile(variant, target.warp_size)
+        self._constants = constants_of(variant, target.warp_size)
+        self._stream_of = driver.get_current_stream
 
     def __call__(
         self, grid: tuple[int, ...], pointers: tuple[Tensor | None, ...], scalars: tuple[int, ...]
     ) -> None:
-        if torch.cuda.current_device() == self._device.index:
-            self._kernel[grid](*pointers, *scalars, *self._constants)
-        else:
-            with torch.cuda.device(self._device):
-                self._kernel[grid](*pointers, *scalars, *self._constants)
+        if self._devices.current_device() != self._device:
+            with self._devices.device(self._device):
+                self(grid, pointers, scalars)
+            return
+        # What `kernel[grid](...)` does, without a closure for each call.
+        kernel, hooks = self._kernel, triton.knobs.runtime
+        enter, stream = hooks.launch_enter_hook, self._stream_of(self._device)
+        arguments = *pointers, *scalars, *self._constants
+        run, metadata = kernel.run, None
+        if enter is not None:
+            metadata = kernel.launch_metadata(grid, stream, *arguments)
+        run(
+            *grid,
+            stream,
+            kernel.function,
+            kernel.packed_metadata,
+            metadata,
+            enter,
+            hooks.launch_exit_hook,
+            *arguments,
+        )
 
 
 class _Interpreted:
     """A variant in Triton's interpreter, on CPU tensors."""
 
-    warp_size = 32
-
     def __init__(self, variant: Variant) -> None:
         self._kernel = variant.kernel
-        self._constants = tuple(_constants(variant, self.warp_size).values())
+        self.tile = _tile(variant, warp_size=32)
+        self._constants = constants_of(variant, warp_size=32)
 
     def __call__(
         self, grid: tuple[int, ...], pointers: tuple[Tensor | None, ...], scalars: tuple[int, ...]

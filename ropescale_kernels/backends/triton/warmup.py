@@ -1,0 +1,43 @@
+"""Compiling before the first call what calls with one table can need."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import torch
+
+from ..._check import RotaryQKSpec
+from .rotary_qk import rotary_qk_kernel
+from .variants import Variant, compiled
+
+
+def warmup(spec: RotaryQKSpec) -> int:
+    """Compile every variant that a call like this one may choose, and count them."""
+    chosen = list(variants_of(spec))
+    for variant in chosen:
+        compiled(variant)
+    return len(chosen)
+
+
+def variants_of(spec: RotaryQKSpec) -> Iterator[Variant]:
+    """Give what varies from call to call: alignment, kinds of indices, profiles, axes."""
+    table, words = spec.table, torch.int32
+    blend = (words if table.blend is not None else None,) * 3
+    for aligned, positions, profiles, axes in itertools.product(
+        (True, False),
+        (torch.int64, torch.int32),
+        (None, words),
+        (None,) if table.axis_ids is None else (None, words),
+    ):
+        yield Variant(
+            rotary_qk_kernel,
+            spec.q.device,
+            spec.q.dtype,
+            (positions, profiles, words, words, words, axes, *blend),
+            spec.rotary_dim,
+            spec.q.shape[-1],
+            spec.interleaved,
+            aligned,
+            (spec.phase_float32,),
+        )
