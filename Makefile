@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 CSRC := $(shell find csrc -type f) CMakeLists.txt setup.py
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: bench test lint format sanitize package release-check clean help
+.PHONY: bench test lint format sanitize package triton-3.6 release-check clean help
 
 help:
 	@echo "make bench     build, install into $(VENV), check accuracy, time against the unfused torch ops"
@@ -14,6 +14,7 @@ help:
 	@echo "make format    rewrite sources in the house format"
 	@echo "make sanitize  the extension's tests under ASan and UBSan"
 	@echo "make package   wheel and sdist, each tried in a clean environment"
+	@echo "make triton-3.6   the tests of the Triton kernels with the oldest Triton that is served"
 	@echo "make release-check   what a release wants: a changelog, README and GPU report for these sources"
 
 bench: $(VENV)/.installed
@@ -39,6 +40,9 @@ sanitize: $(VENV)/.installed
 
 package: $(VENV)/.installed
 	tools/try_package.sh $(PYTHON)
+
+triton-3.6: $(VENV)/.installed
+	tools/try_triton.sh $(BIN) 3.6.0 2.2.6
 
 release-check: $(VENV)/.installed
 	$(BIN)/python tools/release_check.py

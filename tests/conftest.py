@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
 import runpy
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +24,19 @@ import ropescale_kernels as rk
 from ropescale_kernels.backends import cpu
 
 extension: Any = cpu._extension
+
+
+def mend_old_interpreter() -> None:
+    """Give Triton before 3.9 a true fma; the kernels' bits are asserted with it."""
+    with contextlib.suppress(ImportError):
+        import triton
+
+        if tuple(int(n) for n in triton.__version__.split(".")[:2]) < (3, 9):
+            sys.path.insert(0, str(Path(__file__).parent))
+            importlib.import_module("exact_fma").install()
+
+
+mend_old_interpreter()
 ISAS = ("avx512", "avx2", "baseline")
 IMPLS = ("cuda", "triton", *(f"cpu-{isa}" for isa in ISAS), "torch")
 WORDS = {torch.float32: torch.int32, torch.float16: torch.int16, torch.bfloat16: torch.int16}

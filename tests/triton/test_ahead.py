@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("triton")
+triton = pytest.importorskip("triton")
+# Before 3.9 Triton takes more registers, and on AMD the sums of gradients do not fit.
+OLD = tuple(int(n) for n in triton.__version__.split(".")[:2]) < (3, 9)
 SCRIPT = Path(__file__).with_name("ahead.py")
 
 
@@ -49,11 +51,12 @@ def test_machine_code_of_nvidia(arch: str, which: str) -> None:
         assert count(opcodes, "MUFU.SIN") == count(opcodes, "MUFU.COS") == 0, name
         assert one["warps"] == 2, name
         if "rotary" in name:
-            # Seven programs of two warps on a multiprocessor; six, of rows that are not aligned.
-            assert one["REG"] <= (136 if "aligned" in name else 168), name
+            # Nine programs of two warps on a multiprocessor; of rows that are not aligned, six.
+            assert one["REG"] <= (168 if OLD or "aligned" not in name else 112), name
         if "aligned" in name:
-            # Every row by 16 bytes: two heads' halves at a time, four heads in flight, q and k.
-            vectors = {"rotary_qk 64 of 128 aligned": 32, "scaling_grad aligned": 32}.get(name, 16)
+            # Every row by 16 bytes: both halves of two heads in flight, of q and of k; of the
+            # gradients' upstream too, or of the channels beyond.
+            vectors = {"rotary_qk 64 of 128 aligned": 16, "scaling_grad aligned": 16}.get(name, 8)
             assert opcodes["LDG.E.128"] >= vectors, name
             if "rotary" in name:
                 assert opcodes["STG.E.128"] == vectors, name
@@ -64,12 +67,13 @@ def test_machine_code_of_amd() -> None:
     found = compiled("hip", "gfx942", "some")
     assert len(found) >= 5
     for name, one in found.items():
-        assert set(one["spills"].values()) == {0}, name
         opcodes = one["opcodes"]
-        assert count(opcodes, "scratch_") == 0, name
+        if not OLD or "rotary" in name:
+            assert set(one["spills"].values()) == {0}, name
+            assert count(opcodes, "scratch_") == 0, name
         assert count(opcodes, "v_sin") == count(opcodes, "v_cos") == 0, name
         assert one["warps"] == 1, name
         if "aligned" in name and "rotary" in name:
             for way in ("load", "store"):
                 vectors = [opcodes.get(f"{at}_{way}_dwordx4", 0) for at in ("global", "buffer")]
-                assert sum(vectors) >= 16, name
+                assert sum(vectors) >= 8, name

@@ -38,7 +38,7 @@ def test_after_warmup_no_shape_compiles_anything() -> None:
 
 def test_a_launch_hands_over_what_the_kernel_declares() -> None:
     (launch,) = stub("one")
-    assert launch["grid"] == [1, 2, 1]
+    assert launch["grid"] == [1, 3, 1]
     assert launch["stream"] == 77
     assert launch["named"]["stride_q_token"] == 4 * 64
     assert launch["named"]["nheads_k"] == 1

@@ -19,20 +19,17 @@ SMS = 132
 
 @pytest.mark.parametrize("rotary_dim", [2, 6, 64, 80, 96, 128, 192, 256, 512])
 @pytest.mark.parametrize("itemsize", [2, 4])
-@pytest.mark.parametrize("aligned", [False, True])
-def test_a_tile_is_rows_of_sixteen_bytes_a_thread(
-    rotary_dim: int, itemsize: int, aligned: bool
-) -> None:
-    tile = tile_of(rotary_dim, itemsize, aligned)
+def test_a_tile_is_rows_of_sixteen_bytes_a_thread(rotary_dim: int, itemsize: int) -> None:
+    tile = tile_of(rotary_dim, itemsize)
     assert all(size & (size - 1) == 0 for size in tile)
     assert rotary_dim // 2 <= tile.block_pairs < max(2, rotary_dim)
     threads = 32 * tile.num_warps
     row = max(1, tile.block_pairs * itemsize // 16)
     assert tile.block_tokens == max(1, threads // row)
-    assert tile_of(rotary_dim, itemsize, aligned, warp_size=64).num_warps == tile.num_warps // 2
+    assert tile_of(rotary_dim, itemsize, warp_size=64).num_warps == tile.num_warps // 2
 
 
-TILE = tile_of(128, 2, aligned=True)
+TILE = tile_of(128, 2)
 
 
 @pytest.mark.parametrize("batch", [1, 3, 64])
@@ -56,7 +53,7 @@ def test_a_grid_covers_everything_once(batch: int, seqlen: int, num_heads: int) 
 
 def test_few_tokens_are_cut_by_heads_and_many_are_not() -> None:
     wanted = PROGRAMS_PER_SM * SMS
-    assert grid_of(TILE, 1, 1, 40, wanted)[1:] == (1, 4, 10)
+    assert grid_of(TILE, 1, 1, 40, wanted)[1:] == (1, 2, 20)
     assert grid_of(TILE, 1, 32768, 40, wanted)[1:] == (4096, 40, 1)
     assert grid_of(TILE, 1, 1, 40, 1).num_groups == 1
     between = grid_of(TILE, 1, 8192, 40, wanted)

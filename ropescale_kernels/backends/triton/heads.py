@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from .math import narrow, rotate_pair, widen
+from .math import narrow, negated, rotate_pair, widen
 
 
 @triton.jit
@@ -33,6 +33,7 @@ def rotate_heads(
     # its heads once, and the loads of BLOCK_HEADS heads are in flight together.
     c = c[None, :, :]
     s = s[None, :, :]
+    negated_s = negated(s)
     for head in range(first_head, last_head, BLOCK_HEADS):
         heads = head + tl.arange(0, BLOCK_HEADS)
         offs_head = heads.to(tl.int64)[:, None, None]
@@ -40,7 +41,7 @@ def rotate_heads(
         in_rows = in_ptr + (in_tokens[None, :, None] + offs_head * stride_in_head)
         out_rows = out_ptr + (out_tokens[None, :, None] + offs_head * stride_out_head)
         x0, x1 = load_pairs(in_rows, mask_row, ROTARY_DIM, INTERLEAVED, ALIGNED, BLOCK_PAIRS)
-        y0, y1 = rotate_pair(widen(x0, INTERPRETED), widen(x1, INTERPRETED), c, s)
+        y0, y1 = rotate_pair(widen(x0, INTERPRETED), widen(x1, INTERPRETED), c, s, negated_s)
         DTYPE: tl.constexpr = out_ptr.dtype.element_ty
         y0, y1 = narrow(y0, DTYPE, INTERPRETED), narrow(y1, DTYPE, INTERPRETED)
         store_pairs(out_rows, y0, y1, mask_row, ROTARY_DIM, INTERLEAVED, ALIGNED, BLOCK_PAIRS)

@@ -171,8 +171,7 @@ def _index_strides(q: torch.Size, positions: Layout, profiles: Layout | None) ->
 def block_count(spec: Spec) -> int:
     """Count the programs of a launch with `one_group`."""
     batch, seqlen = sequences(spec.q.shape)
-    # Tokens of a block depend on no alignment.
-    tile = tile_of(spec.rotary_dim, spec.q.element_size(), aligned=True)
+    tile = tile_of(spec.rotary_dim, spec.q.element_size())
     return grid_of(tile, batch, seqlen, 1, 1).num_blocks
 
 

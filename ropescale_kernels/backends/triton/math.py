@@ -61,9 +61,8 @@ def turns_from_float32(x):
 
     # Add half of the last place kept, then shift the 128 bits.
     one = shift - shift + 1
-    half_low = _shift_left(one, shift - 1)
-    low_sum = low + half_low
-    carry = ((low & half_low) | ((low | half_low) & ~low_sum)) >> 63
+    low_sum = low + _shift_left(one, shift - 1)
+    carry = (low_sum < low).to(tl.uint64)
     high_sum = high + _shift_left(one, shift - 65) + carry
     turns = _shift_right(low_sum, shift) | _shift_left(high_sum, 64 - shift)
     turns = turns | _shift_right(high_sum, shift - 64) | _shift_left(low_sum, 0 - shift)
@@ -126,9 +125,15 @@ def blend_inv_freq(pos_freq, ramp, factor):
 
 
 @triton.jit
-def rotate_pair(x0, x1, c, s):
-    """Rotate one pair of channels (csrc/math/rotate.h)."""
-    return tl.fma(x0, c, -(x1 * s)), tl.fma(x1, c, x0 * s)
+def negated(x):
+    """Flip the sign bit; Triton's own minus subtracts from zero, which makes 0 of 0."""
+    return as_float(as_uint(x) ^ 0x80000000)
+
+
+@triton.jit
+def rotate_pair(x0, x1, c, s, negated_s):
+    """Rotate one pair of channels (csrc/math/rotate.h); -(x1 s) is x1 (-s), zeros included."""
+    return tl.fma(x0, c, x1 * negated_s), tl.fma(x1, c, x0 * s)
 
 
 @triton.jit

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-# Threads of a program.
+# Threads of a program, and heads whose loads are in flight together: with more of them Triton 3.6
+# takes twice the registers, and fewer programs fit a multiprocessor.
 _THREADS = 64
-# Heads whose loads are in flight together: without vectors, more of them would cost registers.
-_BLOCK_HEADS, _BLOCK_HEADS_UNALIGNED = 4, 2
+_BLOCK_HEADS = 2
 # Programs that keep one multiprocessor busy.
 PROGRAMS_PER_SM = 16
 
@@ -33,13 +33,12 @@ class Grid(NamedTuple):
     num_groups: int
 
 
-def tile_of(rotary_dim: int, itemsize: int, aligned: bool, warp_size: int = 32) -> Tile:
+def tile_of(rotary_dim: int, itemsize: int, warp_size: int = 32) -> Tile:
     """Choose a tile in which every thread loads 16 bytes of a row at a time.
 
     Args:
         rotary_dim: Channels rotated.
         itemsize: Bytes of an element.
-        aligned: Whether rows are read 16 bytes at a time.
         warp_size: Threads of a warp.
 
     Returns:
@@ -48,8 +47,7 @@ def tile_of(rotary_dim: int, itemsize: int, aligned: bool, warp_size: int = 32) 
     block_pairs = 1 << (rotary_dim // 2 - 1).bit_length()
     threads_per_row = max(1, block_pairs * itemsize // 16)
     block_tokens = max(1, _THREADS // threads_per_row)
-    block_heads = _BLOCK_HEADS if aligned else _BLOCK_HEADS_UNALIGNED
-    return Tile(block_heads, block_tokens, block_pairs, _THREADS // warp_size)
+    return Tile(_BLOCK_HEADS, block_tokens, block_pairs, _THREADS // warp_size)
 
 
 def grid_of(tile: Tile, batch: int, seqlen: int, num_heads: int, wanted: int) -> Grid:

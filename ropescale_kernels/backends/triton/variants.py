@@ -75,7 +75,7 @@ def source_of(variant: Variant, warp_size: int = 32) -> tuple[ASTSource, dict[st
 
 
 def _tile(variant: Variant, warp_size: int) -> Tile:
-    return tile_of(variant.rotary_dim, variant.dtype.itemsize, variant.aligned, warp_size)
+    return tile_of(variant.rotary_dim, variant.dtype.itemsize, warp_size)
 
 
 def constants_of(variant: Variant, warp_size: int) -> tuple[Any, ...]:

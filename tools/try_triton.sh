@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Run the tests of the Triton kernels with another Triton than the one installed.
+#
+#   tools/try_triton.sh BIN VERSION NUMPY      (an old interpreter wants a numpy of its time)
+set -eu
+bin=$(cd "$1" && pwd)
+cd "$(dirname "$0")/.."
+target=$PWD/build/triton-$2
+if [ ! -d "$target/triton" ]; then
+    "$bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
+        --target "$target" "triton==$2" "numpy==$3"
+fi
+PYTHONPATH="$target" "$bin/pytest" -q -p no:cacheprovider -k triton \
+    -W "ignore:Conversion of an array:DeprecationWarning" tests/triton tests/test_equal_bits.py \
+    tests/test_rotary_qk.py tests/test_rotary_cos_sin.py tests/test_scaling_grad.py
