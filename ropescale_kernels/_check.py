@@ -21,7 +21,6 @@ from .errors import (
     RopeScaleValueError,
     expected,
 )
-from .table import RotaryTable
 
 MAX_HEAD_DIM = 512
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -103,7 +102,7 @@ def check_rotary_qk(
     Raises:
         RopeScaleTypeError, RopeScaleValueError, RopeScaleUnsupportedError: As BAD_INPUTS has it.
     """
-    if not isinstance(table, RotaryTable):
+    if not isinstance(table, TableState):
         hint = "Build one with RotaryTable(scaling)."
         raise RopeScaleTypeError(expected("table", "a RotaryTable", type(table).__name__, hint))
     check_flag("interleaved", interleaved)
@@ -147,7 +146,7 @@ def check_rotary_qk(
         interleaved,
         conjugate,
         phase == "float32",
-        table.sources,
+        getattr(table, "sources", (None, None)),
     )
     if in_place:
         spec.q_out, spec.k_out = q, k

@@ -13,9 +13,10 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
 from . import _autograd, _vmap
-from ._check import RotaryCosSinSpec, RotaryQKSpec
+from ._check import RotaryCosSinSpec, RotaryQKSpec, check_rotary_cos_sin, check_rotary_qk
 from ._dispatch import empty_like, launch, launch_scaling_grad
 from ._table_state import State, TableState
+from .errors import RopeScaleValueError, expected
 
 _TOKENS = "Tensor position_ids, Tensor? profile_ids"
 _TABLE = (
@@ -68,15 +69,16 @@ def _qk_spec(
     interleaved, conjugate, phase_float32 = rest[-4:-1]
     has_axes = state[3] is not None and position_ids.dim() > q.dim() - 2
     table = TableState(state, position_ids.shape[0] if has_axes else 0)
-    return RotaryQKSpec(
+    table.check()
+    return check_rotary_qk(
         _rows(q),
         _rows(k),
         _plain(position_ids),
         table,
         _plain(profile_ids),
-        interleaved,
-        conjugate,
-        phase_float32,
+        interleaved=interleaved,
+        conjugate=conjugate,
+        phase="float32" if phase_float32 else "exact",
     )
 
 
@@ -108,6 +110,10 @@ def _rotary_qk_scaling_grad(
     grad_q: Tensor, grad_k: Tensor | None, *arguments: Any
 ) -> tuple[Tensor, Tensor]:
     spec = _qk_spec(*arguments)
+    for name, grad, x in (("grad_q", grad_q, spec.q), ("grad_k", grad_k, spec.k)):
+        got, want = (None if y is None else (tuple(y.shape), y.dtype) for y in (grad, x))
+        if got != want:
+            raise RopeScaleValueError(expected(name, f"{want}", f"{got}"))
     return launch_scaling_grad(spec, _rows(grad_q), _rows(grad_k), arguments[-1])
 
 
@@ -123,15 +129,15 @@ def _rotary_cos_sin(
     conjugate: bool,
     impl: str,
 ) -> tuple[Tensor, Tensor]:
-    spec = RotaryCosSinSpec(
+    spec = check_rotary_cos_sin(
         _rows(q),
         _rows(k),
         _rows(cos),
         _rows(sin),
         _plain(position_ids),
-        rotary_dim,
-        interleaved,
-        conjugate,
+        rotary_dim=rotary_dim,
+        interleaved=interleaved,
+        conjugate=conjugate,
     )
     return _as_pair(launch(spec, impl))
 

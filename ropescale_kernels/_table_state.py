@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
+
+from .errors import RopeScaleValueError, expected
 
 # Steps, inv_freq, factors, axis_ids, and of a blend pos_freqs, ramp, scales.
 State = tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None, Tensor | None]
@@ -39,3 +42,32 @@ class TableState:
         self.device = self.steps.device
         self.num_profiles, num_pairs = self.inv_freq_bits.shape
         self.rotary_dim = 2 * num_pairs
+
+    def check(self) -> None:
+        """Check tensors that come from outside, one against the other.
+
+        Raises:
+            RopeScaleValueError: A dtype, shape, device or stride; the message names the tensor.
+        """
+        profiles, pairs = self.num_profiles, self.rotary_dim // 2
+        per_pair = (profiles, pairs)
+        wanted = (
+            (*per_pair, 2),
+            per_pair,
+            (profiles, 2),
+            (pairs,),
+            per_pair,
+            per_pair,
+            (profiles,),
+        )
+        for name, x, want in zip(self.NAMES, self.state, wanted, strict=True):
+            if x is None:
+                continue
+            got = tuple(x.shape), x.dtype, x.device
+            if got != (want, torch.int32, self.device) or not x.is_contiguous():
+                words = f"contiguous int32 {want} on {self.device}"
+                raise RopeScaleValueError(expected(name, words, f"{x.dtype} {got[0]} on {got[2]}"))
+        if len({x is None for x in self.state[4:]}) > 1:
+            raise RopeScaleValueError(
+                expected("scales", "pos_freqs, ramp and scales, or none of them", "some")
+            )

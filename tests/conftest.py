@@ -110,7 +110,7 @@ def same_bits() -> Callable[..., None]:
 
 
 # So many tests of a GPU pass at least, where one is required: a suite that shrinks is no proof.
-GPU_FLOOR = 180
+GPU_FLOOR = 380
 REQUIRE_GPU = os.environ.get("ROPESCALE_REQUIRE_GPU") == "1"
 REHEARSAL = os.environ.get("ROPESCALE_GPU_REHEARSAL") == "1"
 gpu_outcomes: Counter[str] = Counter()

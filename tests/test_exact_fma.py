@@ -10,7 +10,7 @@ import numpy as np
 from ropescale_kernels.reference import float32 as f32
 
 sys.path.insert(0, str(Path(__file__).parent))
-from exact_fma import fma  # noqa: E402
+from exact_fma import fma
 
 
 def test_it_rounds_once() -> None:

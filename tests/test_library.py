@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import io
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -156,6 +159,23 @@ def test_a_table_is_passed_exported_saved_and_loaded(table: rk.RotaryTable) -> N
         assert torch.equal(got, want)
 
 
+def test_another_process_loads_a_program(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt2"
+    inputs = heads(3), heads(1), torch.arange(5)
+    torch.export.save(torch.export.export(Held(), inputs), path)
+    torch.save((inputs, Held()(*inputs)), tmp_path / "values.pt")
+    program = f"""
+import torch, ropescale_kernels.operators
+inputs, want = torch.load({str(tmp_path / "values.pt")!r})
+got = torch.export.load({str(path)!r}).module()(*inputs)
+assert all(torch.equal(x, y) for x, y in zip(got, want))
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
 def test_a_table_is_a_pytree() -> None:
     table = dynamic_table()
     leaves, spec = _pytree.tree_flatten(table)
@@ -204,3 +224,31 @@ def test_a_trace_holds_the_operator() -> None:
 def test_every_operator_is_registered() -> None:
     for name in _library._SCHEMAS:
         assert torch.Tag.pt2_compliant_tag in getattr(torch.ops.ropescale, name).default.tags
+
+
+def changed(arguments: tuple[Any, ...], at: int, value: Any) -> tuple[Any, ...]:
+    return (*arguments[:at], value, *arguments[at + 1 :])
+
+
+def test_an_operator_checks_what_it_is_given() -> None:
+    """Called past the public functions, or from a graph that somebody changed."""
+    good = (heads(3), heads(1), *operands(), None, None, *FLAGS)
+    wrong: list[tuple[int, Any, str]] = [
+        (1, heads(1).half(), "k: expected torch.float32 as q"),
+        (2, torch.arange(4), "position_ids: expected shape"),
+        (3, torch.zeros(2, 5), "profile_ids: expected int32"),
+        (4, TABLE.steps[:, :3], "steps: expected contiguous int32"),
+        (5, TABLE.inv_freq_bits.long(), "inv_freq_bits: expected|steps: expected"),
+        (6, TABLE.factor_bits[:, :1], "factor_bits: expected"),
+        (7, torch.zeros(3, dtype=torch.int32), "axis_ids: expected"),
+        (8, TABLE.inv_freq_bits, "scales: expected pos_freqs, ramp and scales"),
+        (16, "gpu", "impl: expected one of"),
+    ]
+    for at, value, words in wrong:
+        with pytest.raises((rk.RopeScaleTypeError, rk.RopeScaleValueError), match=words):
+            torch.ops.ropescale.rotary_qk(*changed(good, at, value))
+    with pytest.raises(rk.RopeScaleValueError, match="grad_q: expected"):
+        torch.ops.ropescale.rotary_qk_scaling_grad(heads(2), heads(1), *good[:11], *FLAGS)
+    rows = torch.rand(4, 8), torch.rand(4, 8), None, 16, True, False, "auto"
+    with pytest.raises(rk.RopeScaleValueError, match="cos: expected shape"):
+        torch.ops.ropescale.rotary_cos_sin(heads(3), None, *rows)

@@ -222,6 +222,7 @@ def timed() -> Any:
         "launch_us": best(lambda: rotary_qk.launch_rotary_qk(spec)),
         "in_place_us": best(in_place),
         "allocating_us": best(lambda: rk.apply_rotary_qk(q, k, at, table, impl="triton")),
+        "two_empty_like_us": best(lambda: (torch.empty_like(q), torch.empty_like(k))),
     }
 
 

@@ -62,3 +62,16 @@ def test_where_nothing_can_run_it_says_why() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout == "triton is not installed\n"
+
+
+def test_the_host_is_timed(tmp_path: Path) -> None:
+    root = Path(__file__).resolve().parents[2]
+    target = tmp_path / "launch.json"
+    subprocess.run(
+        [sys.executable, str(root / "bench" / "triton_launch.py"), "--json", str(target)],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    found = json.loads(target.read_text())
+    assert found["in_place_us"] > found["launch_us"] > 0
+    assert found["allocating_us"] > found["two_empty_like_us"] > 0
