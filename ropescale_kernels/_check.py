@@ -146,7 +146,7 @@ def check_rotary_qk(
         interleaved,
         conjugate,
         phase == "float32",
-        getattr(table, "sources", (None, None)),
+        table.sources,
     )
     if in_place:
         spec.q_out, spec.k_out = q, k

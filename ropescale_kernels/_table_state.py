@@ -24,6 +24,8 @@ class TableState:
         exact_source: "float64" where the steps are of float64 frequencies.
     """
 
+    # What gradients of inv_freq and factors would flow to.
+    sources: tuple[Tensor | None, Tensor | None] = (None, None)
     NAMES = ("steps", "inv_freq_bits", "factor_bits", "axis_ids", "pos_freqs", "ramp", "scales")
 
     def __init__(self, state: State, num_axes: int, exact_source: str = "float32") -> None:

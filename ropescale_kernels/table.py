@@ -62,7 +62,6 @@ class RotaryTable(TableState):
         self.scalings: tuple[RopeScaling, ...] = scalings
         self.dynamic = dynamic
         self.magnitude = _check_magnitude(magnitude)
-        self.sources: tuple[Tensor | None, Tensor | None] = (None, None)
         # Made on the CPU and for any use, whatever a context makes the default.
         with torch.device("cpu"), torch.inference_mode(False):
             self._groups = self._grouped()

@@ -11,6 +11,6 @@ preload=$("${CXX:-g++}" -print-file-name=libasan.so):$("${CXX:-g++}" -print-file
 # Python itself never frees some of its memory; the leak checker would report that. The flag makes
 # the tests fail if the plain extension were the one that is imported.
 LD_PRELOAD="$preload" ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1 \
-    PYTHONPATH="$target" ROPESCALE_EXPECT_SANITIZED=1 \
+    PYTHONPATH="$target" ROPESCALE_EXPECT_SANITIZED=1 TRITON_INTERPRET=0 \
     "$bin/pytest" -q -p no:cacheprovider tests/test_extension.py tests/test_equal_bits.py \
     tests/test_properties.py

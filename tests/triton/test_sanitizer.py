@@ -153,6 +153,26 @@ def test_rows_of_the_caller_are_clean(rows: bool) -> None:
     run(kernels, cos_sin_spec(rows))
 
 
+@pytest.mark.parametrize("interleaved", [False, True])
+def test_sums_of_gradients_are_clean(monkeypatch: pytest.MonkeyPatch, interleaved: bool) -> None:
+    module: Any = importlib.import_module(f"{kernels.__name__}.scaling_grad")
+    launch, seen = module.launch, []
+
+    def watched(kernel: Any, spec: Any, source: Any, **options: Any) -> None:
+        tables = [x for x in source.tensors[:-1] if x is not None]
+        rows = [x[..., :24] for x in (spec.q, spec.k, spec.q_out, spec.k_out)]
+        with sanitized([*tables, *rows], [source.tensors[-1]]) as watch:
+            launch(kernel, spec, source, **options)
+        seen.append(watch.stores)
+
+    monkeypatch.setattr(module, "launch", watched)
+    spec = qk_spec(interleaved=interleaved)
+    spec = replace(spec, table=rk.RotaryTable(yarn(24, mrope_section=[4, 4, 4])))
+    grads = heads(2, 17, 5, 30), heads(2, 17, 3, 30, layout="packed")
+    module.launch_rotary_qk_scaling_grad(spec, *grads)
+    assert seen == [2 * 2 * 14]
+
+
 # File, what it says, what a mutant says.
 MUTANTS = [
     ("rotary_qk", "tokens < seqlen", "tokens <= seqlen"),
