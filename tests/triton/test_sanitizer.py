@@ -175,13 +175,13 @@ def test_sums_of_gradients_are_clean(monkeypatch: pytest.MonkeyPatch, interleave
 
 # File, what it says, what a mutant says.
 MUTANTS = [
-    ("rotary_qk", "tokens < seqlen", "tokens <= seqlen"),
+    ("heads", "tokens < seqlen", "tokens <= seqlen"),
     ("cos_sin", "mask_position = mask_token[:, None]", "mask_position = True"),
     ("cos_sin", "tl.where(valid, profile, 0)", "profile"),
-    ("rotary_qk", "tl.minimum(last, nheads)", "last"),
-    ("rotary_qk", "tl.minimum(last - nheads, nheads_k)", "last - nheads"),
-    ("rotary_qk", "tl.maximum(first - nheads, 0)", "first - nheads"),
-    ("rotary_qk", "batch * stride_q_out_batch", "batch * stride_q_batch"),
+    ("heads", "tl.minimum(last, nheads)", "last"),
+    ("heads", "tl.minimum(last - nheads, nheads_k)", "last - nheads"),
+    ("heads", "tl.maximum(first - nheads, 0)", "first - nheads"),
+    ("heads", "batch * stride_q_out_batch", "batch * stride_q_batch"),
     ("cos_sin", "offs_pair < NUM_PAIRS)[None, :]", "offs_pair < 99)[None, :]"),
     ("rotary_cos_sin", "(mask_token & valid)", "mask_token"),
     ("heads", "(heads < last_head)", "(heads <= last_head)"),
@@ -190,7 +190,7 @@ MUTANTS = [
     ("heads", "if copy_rest:", "if copy_rest > 1:"),
     ("heads", "offs_head * stride_out_head", "offs_head * stride_in_head"),
     ("tile", "-(-seqlen // tile.block_tokens)", "seqlen // tile.block_tokens"),
-    ("rotary_qk", "pid_head * heads_per_program", "pid_head * (heads_per_program - 1)"),
+    ("heads", "pid_head * heads_per_program", "pid_head * (heads_per_program - 1)"),
     ("tile", "-(-most_groups // steps))", "most_groups // steps)"),
 ]
 

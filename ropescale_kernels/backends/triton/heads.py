@@ -1,9 +1,111 @@
-"""The body that both kernels share: rotate a tile of heads by cosines and sines in registers."""
+"""The body that kernels share: rotate tiles of heads by cosines and sines in registers."""
 
 import triton
 import triton.language as tl
 
-from .math import narrow, negated, rotate_pair, widen
+from .math import as_float, narrow, negated, rotate_pair, widen
+
+
+@triton.jit
+def block_of_tokens(blocks_per_sequence, seqlen, BLOCK_TOKENS: tl.constexpr):
+    """Give this program's batch, its tokens in the sequence, both int64, and which are there."""
+    pid_token = tl.program_id(0)
+    batch = (pid_token // blocks_per_sequence).to(tl.int64)
+    block = (pid_token % blocks_per_sequence).to(tl.int64)
+    tokens = block * BLOCK_TOKENS + tl.arange(0, BLOCK_TOKENS)
+    return batch, tokens, tokens < seqlen
+
+
+@triton.jit
+def rotate_q_and_k(
+    q_ptr,
+    q_out_ptr,
+    k_ptr,
+    k_out_ptr,
+    stride_q_batch,
+    stride_q_token,
+    stride_q_head,
+    stride_q_out_batch,
+    stride_q_out_token,
+    stride_q_out_head,
+    stride_k_batch,
+    stride_k_token,
+    stride_k_head,
+    stride_k_out_batch,
+    stride_k_out_token,
+    stride_k_out_head,
+    batch,
+    tokens,
+    mask_token,
+    nheads,
+    nheads_k,
+    heads_per_program,
+    c,  # (BLOCK_TOKENS, BLOCK_PAIRS) float32
+    s,
+    factors_ptr,  # (num_profiles, 2) float32 bits, what multiplies both for q, for k; or None
+    profile,
+    copy_rest,
+    ROTARY_DIM: tl.constexpr,
+    HEAD_DIM: tl.constexpr,
+    INTERLEAVED: tl.constexpr,
+    ALIGNED: tl.constexpr,
+    INTERPRETED: tl.constexpr,
+    BLOCK_HEADS: tl.constexpr,
+    BLOCK_PAIRS: tl.constexpr,
+):
+    """Rotate this program's group of heads, which may begin in q and end in k."""
+    pid_head = tl.program_id(1)
+    first = pid_head * heads_per_program
+    last = first + heads_per_program
+    c_q, s_q, c_k, s_k = c, s, c, s
+    if factors_ptr is not None:
+        factor = as_float(tl.load(factors_ptr + 2 * profile))[:, None]
+        c_q, s_q = c * factor, s * factor
+    rotate_heads(
+        q_ptr,
+        q_out_ptr,
+        batch * stride_q_batch + tokens * stride_q_token,
+        batch * stride_q_out_batch + tokens * stride_q_out_token,
+        stride_q_head,
+        stride_q_out_head,
+        first,
+        tl.minimum(last, nheads),
+        mask_token,
+        c_q,
+        s_q,
+        copy_rest,
+        ROTARY_DIM,
+        HEAD_DIM,
+        INTERLEAVED,
+        ALIGNED,
+        INTERPRETED,
+        BLOCK_HEADS,
+        BLOCK_PAIRS,
+    )
+    if factors_ptr is not None:
+        factor = as_float(tl.load(factors_ptr + 2 * profile + 1))[:, None]
+        c_k, s_k = c * factor, s * factor
+    rotate_heads(
+        k_ptr,
+        k_out_ptr,
+        batch * stride_k_batch + tokens * stride_k_token,
+        batch * stride_k_out_batch + tokens * stride_k_out_token,
+        stride_k_head,
+        stride_k_out_head,
+        tl.maximum(first - nheads, 0),
+        tl.minimum(last - nheads, nheads_k),
+        mask_token,
+        c_k,
+        s_k,
+        copy_rest,
+        ROTARY_DIM,
+        HEAD_DIM,
+        INTERLEAVED,
+        ALIGNED,
+        INTERPRETED,
+        BLOCK_HEADS,
+        BLOCK_PAIRS,
+    )
 
 
 @triton.jit

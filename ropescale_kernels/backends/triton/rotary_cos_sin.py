@@ -4,7 +4,7 @@ import triton
 import triton.language as tl
 
 from ..._check import RotaryCosSinSpec
-from .heads import rotate_heads
+from .heads import block_of_tokens, rotate_q_and_k
 from .launch import Source, launch, layout_of, token_strides
 from .math import as_float, as_uint, widen
 
@@ -54,11 +54,7 @@ def rotary_cos_sin_kernel(
     BLOCK_PAIRS: tl.constexpr,
 ):
     """Rotate a block of tokens of one sequence, and a group of the heads of q and k."""
-    pid_token = tl.program_id(0)
-    batch = (pid_token // blocks_per_sequence).to(tl.int64)
-    block = (pid_token % blocks_per_sequence).to(tl.int64)
-    tokens = block * BLOCK_TOKENS + tl.arange(0, BLOCK_TOKENS)
-    mask_token = tokens < seqlen
+    batch, tokens, mask_token = block_of_tokens(blocks_per_sequence, seqlen, BLOCK_TOKENS)
     offs_pair = tl.arange(0, BLOCK_PAIRS)
 
     if row_ptr is not None:
@@ -77,42 +73,33 @@ def rotary_cos_sin_kernel(
     s = tl.where(valid[:, None], s, float("nan"))
     c = tl.where(valid[:, None], widen(c, INTERPRETED), float("nan"))
 
-    pid_head = tl.program_id(1)
-    first = pid_head * heads_per_program
-    last = first + heads_per_program
-    rotate_heads(
+    rotate_q_and_k(
         q_ptr,
         q_out_ptr,
-        batch * stride_q_batch + tokens * stride_q_token,
-        batch * stride_q_out_batch + tokens * stride_q_out_token,
-        stride_q_head,
-        stride_q_out_head,
-        first,
-        tl.minimum(last, nheads),
-        mask_token,
-        c,
-        s,
-        copy_rest,
-        ROTARY_DIM,
-        HEAD_DIM,
-        INTERLEAVED,
-        ALIGNED,
-        INTERPRETED,
-        BLOCK_HEADS,
-        BLOCK_PAIRS,
-    )
-    rotate_heads(
         k_ptr,
         k_out_ptr,
-        batch * stride_k_batch + tokens * stride_k_token,
-        batch * stride_k_out_batch + tokens * stride_k_out_token,
+        stride_q_batch,
+        stride_q_token,
+        stride_q_head,
+        stride_q_out_batch,
+        stride_q_out_token,
+        stride_q_out_head,
+        stride_k_batch,
+        stride_k_token,
         stride_k_head,
+        stride_k_out_batch,
+        stride_k_out_token,
         stride_k_out_head,
-        tl.maximum(first - nheads, 0),
-        tl.minimum(last - nheads, nheads_k),
+        batch,
+        tokens,
         mask_token,
+        nheads,
+        nheads_k,
+        heads_per_program,
         c,
         s,
+        None,
+        None,
         copy_rest,
         ROTARY_DIM,
         HEAD_DIM,

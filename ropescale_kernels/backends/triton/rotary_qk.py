@@ -5,9 +5,8 @@ import triton.language as tl
 
 from ..._check import RotaryQKSpec
 from .cos_sin import cos_sin_of_table
-from .heads import rotate_heads
+from .heads import block_of_tokens, rotate_q_and_k
 from .launch import launch, table_source
-from .math import as_float
 
 
 @triton.jit
@@ -61,11 +60,7 @@ def rotary_qk_kernel(
     BLOCK_PAIRS: tl.constexpr,
 ):
     """Rotate a block of tokens of one sequence, and a group of the heads of q and k."""
-    pid_token = tl.program_id(0)
-    batch = (pid_token // blocks_per_sequence).to(tl.int64)
-    block = (pid_token % blocks_per_sequence).to(tl.int64)
-    tokens = block * BLOCK_TOKENS + tl.arange(0, BLOCK_TOKENS)
-    mask_token = tokens < seqlen
+    batch, tokens, mask_token = block_of_tokens(blocks_per_sequence, seqlen, BLOCK_TOKENS)
     c, s, _position, profile, _valid = cos_sin_of_table(
         batch,
         tokens,
@@ -91,44 +86,33 @@ def rotary_qk_kernel(
         BLOCK_PAIRS,
     )
 
-    pid_head = tl.program_id(1)
-    first = pid_head * heads_per_program
-    last = first + heads_per_program
-    factor = as_float(tl.load(factors_ptr + 2 * profile))[:, None]
-    rotate_heads(
+    rotate_q_and_k(
         q_ptr,
         q_out_ptr,
-        batch * stride_q_batch + tokens * stride_q_token,
-        batch * stride_q_out_batch + tokens * stride_q_out_token,
-        stride_q_head,
-        stride_q_out_head,
-        first,
-        tl.minimum(last, nheads),
-        mask_token,
-        c * factor,
-        s * factor,
-        copy_rest,
-        ROTARY_DIM,
-        HEAD_DIM,
-        INTERLEAVED,
-        ALIGNED,
-        INTERPRETED,
-        BLOCK_HEADS,
-        BLOCK_PAIRS,
-    )
-    factor = as_float(tl.load(factors_ptr + 2 * profile + 1))[:, None]
-    rotate_heads(
         k_ptr,
         k_out_ptr,
-        batch * stride_k_batch + tokens * stride_k_token,
-        batch * stride_k_out_batch + tokens * stride_k_out_token,
+        stride_q_batch,
+        stride_q_token,
+        stride_q_head,
+        stride_q_out_batch,
+        stride_q_out_token,
+        stride_q_out_head,
+        stride_k_batch,
+        stride_k_token,
         stride_k_head,
+        stride_k_out_batch,
+        stride_k_out_token,
         stride_k_out_head,
-        tl.maximum(first - nheads, 0),
-        tl.minimum(last - nheads, nheads_k),
+        batch,
+        tokens,
         mask_token,
-        c * factor,
-        s * factor,
+        nheads,
+        nheads_k,
+        heads_per_program,
+        c,
+        s,
+        factors_ptr,
+        profile,
         copy_rest,
         ROTARY_DIM,
         HEAD_DIM,

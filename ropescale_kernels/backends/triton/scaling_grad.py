@@ -8,7 +8,7 @@ import triton.language as tl
 
 from ..._check import RotaryQKSpec
 from .cos_sin import cos_sin_of_table
-from .heads import load_pairs
+from .heads import block_of_tokens, load_pairs
 from .launch import block_count, launch, table_source
 from .math import as_float, widen
 
@@ -66,11 +66,7 @@ def scaling_grad_kernel(
 ):
     """Sum what one block of tokens adds, over all of its heads."""
     NUM_PAIRS: tl.constexpr = ROTARY_DIM // 2
-    pid_token = tl.program_id(0)
-    batch = (pid_token // blocks_per_sequence).to(tl.int64)
-    block = (pid_token % blocks_per_sequence).to(tl.int64)
-    tokens = block * BLOCK_TOKENS + tl.arange(0, BLOCK_TOKENS)
-    mask_token = tokens < seqlen
+    batch, tokens, mask_token = block_of_tokens(blocks_per_sequence, seqlen, BLOCK_TOKENS)
     c, s, position, profile, valid = cos_sin_of_table(
         batch,
         tokens,
@@ -143,7 +139,7 @@ def scaling_grad_kernel(
     counted = (valid & mask_token)[:, None]
     of_angle = tl.where(counted, of_angle * position.to(tl.float64) * direction, 0.0)
     offs_pair = tl.arange(0, BLOCK_PAIRS)
-    sums = sums_ptr + pid_token.to(tl.int64) * (NUM_PAIRS + 2)
+    sums = sums_ptr + tl.program_id(0).to(tl.int64) * (NUM_PAIRS + 2)
     tl.store(sums + offs_pair, tl.sum(of_angle, axis=0), mask=offs_pair < NUM_PAIRS)
     tl.store(sums + NUM_PAIRS, tl.sum(tl.where(counted, of_factor_q, 0.0)))
     tl.store(sums + NUM_PAIRS + 1, tl.sum(tl.where(counted, of_factor_k, 0.0)))
