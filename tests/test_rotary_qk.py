@@ -178,3 +178,28 @@ def test_special_values(impl: str) -> None:
         tiny = torch.tensor([smallest, 0.0, -smallest, 0.0], dtype=dtype)
         out = rk.apply_rotary_qk(tiny[None, None], None, torch.tensor([5]), table, impl=impl)[0]
         assert out.flatten().double().tolist() == [4 * smallest, 0.0, -4 * smallest, 0.0]
+
+
+def test_channels_beyond_are_copied_for_each_of_q_and_k(impl: str) -> None:
+    """Whatever the other is: rotated in place, or without heads."""
+    table = rk.RotaryTable(rk.RopeScaling.default(rotary_dim=16, rope_theta=1e4))
+    at = torch.arange(5)
+    q, k = torch.randn(5, 3, 24), torch.randn(5, 2, 24)
+    want = rk.apply_rotary_qk(q, k, at, table, impl=impl)
+    assert want[1] is not None
+    for mine, fresh in ((0, 1), (1, 0)):
+        out = [q.clone(), k.clone()]
+        inputs = list(out)
+        out[fresh] = torch.full_like(out[fresh], float("nan"))
+        rk.apply_rotary_qk(*inputs, at, table, impl=impl, out=(out[0], out[1]))
+        for x, y in zip(out, want, strict=True):
+            assert torch.equal(x, y)
+        assert out[mine] is inputs[mine]
+    out = [q[:, :0].clone(), torch.full_like(k, float("nan"))]
+    rk.apply_rotary_qk(q[:, :0], k, at, table, impl=impl, out=(out[0], out[1]))
+    assert torch.equal(out[1], want[1])
+    leaf = k.clone().requires_grad_()
+    rotated = rk.apply_rotary_qk(q, leaf, at, table, impl=impl)[1]
+    assert rotated is not None
+    (grad,) = torch.autograd.grad(rotated.sum(), leaf)
+    assert torch.equal(grad[..., 16:], torch.ones(5, 2, 8))

@@ -57,18 +57,21 @@ def launch(kernel: Any, spec: Spec, source: Source, *, one_group: bool = False) 
     q, q_out, k, k_out = spec.q, spec.q_out, spec.k, spec.k_out
     assert q_out is not None
     address, out_address = q.data_ptr(), q_out.data_ptr()
-    low_bits = address | out_address
+    low_bits, in_place = address | out_address, address == out_address
     of_k: tuple[Any, ...] = (None, None, None)
     if k is None or k_out is None:
         pointers = (q, q_out, q, q_out, *source.tensors)
     else:
         pointers = (q, q_out, k, k_out, *source.tensors)
         of_k = k.shape[-2], k.stride(), k_out.stride()
-        low_bits |= k.data_ptr() | k_out.data_ptr()
+        address, out_address = k.data_ptr(), k_out.data_ptr()
+        low_bits |= address | out_address
+        # A q without heads has no address; and of two buffers only one may be its input.
+        in_place = in_place and address == out_address
     run, grid, scalars = _plan(
         kernel,
         low_bits % _ALIGNMENT == 0,
-        address == out_address,
+        in_place,
         one_group,
         q.device,
         q.dtype,
