@@ -92,37 +92,30 @@ def refuse_second_order(ctx: Any, *grads: Tensor | None) -> Grads:
 def _as_heads(
     ctx: Any, grad_q: Tensor | None, grad_k: Tensor | None
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Give gradients as the operators take q and k: a q always, rows contiguous."""
+    """Give gradients as the operators take q and k: a q always."""
     # Where there was no k, its output was an empty tensor.
     if grad_k is not None and grad_k.dim() != len(ctx.q_shape):
         grad_k = None
     if grad_q is None and grad_k is not None:
         # A q without heads costs nothing.
         grad_q = grad_k.new_empty((*ctx.q_shape[:-2], 0, ctx.q_shape[-1]))
-    return _unit_stride(grad_q), _unit_stride(grad_k)
-
-
-def _unit_stride(x: Tensor | None) -> Tensor | None:
-    return x if x is None or x.stride(-1) == 1 else x.contiguous()
+    return grad_q, grad_k
 
 
 def rotary_qk(*arguments: Any) -> tuple[Tensor, Tensor]:
     """Call the operator of that name, in sight of torch.func where it is at work."""
-    outputs: tuple[Tensor, Tensor]
-    if torch._C._are_functorch_transforms_active():
-        outputs = RotaryQK.apply(*arguments)  # type: ignore[no-untyped-call]
-    else:
-        outputs = torch.ops.ropescale.rotary_qk(*arguments)
-    return outputs
+    return _seen(RotaryQK, torch.ops.ropescale.rotary_qk, arguments)
 
 
 def rotary_cos_sin(*arguments: Any) -> tuple[Tensor, Tensor]:
     """Call the operator of that name, in sight of torch.func where it is at work."""
-    outputs: tuple[Tensor, Tensor]
+    return _seen(RotaryCosSin, torch.ops.ropescale.rotary_cos_sin, arguments)
+
+
+def _seen(function: Any, operator: Any, arguments: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
     if torch._C._are_functorch_transforms_active():
-        outputs = RotaryCosSin.apply(*arguments)  # type: ignore[no-untyped-call]
-    else:
-        outputs = torch.ops.ropescale.rotary_cos_sin(*arguments)
+        operator = function.apply
+    outputs: tuple[Tensor, Tensor] = operator(*arguments)
     return outputs
 
 

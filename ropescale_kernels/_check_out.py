@@ -110,12 +110,14 @@ def _refuse_self_overlap(name: str, x: Tensor) -> None:
 
 
 def _refuse_overlap(name: str, x: Tensor, other_name: str, other: Tensor) -> None:
-    if x.is_contiguous() and other.is_contiguous() and _has_memory(x):
+    if not (_has_memory(x) and _has_memory(other)):
+        return
+    if x.is_contiguous() and other.is_contiguous():
         # The usual case, told by two addresses.
         first, second = x.data_ptr(), other.data_ptr()
         if first + x.nbytes <= second or second + other.nbytes <= first:
             return
-    if _has_memory(x) and _has_memory(other) and overlap(_layout(x), _layout(other)):
+    if overlap(_layout(x), _layout(other)):
         raise RopeScaleValueError(
             expected(name, f"memory apart from {other_name}", "buffers that overlap")
         )

@@ -154,7 +154,8 @@ def _scaling_grad_without_data(
     grad_q: Tensor, grad_k: Tensor | None, *arguments: Any
 ) -> tuple[Tensor, Tensor]:
     inv_freq_bits, factor_bits = arguments[5:7]
-    return tuple(torch.empty_like(x, dtype=torch.float32) for x in (inv_freq_bits, factor_bits))  # type: ignore[return-value]
+    of_inv_freq = torch.empty_like(inv_freq_bits, dtype=torch.float32)
+    return of_inv_freq, torch.empty_like(factor_bits, dtype=torch.float32)
 
 
 _FAKES = {

@@ -16,15 +16,13 @@ def batch_rotary_qk(info: Any, in_dims: Dims, *arguments: Any) -> Any:
     """Rotate all of a batch in one call."""
     _refuse_batched_tables(in_dims[4:13])
     q, k, position_ids, profile_ids, *rest = arguments
-    fold = _Fold(info.batch_size, q.dim() - (in_dims[0] is not None))
+    fold = _Fold(info.batch_size, q, in_dims[0])
     axes = position_ids.dim() - (in_dims[2] is not None) > fold.token_dims
     q_out, k_out = torch.ops.ropescale.rotary_qk(
         fold.heads(q, in_dims[0]),
         None if k is None else fold.heads(k, in_dims[1]),
-        fold.tokens(position_ids, in_dims[2], q, in_dims[0], axes=axes),
-        None
-        if profile_ids is None
-        else fold.tokens(profile_ids, in_dims[3], q, in_dims[0], by_sequence=True),
+        fold.tokens(position_ids, in_dims[2], axes=axes),
+        None if profile_ids is None else fold.tokens(profile_ids, in_dims[3], by_sequence=True),
         *rest,
     )
     return fold.unfolded(q_out, k_out, k)
@@ -33,14 +31,14 @@ def batch_rotary_qk(info: Any, in_dims: Dims, *arguments: Any) -> Any:
 def batch_rotary_cos_sin(info: Any, in_dims: Dims, *arguments: Any) -> Any:
     """Rotate all of a batch in one call."""
     q, k, cos, sin, position_ids, *rest = arguments
-    fold = _Fold(info.batch_size, q.dim() - (in_dims[0] is not None))
+    fold = _Fold(info.batch_size, q, in_dims[0])
     if position_ids is not None:
         # Row indices: the rows themselves are shared.
         _refuse_batched_tables(in_dims[2:4])
-        position_ids = fold.tokens(position_ids, in_dims[4], q, in_dims[0])
+        position_ids = fold.tokens(position_ids, in_dims[4])
     else:
-        cos = fold.tokens(cos, in_dims[2], q, in_dims[0], rows=True)
-        sin = fold.tokens(sin, in_dims[3], q, in_dims[0], rows=True)
+        cos = fold.tokens(cos, in_dims[2], rows=True)
+        sin = fold.tokens(sin, in_dims[3], rows=True)
     q_out, k_out = torch.ops.ropescale.rotary_cos_sin(
         fold.heads(q, in_dims[0]),
         None if k is None else fold.heads(k, in_dims[1]),
@@ -69,22 +67,19 @@ def _refuse_batched_tables(in_dims: Dims) -> None:
 class _Fold:
     """From (batched, [batch,] seqlen, ...) to (batched x batch, seqlen, ...) and back."""
 
-    def __init__(self, size: int, dims: int) -> None:
+    def __init__(self, size: int, q: Tensor, q_dim: int | None) -> None:
         self._size = size
-        self.token_dims = dims - 2
-        self._shape: tuple[int, ...] = ()
+        self._tokens = tuple(self._in_front(q, q_dim).shape[1:-2])
+        self.token_dims = len(self._tokens)
 
     def heads(self, x: Tensor, dim: int | None) -> Tensor:
         x = self._in_front(x, dim)
-        self._shape = tuple(x.shape[:-2])
         return x if self.token_dims == 1 else x.flatten(0, 1)
 
     def tokens(
         self,
         x: Tensor,
         dim: int | None,
-        q: Tensor,
-        q_dim: int | None,
         *,
         axes: bool = False,
         rows: bool = False,
@@ -94,21 +89,21 @@ class _Fold:
 
         What lacks an axis, `(seqlen,)`, serves every sequence; or, `by_sequence`, every token.
         """
-        tokens = self._in_front(q, q_dim).shape[1 : 1 + self.token_dims]
         x = self._in_front(x, dim)
         if axes:
             x = x.movedim(1, 0)
         lead, tail = (x.shape[:1] if axes else ()), (x.shape[-1:] if rows else ())
         own = x.shape[len(lead) + 1 : x.dim() - len(tail)]
-        if len(own) < len(tokens):
+        if len(own) < self.token_dims:
             x = x.unsqueeze(len(lead) + (2 if by_sequence else 1))
-        x = x.expand(*lead, self._size, *tokens, *tail)
+        x = x.expand(*lead, self._size, *self._tokens, *tail)
         return x if self.token_dims == 1 else x.flatten(len(lead), len(lead) + 1)
 
     def unfolded(self, q_out: Tensor, k_out: Tensor, k: Tensor | None) -> Any:
         if self.token_dims == 2:
-            q_out = q_out.view(*self._shape[:2], *q_out.shape[1:])
-            k_out = k_out if k is None else k_out.view(*self._shape[:2], *k_out.shape[1:])
+            batches = self._size, self._tokens[0]
+            q_out = q_out.view(*batches, *q_out.shape[1:])
+            k_out = k_out if k is None else k_out.view(*batches, *k_out.shape[1:])
         return (q_out, k_out), (0, None if k is None else 0)
 
     def _in_front(self, x: Tensor, dim: int | None) -> Tensor:

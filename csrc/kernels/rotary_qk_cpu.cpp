@@ -8,6 +8,24 @@
 #include "parallel.h"
 
 namespace ropescale {
+namespace {
+
+struct CpuKernels {
+    decltype(&baseline::rotary_qk_kernel) rotary_qk;
+    decltype(&baseline::scaling_grad_kernel) scaling_grad;
+};
+
+CpuKernels kernels_of(CpuIsa isa) {
+#if defined(ROPESCALE_HAVE_X86_ISAS)
+    if (isa == CpuIsa::kAvx512) return {avx512::rotary_qk_kernel, avx512::scaling_grad_kernel};
+    if (isa == CpuIsa::kAvx2) return {avx2::rotary_qk_kernel, avx2::scaling_grad_kernel};
+#else
+    (void)isa;
+#endif
+    return {baseline::rotary_qk_kernel, baseline::scaling_grad_kernel};
+}
+
+}  // namespace
 
 const char* cpu_isa_name(CpuIsa isa) {
     switch (isa) {
@@ -50,13 +68,7 @@ int64_t useful_threads(const RotaryQKParams& p) {
 void launch_rotary_qk_cpu(const RotaryQKParams& p, CpuIsa isa, int num_threads) {
     const int64_t num_tokens = p.batch * p.seqlen;
     if (num_tokens == 0 || rotary_qk_bytes(p) == 0) return;
-    auto kernel = baseline::rotary_qk_kernel;
-#if defined(ROPESCALE_HAVE_X86_ISAS)
-    if (isa == CpuIsa::kAvx512) kernel = avx512::rotary_qk_kernel;
-    if (isa == CpuIsa::kAvx2) kernel = avx2::rotary_qk_kernel;
-#else
-    (void)isa;
-#endif
+    const auto kernel = kernels_of(isa).rotary_qk;
     const int threads = int(std::min<int64_t>(std::max(1, num_threads), useful_threads(p)));
     parallel_ranges(num_tokens, threads, [&](int64_t begin, int64_t end) {
         const FloatModeGuard guard;
@@ -66,13 +78,7 @@ void launch_rotary_qk_cpu(const RotaryQKParams& p, CpuIsa isa, int num_threads) 
 
 void launch_scaling_grad_cpu(const RotaryQKParams& p, CpuIsa isa, int num_threads,
                              float* of_inv_freq, float* of_factors) {
-    auto kernel = baseline::scaling_grad_kernel;
-#if defined(ROPESCALE_HAVE_X86_ISAS)
-    if (isa == CpuIsa::kAvx512) kernel = avx512::scaling_grad_kernel;
-    if (isa == CpuIsa::kAvx2) kernel = avx2::scaling_grad_kernel;
-#else
-    (void)isa;
-#endif
+    const auto kernel = kernels_of(isa).scaling_grad;
     // Cut by the number of tokens alone and summed in order: the bits are those of one thread.
     constexpr int64_t kMostGroups = 256;
     const int64_t num_tokens = p.batch * p.seqlen, num_pairs = p.rotary_dim / 2;

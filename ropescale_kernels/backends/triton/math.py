@@ -60,7 +60,7 @@ def turns_from_float32(x):
     low = (p0 & 0xFFFFFFFF) | (p1 << 32)
 
     # Add half of the last place kept, then shift the 128 bits.
-    one = shift - shift + 1
+    one = tl.full(shift.shape, 1, tl.uint64)
     low_sum = low + _shift_left(one, shift - 1)
     carry = (low_sum < low).to(tl.uint64)
     high_sum = high + _shift_left(one, shift - 65) + carry
