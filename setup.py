@@ -23,6 +23,12 @@ def _cmake() -> str:
     return found
 
 
+def _architectures() -> list[str]:
+    """Pass on ROPESCALE_CUDA_ARCHITECTURES, such as "80 90"; CMakeLists.txt has the default."""
+    named = os.environ.get("ROPESCALE_CUDA_ARCHITECTURES", "").replace(",", " ").split()
+    return [f"-DROPESCALE_CUDA_ARCHITECTURES={';'.join(named)}"] if named else []
+
+
 class CMakeBuild(build_ext):
     """Configure and build CMakeLists.txt into the place setuptools wants the module."""
 
@@ -48,6 +54,7 @@ class CMakeBuild(build_ext):
             f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
             f"-DROPESCALE_CUDA={os.environ.get('ROPESCALE_CUDA', 'AUTO')}",
             f"-DROPESCALE_SANITIZE={sanitize}",
+            *_architectures(),
             "-DCMAKE_BUILD_TYPE=Release",
         ]
         if shutil.which("ninja"):

@@ -45,14 +45,13 @@ class Backend(Protocol):
         """Give the gradients of inv_freq and of factors, float32, of a table of one profile."""
 
 
-# In the order that "auto" tries them; an implementation that this version does not have is a
-# reason instead of a module.
+# In the order that "auto" tries them.
 _MODULES = {
-    "cuda": (None, "this version has no CUDA kernels"),
-    "triton": (".backends.triton", None),
-    "cpu": (".backends.cpu", None),
-    "torch": (".backends.torch_ops", None),
-    "reference": (".backends.bits", None),
+    "cuda": ".backends.cuda",
+    "triton": ".backends.triton",
+    "cpu": ".backends.cpu",
+    "torch": ".backends.torch_ops",
+    "reference": ".backends.bits",
 }
 _AUTO = ("cuda", "triton", "cpu", "torch")
 _loaded: dict[str, Backend] = {}
@@ -62,9 +61,7 @@ def load_backend(name: str) -> Backend:
     """Import the module of an implementation on first use."""
     backend = _loaded.get(name)
     if backend is None:
-        module = _MODULES[name][0]
-        assert module is not None, name
-        backend = _loaded[name] = importlib.import_module(module, __package__)
+        backend = _loaded[name] = importlib.import_module(_MODULES[name], __package__)
     return backend
 
 
@@ -74,10 +71,7 @@ def available_impls() -> dict[str, str | None]:
     Returns:
         For each name that `impl` takes, None, or the reason it cannot run.
     """
-    return {
-        name: absent if module is None else load_backend(name).unavailable()
-        for name, (module, absent) in _MODULES.items()
-    }
+    return {name: load_backend(name).unavailable() for name in _MODULES}
 
 
 def choose_impl(spec: Spec, impl: str) -> Backend:
@@ -96,30 +90,24 @@ def choose_impl(spec: Spec, impl: str) -> Backend:
     if impl not in _MODULES:
         choices = ", ".join(["auto", *_MODULES])
         raise RopeScaleValueError(expected(argument, f"one of {choices}", impl))
-    reason = _reason_against(impl, spec)
+    backend = load_backend(impl)
+    reason = backend.unavailable() or backend.unsupported(spec)
     if reason is not None:
         raise RopeScaleUnsupportedError(
             expected(argument, "an implementation that can run", f"{impl!r}: {reason}")
         )
-    return load_backend(impl)
-
-
-def _reason_against(name: str, spec: Spec) -> str | None:
-    module, absent = _MODULES[name]
-    if module is None:
-        return absent
-    backend = load_backend(name)
-    return backend.unavailable() or backend.unsupported(spec)
+    return backend
 
 
 def _choose_auto(spec: Spec) -> Backend:
     reasons: dict[str, str] = {}
     for name in _AUTO:
-        reason = _reason_against(name, spec) or load_backend(name).passed_over()
+        backend = load_backend(name)
+        # The tensors' device first: a call on the CPU does not wake a driver.
+        reason = backend.unsupported(spec) or backend.unavailable() or backend.passed_over()
         if reason is None:
-            if name == "torch":
-                _warn_of_torch(reasons)
-            return load_backend(name)
+            _warn_of_a_substitute(name, reasons)
+            return backend
         reasons[name] = reason
     words = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
     raise RopeScaleUnsupportedError(
@@ -173,18 +161,19 @@ def empty_like(x: Tensor) -> Tensor:
     return out
 
 
-_warned_of_torch = False
+# What stands in for the kernels that a device should have, and what that costs.
+_SUBSTITUTES = {
+    "triton": "expected the CUDA kernels, got Triton's: the same bits, and more time to launch",
+    "torch": "expected a compiled kernel, got torch operations, which are slower and not "
+    "bit-equal to the kernels",
+}
+_warned_of: set[str] = set()
 
 
-def _warn_of_torch(reasons: dict[str, str]) -> None:
-    global _warned_of_torch
-    if _warned_of_torch:
+def _warn_of_a_substitute(name: str, reasons: dict[str, str]) -> None:
+    if name not in _SUBSTITUTES or name in _warned_of:
         return
-    _warned_of_torch = True
-    words = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
-    warnings.warn(
-        f"impl: expected a compiled kernel, got torch operations, which are slower and not "
-        f"bit-equal to the kernels ({words})",
-        RopeScaleWarning,
-        stacklevel=5,
-    )
+    _warned_of.add(name)
+    words = "; ".join(f"{each}: {reason}" for each, reason in reasons.items())
+    hint = ". `ropescale doctor` says more, impl= chooses without a warning"
+    warnings.warn(f"impl: {_SUBSTITUTES[name]} ({words}){hint}", RopeScaleWarning, stacklevel=5)

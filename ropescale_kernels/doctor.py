@@ -31,6 +31,9 @@ _VARIABLES = {
     "ROPESCALE_PEERS": "folder of other packages' kernels, for the bench",
     "ROPESCALE_REQUIRE_GPU": "tests fail where one for a GPU is skipped",
     "ROPESCALE_GPU_REHEARSAL": "tests for a GPU run on the CPU",
+    "ROPESCALE_CUDA_ARCHITECTURES": "read when building",
+    "ROPESCALE_EMULATED_CUDA": "tests take this build of the emulated CUDA kernels",
+    "ROPESCALE_EMULATED_ORDER": "in which order tests run emulated threads",
     "ROPESCALE_EXPECT_SANITIZED": "tests fail where the extension is not sanitized",
     "ROPESCALE_BENCH_TOY": "the files of bench/ take a few tokens of each case",
     "TRITON_INTERPRET": "Triton kernels are interpreted",
@@ -161,9 +164,9 @@ def _extension() -> Iterator[_Line]:
     built = ", ".join(info["cpu_isas"])
     yield "compiled extension", OK, f"built by {info['compiler']} for {built}"
     extension = importlib.import_module("ropescale_kernels._C")
-    # The cpu implementation sets what is in force; where it cannot, another finding says why.
+    # On import the package sets what is in force; where it cannot, another finding says why.
     with suppress(Exception):
-        importlib.import_module("ropescale_kernels.backends.cpu")
+        importlib.import_module("ropescale_kernels.backends.extension")
     best = info["best_cpu_isa"]
     yield (
         "instruction set",

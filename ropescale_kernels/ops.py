@@ -9,7 +9,7 @@ from torch.compiler import is_compiling
 from ._call import rotate, rotate_in_place
 from ._check import check_rotary_cos_sin, check_rotary_qk
 from ._sharded import Shards, is_sharded, refuse_out
-from .backends.cpu import fast_rotary_qk
+from .backends.extension import fast_rotary_qk
 from .table import RotaryTable
 
 

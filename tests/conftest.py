@@ -20,10 +20,13 @@ from torch import Tensor
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
-import ropescale_kernels as rk
-from ropescale_kernels.backends import cpu
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import emulated_cuda
 
-extension: Any = cpu._extension
+import ropescale_kernels as rk
+from ropescale_kernels.backends import extension as compiled
+
+extension: Any = compiled.extension
 
 
 def mend_old_interpreter() -> None:
@@ -32,11 +35,32 @@ def mend_old_interpreter() -> None:
         import triton
 
         if tuple(int(n) for n in triton.__version__.split(".")[:2]) < (3, 9):
-            sys.path.insert(0, str(Path(__file__).parent))
             importlib.import_module("exact_fma").install()
 
 
 mend_old_interpreter()
+
+
+def emulate_cuda() -> str | None:
+    """Give impl="cuda" the kernels compiled for the host; where that cannot be, say why."""
+    path = os.environ.get("ROPESCALE_EMULATED_CUDA")
+    if path == "":
+        return "ROPESCALE_EMULATED_CUDA is empty"
+    if path is None:
+        missing = emulated_cuda.missing_tool()
+        if missing is not None:
+            return missing
+        path = str(emulated_cuda.build())
+    emulated = emulated_cuda.load(Path(path))
+    compiled.introduce(emulated)
+    emulated_cuda.serve(emulated)
+    order = int(os.environ.get("ROPESCALE_EMULATED_ORDER", "0"))
+    emulated_cuda.Emulator(Path(path)).set(order=order)
+    return None
+
+
+# Where there is a device, its own kernels are tested.
+not_emulated = emulate_cuda() if not torch.cuda.is_available() else "there is a device"
 ISAS = ("avx512", "avx2", "baseline")
 IMPLS = ("cuda", "triton", *(f"cpu-{isa}" for isa in ISAS), "torch")
 WORDS = {torch.float32: torch.int32, torch.float16: torch.int16, torch.bfloat16: torch.int16}
@@ -46,6 +70,8 @@ def absent(name: str) -> str | None:
     """Say why an entry of IMPLS cannot run here, or None."""
     impl, _, isa = name.partition("-")
     reason = rk.available_impls()[impl]
+    if reason is not None and impl == "cuda" and not_emulated is not None:
+        reason += f"; not emulated: {not_emulated}"
     if reason is None and isa:
         # The names go from wide to narrow, and a processor runs every one below its best.
         best = rk.build_info()["best_cpu_isa"]

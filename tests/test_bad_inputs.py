@@ -60,7 +60,6 @@ CASES: dict[str, tuple[dict[str, Any], type[Exception], tuple[str, ...]]] = {
     "conjugate a tensor": ({"conjugate": torch.tensor(True)}, T, ("conjugate:", "Tensor")),
     "phase": ({"phase": "fast"}, V, ("phase:", "exact", "fast")),
     "impl": ({"impl": "gpu"}, V, ("impl:", "cuda, triton, cpu", "gpu")),
-    "impl cuda": ({"impl": "cuda"}, N, ("impl:", "no CUDA kernels")),
     "q 0-d": ({"q": torch.tensor(1.0), "k": None}, V, ("q:", "()")),
     "q 1-d": ({"q": heads(64), "k": None}, V, ("q:", "(64,)")),
     "q 2-d": ({"q": heads(5, 64), "k": None}, V, ("q:", "(5, 64)")),

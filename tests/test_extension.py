@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,9 +16,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import ropescale_kernels as rk
-from ropescale_kernels.backends import cpu
+from ropescale_kernels._check import RotaryQKSpec
+from ropescale_kernels.backends import extension as compiled
 
-extension: Any = cpu._extension
+extension: Any = compiled.extension
 SCALING = rk.RopeScaling.yarn(
     rotary_dim=64, rope_theta=1e4, factor=4.0, original_max_position_embeddings=4096
 )
@@ -39,6 +41,12 @@ def test_the_sanitized_build_is_the_one_under_test() -> None:
     assert "sanitize" in extension.__file__
     with open("/proc/self/maps") as maps:
         assert "libasan" in maps.read()
+
+
+def spec_of(q: Any, k: Any, q_out: Any, k_out: Any, position_ids: Any, table: Any) -> RotaryQKSpec:
+    """A call as the bindings take it, unchecked."""
+    options: Any = (None, False, False, False)
+    return RotaryQKSpec(q, k, position_ids, table, *options, q_out=q_out, k_out=k_out)
 
 
 class NoExchange(Tensor):
@@ -69,25 +77,22 @@ def test_reading_by_attributes_gives_the_same_bits(
         return None if x is None else x.as_subclass(NoExchange)
 
     got = torch.empty_like(q), torch.empty_like(k)
-    state = tuple(wrap(x) for x in table.state)
-    call = [wrap(x) for x in (q, k, *got, positions, None)]
-    extension.rotary_qk(*call, state, False, False, False, 2)
+    state = SimpleNamespace(state=tuple(wrap(x) for x in table.state))
+    extension.rotary_qk(spec_of(*(wrap(x) for x in (q, k, *got, positions)), state), 2)
     assert all(torch.equal(x, y) for x, y in zip(got, want, strict=True))
 
 
 def test_what_is_no_tensor_is_refused_by_name(table: rk.RotaryTable) -> None:
     q = heads(5, 3, 64)
     with pytest.raises(TypeError, match=r"k: expected a torch.Tensor, got list"):
-        extension.rotary_qk(
-            q, [1], q, q, torch.arange(5), None, table.state, False, False, False, 1
-        )
+        extension.rotary_qk(spec_of(q, [1], q, q, torch.arange(5), table), 1)
     with pytest.raises(ValueError, match="isa: expected baseline, avx2 or avx512, got sse9"):
         extension.use_cpu_isa("sse9")
 
 
 def try_in_place(q: Any, k: Any, positions: Any, table: rk.RotaryTable, **kw: Any) -> bool:
     flags = {"interleaved": False, "conjugate": False, "phase": "exact"} | kw
-    return cpu.fast_rotary_qk(q, k, positions, table, *flags.values(), True) is not None
+    return compiled.fast_rotary_qk(q, k, positions, table, *flags.values(), True) is not None
 
 
 def overlapping() -> Tensor:
@@ -199,7 +204,7 @@ def packed(tokens: int = 9, batch: int = 2) -> tuple[Tensor, Tensor]:
 
 def try_out(q: Tensor, k: Tensor | None, out: Any, table: rk.RotaryTable) -> bool:
     positions = torch.arange(q.shape[-3])
-    return cpu.fast_rotary_qk(q, k, positions, table, False, False, "exact", out) is not None
+    return compiled.fast_rotary_qk(q, k, positions, table, False, False, "exact", out) is not None
 
 
 @pytest.mark.parametrize("layout", ["fresh", "packed", "into packed", "into itself", "no k"])
@@ -291,7 +296,7 @@ def test_whatever_the_fast_path_writes_in_place_it_writes_once(
         views.append(storage.as_strided(size, stride, start[which]))
         places.append(index.as_strided(size, stride, start[which]).flatten())
     position_ids = torch.arange(shape[1])
-    ran = cpu.fast_rotary_qk(*views, position_ids, table, False, False, "exact", True)
+    ran = compiled.fast_rotary_qk(*views, position_ids, table, False, False, "exact", True)
     every = torch.cat(places)
     if ran:
         assert len(every.unique()) == len(every)
@@ -303,9 +308,7 @@ def test_bits_do_not_depend_on_threads(threads: int, table: rk.RotaryTable) -> N
     want = rk.apply_rotary_qk(q, None, torch.arange(517), table, impl="torch")[0]
     one, many = torch.full_like(q, float("nan")), torch.full_like(q, float("nan"))
     for out, count in ((one, 1), (many, threads)):
-        extension.rotary_qk(
-            q, None, out, None, torch.arange(517), None, table.state, False, False, False, count
-        )
+        extension.rotary_qk(spec_of(q, None, out, None, torch.arange(517), table), count)
     assert torch.equal(one, many)
     torch.testing.assert_close(one, want, rtol=0, atol=1e-5)
 
@@ -314,13 +317,14 @@ def test_threads_of_its_own_where_no_openmp_is_used() -> None:
     """Without the runtime's entry points the ranges run on threads started for the call."""
     program = """
 import torch, ropescale_kernels as rk, ropescale_kernels._C as extension
+from ropescale_kernels._check import RotaryQKSpec
 extension.use_tensor_type(torch.Tensor)
 table = rk.RotaryTable(rk.RopeScaling.default(rotary_dim=64, rope_theta=1e4))
 q, positions = torch.randn(2000, 8, 64), torch.arange(2000)
 outs = [torch.full_like(q, float("nan")) for _ in range(2)]
 for out, threads in zip(outs, (1, 3)):
-    tensors = (q, None, out, None, positions, None, table.state)
-    extension.rotary_qk(*tensors, False, False, False, threads)
+    spec = RotaryQKSpec(q, None, positions, table, None, False, False, False, q_out=out)
+    extension.rotary_qk(spec, threads)
 assert torch.equal(*outs)
 print(extension.use_loaded_openmp("torch"))
 """

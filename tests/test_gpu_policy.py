@@ -29,6 +29,7 @@ def test_skips():
 def run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
     plain = {k: v for k, v in os.environ.items() if not k.startswith("ROPESCALE_")}
+    plain["ROPESCALE_EMULATED_CUDA"] = ""  # nothing here needs it
     return subprocess.run(
         command, cwd=folder, env=plain | environment, capture_output=True, text=True
     )
@@ -37,7 +38,8 @@ def run(folder: Path, *arguments: str, **environment: str) -> subprocess.Complet
 @pytest.fixture
 def suite(tmp_path: Path) -> Path:
     """A suite with this one's conftest, whose GPU tests need none."""
-    shutil.copy(ROOT / "tests" / "conftest.py", tmp_path / "conftest.py")
+    for name in ("conftest.py", "emulated_cuda.py"):
+        shutil.copy(ROOT / "tests" / name, tmp_path / name)
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    gpu: one\n")
     (tmp_path / "gpu").mkdir()
     return tmp_path

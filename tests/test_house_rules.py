@@ -34,12 +34,16 @@ def test_no_source_file_is_longer_than_a_reader_can_hold() -> None:
 
 
 def test_no_framework_header_below_the_python_folder() -> None:
-    foreign = re.compile(r'#include\s*[<"](torch|ATen|c10|Python\.h|pybind11|cuda_runtime)')
+    framework, cuda = (
+        re.compile(rf'#include\s*[<"]({names})')
+        for names in (r"torch|ATen|c10|Python\.h|pybind11", "cuda_")
+    )
+    is_cuda = re.compile(r"_cuda\.|\.cu$")
     found = [
         f"{path.relative_to(ROOT)}:{number}"
         for path in sources("csrc/math/*", "csrc/kernels/*")
         for number, line in enumerate(path.read_text().splitlines(), start=1)
-        if foreign.search(line)
+        if framework.search(line) or (cuda.search(line) and not is_cuda.search(path.name))
     ]
     assert not found
 
@@ -56,16 +60,19 @@ def test_no_library_sine_or_cosine_in_the_kernels() -> None:
 
 
 def test_no_fast_math_anywhere_in_the_build() -> None:
-    text = (ROOT / "CMakeLists.txt").read_text() + (ROOT / "setup.py").read_text()
+    names = ("CMakeLists.txt", "cmake/FindCudaCompiler.cmake", "setup.py")
+    text = "".join((ROOT / name).read_text() for name in names)
     assert "-ffp-contract=off" in text
-    assert not re.search(r"-ffast-math|-Ofast|-funsafe-math|--use_fast_math|reciprocal-math", text)
+    assert "--fmad=false" in text
+    fast = "-ffast-math -Ofast -funsafe-math use_fast_math reciprocal-math ftz=true prec-div=false"
+    assert not [flag for flag in fast.split() if flag in text]
 
 
 def test_comments_hold_no_work_left_over() -> None:
     mark = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
     found = [
         str(path.relative_to(ROOT))
-        for path in sources("*.py", "*.h", "*.cpp", "*.sh")
+        for path in sources("*.py", "*.h", "*.cpp", "*.cu", "*.sh")
         if path != Path(__file__).resolve() and mark.search(path.read_text())
     ]
     assert not found

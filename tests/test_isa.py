@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 import ropescale_kernels as rk
-from ropescale_kernels.backends import cpu
+from ropescale_kernels.backends import extension as compiled
 
 SameBits = Callable[..., None]
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
-extension: Any = cpu._extension
+extension: Any = compiled.extension
 ISAS = extension.build_info()["cpu_isas"]
 # Enough elements for a team of threads.
 NUM_TOKENS = 2000

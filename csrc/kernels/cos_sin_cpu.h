@@ -12,11 +12,6 @@ namespace {
 
 constexpr int64_t kMaxPairs = kMaxHeadDim / 2;
 
-ROPESCALE_HD int64_t read_index(const IndexParams& index, int64_t offset) {
-    return index.is_int64 ? static_cast<const int64_t*>(index.data)[offset]
-                          : int64_t(static_cast<const int32_t*>(index.data)[offset]);
-}
-
 // The steps of one profile as the kernel wants them, kept until a token asks for another profile.
 struct ProfileSteps {
     int64_t profile = -1;
@@ -221,11 +216,11 @@ class CosSinSource {
         const int64_t cos_at = batch * rows.cos_stride_batch + token * rows.cos_stride_token;
         const int64_t sin_at = batch * rows.sin_stride_batch + token * rows.sin_stride_token;
         switch (rows.dtype) {
-            case DType::kFloat32:
+            case ROPESCALE_FLOAT32:
                 return widen_rows<float>(block, i, cos_at, sin_at);
-            case DType::kFloat16:
+            case ROPESCALE_FLOAT16:
                 return widen_rows<Half>(block, i, cos_at, sin_at);
-            case DType::kBFloat16:
+            case ROPESCALE_BFLOAT16:
                 return widen_rows<BFloat16>(block, i, cos_at, sin_at);
         }
     }

@@ -120,11 +120,11 @@ namespace ROPESCALE_ISA {
 
 void rotary_qk_kernel(const RotaryQKParams& p, int64_t begin, int64_t end) {
     switch (p.dtype) {
-        case DType::kFloat32:
+        case ROPESCALE_FLOAT32:
             return rotate_pairing<float>(p, begin, end);
-        case DType::kFloat16:
+        case ROPESCALE_FLOAT16:
             return rotate_pairing<Half>(p, begin, end);
-        case DType::kBFloat16:
+        case ROPESCALE_BFLOAT16:
             return rotate_pairing<BFloat16>(p, begin, end);
     }
 }

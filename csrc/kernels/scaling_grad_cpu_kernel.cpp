@@ -74,11 +74,11 @@ namespace ROPESCALE_ISA {
 
 void scaling_grad_kernel(const RotaryQKParams& p, int64_t begin, int64_t end, double* sums) {
     switch (p.dtype) {
-        case DType::kFloat32:
+        case ROPESCALE_FLOAT32:
             return add_tokens<float>(p, begin, end, sums);
-        case DType::kFloat16:
+        case ROPESCALE_FLOAT16:
             return add_tokens<Half>(p, begin, end, sums);
-        case DType::kBFloat16:
+        case ROPESCALE_BFLOAT16:
             return add_tokens<BFloat16>(p, begin, end, sums);
     }
 }

@@ -5,10 +5,10 @@
 #include <string>
 
 #include "../kernels/parallel.h"
-#include "../kernels/rotary_qk.h"
 #include "../kernels/rotary_qk_cpu.h"
+#include "arguments.h"
+#include "cuda_bindings.h"
 #include "fast_path.h"
-#include "params.h"
 #include "short_call.h"
 #include "tensor_view.h"
 
@@ -16,11 +16,6 @@ namespace py = pybind11;
 
 namespace ropescale {
 namespace {
-
-TensorReader& reader() {
-    static TensorReader instance;
-    return instance;
-}
 
 CpuIsa& chosen_isa() {
     static CpuIsa isa = best_cpu_isa();
@@ -47,44 +42,20 @@ void launch(const RotaryQKParams& p, int num_threads) {
     launch_rotary_qk_cpu(p, isa, num_threads);
 }
 
-// Arguments are those of RotaryQKSpec; `table` is RotaryTable.state.
-RotaryQKParams checked_params(py::handle q, py::handle k, py::handle q_out, py::handle k_out,
-                              py::handle position_ids, py::handle profile_ids,
-                              const py::tuple& table, bool interleaved, bool conjugate,
-                              bool phase_float32) {
-    const TensorReader& tensors = reader();
-    RotaryQKViews v;
-    v.q = tensors.read(q, "q");
-    v.k = tensors.read(k, "k");
-    v.q_out = tensors.read(q_out, "q_out");
-    v.k_out = tensors.read(k_out, "k_out");
-    v.position_ids = tensors.read(position_ids, "position_ids");
-    v.profile_ids = tensors.read(profile_ids, "profile_ids");
-    const bool table_ok = read_table(table, v.table, [&](py::handle x, TensorView& view) {
-        view = tensors.read(x, "table");
-        return true;
-    });
-    if (!table_ok) throw py::type_error("table: expected the state of a RotaryTable");
-    return rotary_qk_params(v, interleaved, conjugate, phase_float32);
+void rotary_qk(py::handle spec, int num_threads) {
+    launch(read_rotary_qk(spec, dlpack::kCpu), num_threads);
 }
 
-void rotary_qk(py::handle q, py::handle k, py::handle q_out, py::handle k_out,
-               py::handle position_ids, py::handle profile_ids, const py::tuple& table,
-               bool interleaved, bool conjugate, bool phase_float32, int num_threads) {
-    launch(checked_params(q, k, q_out, k_out, position_ids, profile_ids, table, interleaved,
-                          conjugate, phase_float32),
-           num_threads);
+void rotary_cos_sin(py::handle spec, int num_threads) {
+    launch(read_rotary_cos_sin(spec, dlpack::kCpu), num_threads);
 }
 
-// The same arguments, with the upstream gradients as q_out and k_out; fills two float32 tensors.
-void scaling_grad(py::handle q, py::handle k, py::handle grad_q, py::handle grad_k,
-                  py::handle position_ids, py::handle profile_ids, const py::tuple& table,
-                  bool interleaved, bool conjugate, bool phase_float32, py::handle of_inv_freq,
-                  py::handle of_factors, int num_threads) {
-    const RotaryQKParams p = checked_params(q, k, grad_q, grad_k, position_ids, profile_ids, table,
-                                            interleaved, conjugate, phase_float32);
-    const TensorView inv_freq = reader().read(of_inv_freq, "of_inv_freq");
-    const TensorView factors = reader().read(of_factors, "of_factors");
+// `spec` has the upstream gradients as its outputs; fills two float32 tensors.
+void scaling_grad(py::handle spec, py::handle of_inv_freq, py::handle of_factors, int num_threads) {
+    const RotaryQKParams p = read_rotary_qk(spec, dlpack::kCpu);
+    const TensorReader& tensors = tensor_reader();
+    const TensorView inv_freq = tensors.read(of_inv_freq, "of_inv_freq", dlpack::kCpu);
+    const TensorView factors = tensors.read(of_factors, "of_factors", dlpack::kCpu);
     const CpuIsa isa = chosen_isa();
     py::gil_scoped_release release;
     launch_scaling_grad_cpu(p, isa, num_threads, static_cast<float*>(inv_freq.data),
@@ -99,31 +70,18 @@ PythonSide& python_side() {
 
 PyObject* fast_call(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
     try {
-        return fast_rotary_qk(python_side(), reader(), arguments, count, &launch);
+        return fast_rotary_qk(python_side(), tensor_reader(), arguments, count, &launch);
     } catch (py::error_already_set& error) {
         error.restore();
-        return nullptr;
+    } catch (const CudaError& error) {
+        PyErr_SetString(python_side().runtime_error.ptr(), error.what());
     }
+    return nullptr;
 }
 
 PyMethodDef fast_call_method = {
     "fast_rotary_qk", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(fast_call)),
     METH_FASTCALL, nullptr};
-
-void rotary_cos_sin(py::handle q, py::handle k, py::handle q_out, py::handle k_out, py::handle cos,
-                    py::handle sin, py::handle position_ids, int64_t rotary_dim, bool interleaved,
-                    bool conjugate, int num_threads) {
-    const TensorReader& tensors = reader();
-    RotaryCosSinViews v;
-    v.q = tensors.read(q, "q");
-    v.k = tensors.read(k, "k");
-    v.q_out = tensors.read(q_out, "q_out");
-    v.k_out = tensors.read(k_out, "k_out");
-    v.cos = tensors.read(cos, "cos");
-    v.sin = tensors.read(sin, "sin");
-    v.position_ids = tensors.read(position_ids, "position_ids");
-    launch(rotary_cos_sin_params(v, rotary_dim, interleaved, conjugate), num_threads);
-}
 
 py::dict build_info() {
     py::dict info;
@@ -134,8 +92,7 @@ py::dict build_info() {
     info["cpu_isas"] = py::make_tuple("baseline");
 #endif
     info["best_cpu_isa"] = cpu_isa_name(best_cpu_isa());
-    info["cuda"] = py::none();
-    info["cuda_reason"] = ROPESCALE_CUDA_REASON;
+    describe_cuda(info);
     return info;
 }
 
@@ -149,19 +106,29 @@ PYBIND11_MODULE(_C, m) {
     m.def("scaling_grad", &scaling_grad);
     m.attr("fast_rotary_qk") =
         py::reinterpret_steal<py::object>(PyCFunction_New(&fast_call_method, nullptr));
-    m.def("use_python",
-          [](py::object table_type, py::object empty_like, py::object increment_version,
-             py::object dispatch_stack_size, py::object forward_ad, py::object get_num_threads) {
-              python_side() = {table_type,          empty_like, increment_version,
-                               dispatch_stack_size, forward_ad, get_num_threads};
-          });
+    m.def("use_python", [](py::object table_type, py::object runtime_error, py::object empty_like,
+                           py::object increment_version, py::object dispatch_stack_size,
+                           py::object forward_ad, py::object get_num_threads,
+                           py::object current_stream) {
+        python_side() = {table_type,          runtime_error, empty_like,      increment_version,
+                         dispatch_stack_size, forward_ad,    get_num_threads, current_stream};
+    });
+    py::register_exception_translator([](std::exception_ptr pointer) {
+        try {
+            if (pointer) std::rethrow_exception(pointer);
+        } catch (const CudaError& error) {
+            const py::object& type = python_side().runtime_error;
+            PyErr_SetString(type ? type.ptr() : PyExc_RuntimeError, error.what());
+        }
+    });
+    add_cuda_bindings(m);
     m.def("rotary_cos_sin", &rotary_cos_sin);
-    m.def("use_tensor_type", [](py::handle type) { reader().use_type(type); });
+    m.def("use_tensor_type", [](py::handle type) { tensor_reader().use_type(type); });
     m.def("use_loaded_openmp", [](const std::string& preferred) {
         return std::string(use_loaded_openmp(preferred.c_str()));
     });
     m.def("build_info", &build_info);
     m.def("use_cpu_isa", &use_cpu_isa);
     m.def("cpu_isa", [] { return std::string(cpu_isa_name(chosen_isa())); });
-    m.def("uses_dlpack", [] { return reader().uses_dlpack(); });
+    m.def("uses_dlpack", [] { return tensor_reader().uses_dlpack(); });
 }

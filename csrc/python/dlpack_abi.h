@@ -11,7 +11,7 @@ struct Device {
     int32_t type;  // kCpu, kCuda, ...
     int32_t id;
 };
-constexpr int32_t kCpu = 1;
+constexpr int32_t kCpu = 1, kCuda = 2;
 
 struct DataType {
     uint8_t code;  // kInt, kFloat, ...

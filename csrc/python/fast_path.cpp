@@ -77,8 +77,8 @@ bool heads_valid(const TensorView& x) {
 // Whether `out` takes the rotation of `in`: into its own place or into memory that `in` is not.
 bool output_valid(const TensorView& in, const TensorView& out) {
     if (in.is_none() || out.is_none()) return in.is_none() && out.is_none();
-    if (out.ndim != in.ndim || out.dtype.code != in.dtype.code || out.dtype.bits != in.dtype.bits ||
-        out.strides[out.ndim - 1] != 1) {
+    if (!out.is_on(in.device) || out.ndim != in.ndim || out.dtype.code != in.dtype.code ||
+        out.dtype.bits != in.dtype.bits || out.strides[out.ndim - 1] != 1) {
         return false;
     }
     for (int i = 0; i < in.ndim; ++i) {
@@ -96,11 +96,21 @@ bool tokens_match(const TensorView& x, int first, const TensorView& q) {
     return dims == 1 || x.shape[first] == q.shape[0] || x.shape[first] == 1;
 }
 
+// Whether everything that is there is where q is.
+bool on_one_device(const RotaryQKViews& v) {
+    const TableViews& t = v.table;
+    for (const TensorView* x : {&v.k, &v.position_ids, &t.steps, &t.inv_freq, &t.factors,
+                                &t.axis_ids, &t.pos_freqs, &t.ramp, &t.scales}) {
+        if (!x->is_none() && !x->is_on(v.q.device)) return false;
+    }
+    return true;
+}
+
 }  // namespace
 
 bool inputs_valid(const RotaryQKViews& v) {
     const TensorView& q = v.q;
-    if (q.is_none() || !heads_valid(q)) return false;
+    if (q.is_none() || !heads_valid(q) || !on_one_device(v)) return false;
     const int64_t head_dim = q.shape[q.ndim - 1];
     if (head_dim > kMaxHeadDim || 2 * v.table.steps.shape[1] > head_dim) return false;
     if (!v.k.is_none()) {

@@ -5,8 +5,8 @@
 
 namespace ropescale {
 
-// Whether the call is one that the checked path would surely accept and run on the CPU kernel as it
-// is. Words no error: false only means that the checked path must look.
+// Whether the call is one that the checked path would surely accept and run on a compiled kernel as
+// it is. Words no error: false only means that the checked path must look.
 bool inputs_valid(const RotaryQKViews& views);
 
 // Whether then every element is written once, and none that is still to be read. In place, the

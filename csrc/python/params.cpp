@@ -5,7 +5,7 @@ namespace {
 
 // (batch, seqlen, nheads, head_dim), or (num_tokens, nheads, head_dim) as a batch of one.
 HeadsParams heads_params(const TensorView& in, const TensorView& out) {
-    HeadsParams heads;
+    HeadsParams heads = {};
     if (in.is_none()) return heads;
     const int token = in.ndim - 3;
     heads.in = in.data;
@@ -22,7 +22,7 @@ HeadsParams heads_params(const TensorView& in, const TensorView& out) {
 
 // ([axes,] [batch,] seqlen)
 IndexParams index_params(const TensorView& x, bool has_axes) {
-    IndexParams index;
+    IndexParams index = {};
     if (x.is_none()) return index;
     index.is_int64 = x.dtype.bits == 64;
     index.data = x.data;
@@ -34,7 +34,7 @@ IndexParams index_params(const TensorView& x, bool has_axes) {
 
 template <class Views>
 RotaryQKParams heads_and_sizes(const Views& v, bool interleaved, bool conjugate) {
-    RotaryQKParams p;
+    RotaryQKParams p = {};
     p.dtype = v.q.float_dtype();
     p.batch = v.q.ndim == 4 ? v.q.shape[0] : 1;
     p.seqlen = v.q.shape[v.q.ndim - 3];

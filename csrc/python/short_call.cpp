@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "../kernels/rotary_qk_cpu.h"
+#include "cuda_bindings.h"
 #include "fast_path.h"
 #include "params.h"
 
@@ -61,6 +62,11 @@ py::object plain_state(PyObject* table) {
     return state && PyTuple_CheckExact(state.ptr()) ? state : py::object();
 }
 
+py::object current_stream(const PythonSide& python, int device) {
+    const auto index = py::reinterpret_steal<py::object>(PyLong_FromLong(device));
+    return call(python.current_stream, index.ptr());
+}
+
 // Lets autograd know of writes through raw pointers; inference tensors have nothing to tell.
 bool bump_versions(const PythonSide& python, PyObject* q, PyObject* k) {
     PyObject* written[2];
@@ -82,7 +88,7 @@ bool bump_versions(const PythonSide& python, PyObject* q, PyObject* k) {
 
 PyObject* fast_rotary_qk(const PythonSide& python, const TensorReader& tensors,
                          PyObject* const* arguments, Py_ssize_t count,
-                         void (*launch)(const RotaryQKParams&, int num_threads)) {
+                         void (*launch_on_cpu)(const RotaryQKParams&, int num_threads)) {
     const auto leave_it = [] {
         PyErr_Clear();
         Py_RETURN_NONE;
@@ -111,6 +117,8 @@ PyObject* fast_rotary_qk(const PythonSide& python, const TensorReader& tensors,
     v.q_out = v.q;
     v.k_out = v.k;
     if (!inputs_valid(v)) return leave_it();
+    const bool on_cuda = v.q.device.type == dlpack::kCuda;
+    if (on_cuda && !cuda_ready(v.q.device.id)) return leave_it();
     py::object q_out, k_out = py::none();
     if (out == Py_None) {
         q_out = call(python.empty_like, q);
@@ -127,9 +135,15 @@ PyObject* fast_rotary_qk(const PythonSide& python, const TensorReader& tensors,
 
     const RotaryQKParams params =
         rotary_qk_params(v, interleaved == Py_True, conjugate == Py_True, phase_float32);
-    int num_threads = 1;
-    if (useful_threads(params) > 1) num_threads = int(as_number(call(python.get_num_threads)));
-    launch(params, num_threads);
+    if (on_cuda) {
+        const py::object stream = current_stream(python, v.q.device.id);
+        if (!stream) return nullptr;
+        launch_rotary_qk_cuda(params, {v.q.device.id, PyLong_AsVoidPtr(stream.ptr())});
+    } else {
+        int num_threads = 1;
+        if (useful_threads(params) > 1) num_threads = int(as_number(call(python.get_num_threads)));
+        launch_on_cpu(params, num_threads);
+    }
     if (out != Py_None) {
         const bool bumped =
             q_out ? bump_versions(python, q_out.ptr(), k_out.ptr()) : bump_versions(python, q, k);

@@ -1,4 +1,5 @@
-// The whole of an ordinary call in one function of C: from Python's arguments to the CPU kernel.
+// The whole of an ordinary call in one function of C: from Python's arguments to the kernel, on
+// the CPU or on a CUDA device.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -11,11 +12,13 @@ namespace ropescale {
 // What a call needs of torch and of the package, as Python objects.
 struct PythonSide {
     pybind11::object table_type;           // RotaryTable
+    pybind11::object runtime_error;        // RopeScaleRuntimeError
     pybind11::object empty_like;           // torch.empty_like
     pybind11::object increment_version;    // torch._C._increment_version
     pybind11::object dispatch_stack_size;  // torch._C._len_torch_dispatch_stack
     pybind11::object forward_ad;           // torch.autograd.forward_ad
     pybind11::object get_num_threads;      // torch.get_num_threads
+    pybind11::object current_stream;       // of a device by index, as an int; None: torch has none
 };
 
 // fast_rotary_qk(q, k, position_ids, table, interleaved, conjugate, phase, out), called without
@@ -24,6 +27,6 @@ struct PythonSide {
 // that must see more than memory: then nothing was done, and the checked path must look at it.
 PyObject* fast_rotary_qk(const PythonSide& python, const TensorReader& tensors,
                          PyObject* const* arguments, Py_ssize_t count,
-                         void (*launch)(const RotaryQKParams&, int num_threads));
+                         void (*launch_on_cpu)(const RotaryQKParams&, int num_threads));
 
 }  // namespace ropescale

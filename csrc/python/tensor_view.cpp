@@ -18,8 +18,8 @@ bool TensorView::is_float() const {
 }
 
 DType TensorView::float_dtype() const {
-    if (dtype.bits == 32) return DType::kFloat32;
-    return dtype.code == dlpack::kBfloat ? DType::kBFloat16 : DType::kFloat16;
+    if (dtype.bits == 32) return ROPESCALE_FLOAT32;
+    return dtype.code == dlpack::kBfloat ? ROPESCALE_BFLOAT16 : ROPESCALE_FLOAT16;
 }
 
 void TensorReader::use_type(py::handle tensor_type) {
@@ -34,7 +34,7 @@ void TensorReader::use_type(py::handle tensor_type) {
     if (api->version.major == 1 && api->tensor_from_object) api_ = api;
 }
 
-TensorView TensorReader::read(py::handle tensor, const char* name) const {
+TensorView TensorReader::read(py::handle tensor, const char* name, int32_t device_type) const {
     TensorView view;
     if (tensor.is_none()) return view;
     if (!type_ || !PyObject_TypeCheck(tensor.ptr(), type_)) {
@@ -42,10 +42,11 @@ TensorView TensorReader::read(py::handle tensor, const char* name) const {
                              Py_TYPE(tensor.ptr())->tp_name);
     }
     const bool ok = api_ ? read_dlpack(tensor, view) : read_attributes(tensor, view);
-    if (!ok) {
+    if (!ok || view.device.type != device_type) {
         if (PyErr_Occurred()) throw py::error_already_set();
-        throw py::value_error(std::string(name) +
-                              ": expected a dense CPU tensor with data and at most 4 dimensions");
+        const char* kind = device_type == dlpack::kCpu ? "CPU" : "CUDA";
+        throw py::value_error(std::string(name) + ": expected a dense " + kind +
+                              " tensor with data and at most 4 dimensions");
     }
     return view;
 }
@@ -62,7 +63,10 @@ bool TensorReader::try_read(py::handle tensor, TensorView& view) const {
 bool TensorReader::read_dlpack(py::handle tensor, TensorView& view) const {
     dlpack::Tensor borrowed;
     if (api_->tensor_from_object(tensor.ptr(), &borrowed)) return false;
-    if (borrowed.device.type != dlpack::kCpu || borrowed.ndim > TensorView::kMaxDims) return false;
+    const int32_t type = borrowed.device.type;
+    if (type != dlpack::kCpu && type != dlpack::kCuda) return false;
+    if (borrowed.ndim > TensorView::kMaxDims) return false;
+    view.device = borrowed.device;
     view.data = borrowed.data ? static_cast<char*>(borrowed.data) + borrowed.byte_offset : nullptr;
     view.ndim = borrowed.ndim;
     view.dtype = borrowed.dtype;
@@ -74,11 +78,14 @@ bool TensorReader::read_dlpack(py::handle tensor, TensorView& view) const {
 }
 
 bool TensorReader::read_attributes(py::handle tensor, TensorView& view) const {
-    const std::string device = py::str(tensor.attr("device").attr("type"));
+    const py::object device = tensor.attr("device");
+    const std::string type = py::str(device.attr("type"));
     const py::tuple shape = tensor.attr("shape");
     const py::tuple strides = tensor.attr("stride")();
     const std::string dtype = py::str(tensor.attr("dtype"));
-    if (device != "cpu" || shape.size() > TensorView::kMaxDims) return false;
+    if ((type != "cpu" && type != "cuda") || shape.size() > TensorView::kMaxDims) return false;
+    view.device = {dlpack::kCpu, 0};
+    if (type == "cuda") view.device = {dlpack::kCuda, device.attr("index").cast<int32_t>()};
     view.data = reinterpret_cast<void*>(tensor.attr("data_ptr")().cast<uintptr_t>());
     view.ndim = int(shape.size());
     for (int i = 0; i < view.ndim; ++i) {
@@ -90,7 +97,7 @@ bool TensorReader::read_attributes(py::handle tensor, TensorView& view) const {
         view.dtype = {dlpack::kBfloat, bits, 1};
     } else if (dtype == "torch.int32" || dtype == "torch.int64") {
         view.dtype = {dlpack::kInt, bits, 1};
-    } else if (dtype == "torch.float32" || dtype == "torch.float16") {
+    } else if (dtype == "torch.float32" || dtype == "torch.float16" || dtype == "torch.float64") {
         view.dtype = {dlpack::kFloat, bits, 1};
     } else {
         return false;

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import ropescale_kernels as rk
-from ropescale_kernels import doctor
+from ropescale_kernels import _dispatch, doctor
 
 Ropescale = Callable[..., tuple[int, str, str]]
 
@@ -147,11 +147,19 @@ def test_an_implementation_that_raises_does_not_hide_the_others(
     assert found["cpu"].status == found["reference"].status == "ok"
 
 
+class Absent:
+    """An implementation that cannot run."""
+
+    def unavailable(self) -> str:
+        return "it is not here"
+
+
 def test_a_forced_implementation_that_cannot_run_is_a_problem(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(_dispatch, "_loaded", {"cuda": Absent()})
     monkeypatch.setenv("ROPESCALE_IMPL", "cuda")
     assert by_name("environment")["ROPESCALE_IMPL"].status == "problem"
-    assert doctor.choice().startswith("nothing can run: ROPESCALE_IMPL asks for cuda")
+    assert doctor.choice() == "nothing can run: ROPESCALE_IMPL asks for cuda: it is not here"
     monkeypatch.setenv("ROPESCALE_IMPL", "torch")
     assert doctor.choice().startswith("impl='auto' takes torch for every tensor")

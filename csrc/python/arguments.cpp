@@ -1,0 +1,59 @@
+#include "arguments.h"
+
+namespace py = pybind11;
+
+namespace ropescale {
+namespace {
+
+// Attributes of a spec, by name.
+struct Spec {
+    py::handle object;
+    int32_t device_type;
+
+    TensorView tensor(const char* name) const {
+        return tensor_reader().read(object.attr(name), name, device_type);
+    }
+    bool flag(const char* name) const { return object.attr(name).cast<bool>(); }
+};
+
+}  // namespace
+
+TensorReader& tensor_reader() {
+    static TensorReader instance;
+    return instance;
+}
+
+RotaryQKParams read_rotary_qk(py::handle object, int32_t device_type) {
+    const Spec spec{object, device_type};
+    RotaryQKViews v;
+    v.q = spec.tensor("q");
+    v.k = spec.tensor("k");
+    v.q_out = spec.tensor("q_out");
+    v.k_out = spec.tensor("k_out");
+    v.position_ids = spec.tensor("position_ids");
+    v.profile_ids = spec.tensor("profile_ids");
+    const py::tuple state = object.attr("table").attr("state");
+    const bool table_ok = read_table(state, v.table, [&](py::handle x, TensorView& view) {
+        view = tensor_reader().read(x, "table", device_type);
+        return true;
+    });
+    if (!table_ok) throw py::type_error("table: expected the state of a RotaryTable");
+    return rotary_qk_params(v, spec.flag("interleaved"), spec.flag("conjugate"),
+                            spec.flag("phase_float32"));
+}
+
+RotaryQKParams read_rotary_cos_sin(py::handle object, int32_t device_type) {
+    const Spec spec{object, device_type};
+    RotaryCosSinViews v;
+    v.q = spec.tensor("q");
+    v.k = spec.tensor("k");
+    v.q_out = spec.tensor("q_out");
+    v.k_out = spec.tensor("k_out");
+    v.cos = spec.tensor("cos");
+    v.sin = spec.tensor("sin");
+    v.position_ids = spec.tensor("position_ids");
+    return rotary_cos_sin_params(v, object.attr("rotary_dim").cast<int64_t>(),
+                                 spec.flag("interleaved"), spec.flag("conjugate"));
+}
+
+}  // namespace ropescale

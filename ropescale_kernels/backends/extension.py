@@ -1,0 +1,65 @@
+"""The extension module, told what it needs of torch and of this package."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from ..errors import RopeScaleRuntimeError, RopeScaleValueError, expected
+from ..table import RotaryTable
+
+_ISAS = ("baseline", "avx2", "avx512")
+
+
+def introduce(extension: Any) -> None:
+    """Tell a compiled module of torch's types and functions, once after its import."""
+    library_dir = os.path.join(os.path.dirname(torch.__file__), "lib")
+    extension.use_tensor_type(torch.Tensor)
+    extension.use_loaded_openmp(library_dir)
+    extension.use_python(
+        RotaryTable,
+        RopeScaleRuntimeError,
+        torch.empty_like,
+        torch._C._increment_version,
+        torch._C._len_torch_dispatch_stack,
+        torch.autograd.forward_ad,
+        torch.get_num_threads,
+        # A CPU build of torch has none.
+        getattr(torch._C, "_cuda_getCurrentRawStream", None),
+    )
+
+
+def _load() -> tuple[Any, str | None]:
+    try:
+        extension: ModuleType = importlib.import_module("ropescale_kernels._C")
+    except ImportError as error:
+        return None, f"the extension module does not import ({error})"
+    introduce(extension)
+    isa = os.environ.get("ROPESCALE_CPU_ISA")
+    if isa:
+        if isa not in _ISAS:
+            raise RopeScaleValueError(
+                expected("ROPESCALE_CPU_ISA", f"one of {', '.join(_ISAS)}", isa)
+            )
+        extension.use_cpu_isa(isa)
+    return extension, None
+
+
+# None, and why it does not import, where there is none.
+extension, reason = _load()
+
+
+def _leave_it(*arguments: Any) -> None:
+    """Serve no call, where there is no extension."""
+    return
+
+
+# fast_rotary_qk(q, k, position_ids, table, interleaved, conjugate, phase, out): the whole of an
+# ordinary call in one function of C, on the CPU or on a CUDA device. `out` is None, a pair of
+# buffers, or True to rotate in place. Gives the outputs (True in place); or None, having done
+# nothing, where the checked path must look.
+fast_rotary_qk = _leave_it if extension is None else extension.fast_rotary_qk

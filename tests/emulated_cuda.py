@@ -1,0 +1,162 @@
+"""The CUDA kernels compiled for the host: building them, and setting up the emulated device.
+
+The same .cu, launched through the same bindings; tests/csrc/emulated_cuda stands for the device.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import importlib.machinery
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+FORWARDS, BACKWARDS = 0, 1
+
+
+def missing_tool() -> str | None:
+    """Say what a build lacks here, or None."""
+    tools = {"cmake": find("cmake"), "ninja": find("ninja"), "a C++ compiler": compiler()}
+    absent = [name for name, path in tools.items() if path is None]
+    if importlib.util.find_spec("pybind11") is None:
+        absent.append("pybind11")
+    return f"{', '.join(absent)}: not found" if absent else None
+
+
+def find(tool: str) -> str | None:
+    """Find a tool beside this Python, else on PATH."""
+    beside = Path(sys.executable).parent / tool
+    return str(beside) if beside.exists() else shutil.which(tool)
+
+
+def compiler() -> str | None:
+    return shutil.which(os.environ.get("CXX", "c++")) or shutil.which("g++")
+
+
+def run(*command: str | Path | None) -> None:
+    """Run a build step; its output is the error."""
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(map(str, command))}\n{done.stdout[-4000:]}{done.stderr}")
+
+
+def build(name: str = "plain", *, sources: Path = ROOT, sanitize: str = "") -> Path:
+    """Build the extension with the emulated kernels, and give its path; a moment if it is there.
+
+    Args:
+        name: Of the build folder.
+        sources: Root of the checkout to build.
+        sanitize: Sanitizers, as for ROPESCALE_SANITIZE.
+    """
+    import pybind11
+
+    tree = ROOT / "build" / "emulated" / f"{name}-{sysconfig.get_config_var('SOABI')}"
+    tree.mkdir(parents=True, exist_ok=True)
+    with (tree / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        cmake = find("cmake")
+        options = {
+            "CMAKE_MAKE_PROGRAM": find("ninja"),
+            "CMAKE_CXX_COMPILER": compiler(),
+            "CMAKE_BUILD_TYPE": "Emulated",
+            "CMAKE_CXX_FLAGS_EMULATED": "-O1",
+            "CMAKE_LIBRARY_OUTPUT_DIRECTORY": tree / "out",
+            "Python_EXECUTABLE": sys.executable,
+            "pybind11_DIR": pybind11.get_cmake_dir(),
+            "ROPESCALE_CUDA": "EMULATED",
+            "ROPESCALE_ISAS": "BASELINE",
+            "ROPESCALE_SANITIZE": sanitize,
+        }
+        words = [f"-D{key}={value}" for key, value in options.items()]
+        run(cmake, "-S", sources, "-B", tree, "-G", "Ninja", *words)
+        run(cmake, "--build", tree)
+    (module,) = (tree / "out").glob("_C*.so")
+    return module
+
+
+def load(path: Path) -> Any:
+    """Import the extension at a path, beside the one of the package."""
+    # pybind11 keeps one module per name.
+    name = f"emulated_{zlib.crc32(str(path).encode())}._C"
+    loader = importlib.machinery.ExtensionFileLoader(name, str(path))
+    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    return module
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What a launch asked for."""
+
+    grid: tuple[int, int, int]
+    block: tuple[int, int, int]
+    stream: int
+    device: int
+    pdl: bool
+
+
+class Emulator:
+    """The device behind one emulated extension."""
+
+    def __init__(self, path: Path) -> None:
+        self._library = ctypes.CDLL(str(path))
+        self._library.emulator_set.restype = ctypes.c_bool
+
+    def reset(self) -> None:
+        self._library.emulator_reset()
+
+    def set(self, **properties: int) -> None:
+        """Set properties of the machine: order, device_count, driver_version, fail_launch..."""
+        for name, value in properties.items():
+            assert self._library.emulator_set(name.encode(), ctypes.c_int(value)), name
+
+    @property
+    def current_device(self) -> int:
+        return int(self._library.emulator_current_device())
+
+    @property
+    def last_error(self) -> int:
+        return int(self._library.emulator_last_error())
+
+    @property
+    def launches(self) -> list[Launch]:
+        found = []
+        for index in range(self._library.emulator_launches()):
+            record = (ctypes.c_int64 * 9)()
+            self._library.emulator_launch(index, ctypes.byref(record))
+            x = tuple(record)
+            found.append(Launch(x[:3], x[3:6], x[6], x[7], bool(x[8])))  # type: ignore[arg-type]
+        return found
+
+
+def serve(extension: Any) -> Any:
+    """Let impl="cuda" run on an extension; gives the one before."""
+    from ropescale_kernels.backends import cuda
+
+    before, cuda._extension = cuda._extension, extension
+    cuda.unavailable.cache_clear()
+    cuda._reason_against_device.cache_clear()
+    return before
+
+
+@contextmanager
+def served_by(extension: Any) -> Iterator[None]:
+    """The same for a while."""
+    before = serve(extension)
+    try:
+        yield
+    finally:
+        serve(before)
