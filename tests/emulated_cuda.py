@@ -71,6 +71,8 @@ def build(name: str = "plain", *, sources: Path = ROOT, sanitize: str = "") -> P
             "CMAKE_CXX_COMPILER": compiler(),
             "CMAKE_BUILD_TYPE": "Emulated",
             "CMAKE_CXX_FLAGS_EMULATED": "-O1",
+            # Linking would compile again.
+            "CMAKE_INTERPROCEDURAL_OPTIMIZATION": "OFF",
             "CMAKE_LIBRARY_OUTPUT_DIRECTORY": tree / "out",
             "Python_EXECUTABLE": sys.executable,
             "pybind11_DIR": pybind11.get_cmake_dir(),

@@ -7,9 +7,12 @@
 namespace ropescale {
 namespace {
 
-std::string decimal(int version, int unit) {
-    return std::to_string(version / unit) + "." + std::to_string(version % unit / (unit / 10));
+std::string decimal(int major, int minor) {
+    return std::to_string(major) + "." + std::to_string(minor);
 }
+
+// 13020 is CUDA 13.2.
+std::string cuda_version(int version) { return decimal(version / 1000, version % 1000 / 10); }
 
 std::string driver_reason() {
     int version = 0;
@@ -18,8 +21,8 @@ std::string driver_reason() {
     // Within a major version, older drivers serve newer runtimes.
     if (version / 1000 >= CUDART_VERSION / 1000) return {};
     const char* needed = CUDART_VERSION >= 13000 ? "580" : "525";
-    return "the driver serves CUDA " + decimal(version, 1000) +
-           ", the kernels are built with CUDA " + decimal(CUDART_VERSION, 1000) +
+    return "the driver serves CUDA " + cuda_version(version) +
+           ", the kernels are built with CUDA " + cuda_version(CUDART_VERSION) +
            ", which needs driver " + needed + " or newer";
 }
 
@@ -27,11 +30,10 @@ std::string device_reason(int device) {
     int major = 0, minor = 0;
     cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
     cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device);
-    const int capability = 10 * major + minor;
-    if (capability >= ROPESCALE_CUDA_LOWEST) return {};
-    return "device " + std::to_string(device) + " has compute capability " +
-           decimal(capability, 10) + ", the kernels are built for " +
-           decimal(ROPESCALE_CUDA_LOWEST, 10) + " and above";
+    if (10 * major + minor >= ROPESCALE_CUDA_LOWEST) return {};
+    return "device " + std::to_string(device) + " has compute capability " + decimal(major, minor) +
+           ", the kernels are built for " +
+           decimal(ROPESCALE_CUDA_LOWEST / 10, ROPESCALE_CUDA_LOWEST % 10) + " and above";
 }
 
 }  // namespace

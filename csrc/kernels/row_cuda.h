@@ -24,11 +24,10 @@ class VectorPiece {
     static ROPESCALE_HD int lanes_of(int rotary_dim) { return (rotary_dim / kElements + 1) / 2; }
 
     __device__ __forceinline__ VectorPiece(int lane, int rotary_dim)
-        : lower_(lane * kElements),
-          upper_((lanes_of(rotary_dim) + lane) * kElements),
-          has_upper_(!kInterleaved || upper_ < rotary_dim) {
-        // Vectors odd in number: the last thread has one, and reads it twice.
-        if (!has_upper_) upper_ = lower_;
+        : lower_(lane * kElements), upper_((lanes_of(rotary_dim) + lane) * kElements) {
+        // Of vectors odd in number, which only neighbours' pairs have, the last thread has one: it
+        // does the same twice.
+        if (kInterleaved && upper_ >= rotary_dim) upper_ = lower_;
     }
 
     // Pair i of this thread.
@@ -63,12 +62,11 @@ class VectorPiece {
 
     __device__ __forceinline__ void store(T* row, const Words& words) const {
         *reinterpret_cast<Vector<T>*>(row + lower_) = words.lower;
-        if (!kInterleaved || has_upper_) *reinterpret_cast<Vector<T>*>(row + upper_) = words.upper;
+        *reinterpret_cast<Vector<T>*>(row + upper_) = words.upper;
     }
 
   private:
     int lower_, upper_;  // channels
-    bool has_upper_;
 };
 
 // Pairs a stride of all lanes apart, element by element: for rows that are no whole vectors.

@@ -1,0 +1,42 @@
+"""Python with the sanitizers' runtimes in front, for extensions that are built with them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import emulated_cuda
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def sanitized(path: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run Python; tests take the extension at `path` for the emulated one."""
+    compiler = emulated_cuda.compiler()
+    libraries = [
+        subprocess.run(
+            [str(compiler), f"-print-file-name={name}"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        for name in ("libasan.so", "libstdc++.so.6")
+    ]
+    if not all(Path(library).is_absolute() for library in libraries):
+        pytest.skip(f"{compiler} brings no shared libasan")
+    plain = {k: v for k, v in os.environ.items() if not k.startswith("ROPESCALE_")}
+    # Python itself never frees some of its memory. With the interpreter off, nothing is Triton's.
+    fixed = {
+        "LD_PRELOAD": ":".join(libraries),
+        "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1",
+        "UBSAN_OPTIONS": "print_stacktrace=1",
+        "TRITON_INTERPRET": "0",
+        "ROPESCALE_EMULATED_CUDA": str(path),
+    }
+    return subprocess.run(
+        [sys.executable, *command],
+        env=plain | fixed | environment,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )

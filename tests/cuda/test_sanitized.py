@@ -1,0 +1,60 @@
+"""The contract with the emulated kernels under ASan and UBSan, threads in several orders."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import emulated_cuda
+import pytest
+from sanitized_python import sanitized
+
+CONTRACT = ("rotary_qk", "equal_bits", "rotary_cos_sin", "rotary_table", "scaling_grad")
+ORDERS = {"forwards": 0, "backwards": 1, "shuffled": 20261121}
+FEWEST = 200
+
+
+@pytest.fixture(scope="module")
+def module() -> Path:
+    """The extension with emulated kernels, sanitized."""
+    missing = emulated_cuda.missing_tool()
+    if missing:
+        pytest.skip(missing)
+    return emulated_cuda.build("sanitized", sanitize="address,undefined")
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_the_contract_in_any_order_of_threads(module: Path, order: str) -> None:
+    files = [f"tests/test_{name}.py" for name in CONTRACT]
+    done = sanitized(
+        module,
+        *("-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "cuda", *files),
+        ROPESCALE_EMULATED_ORDER=str(ORDERS[order]),
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    found = re.search(r"(\d+) passed", done.stdout)
+    assert found is not None
+    assert int(found[1]) >= FEWEST
+    assert "skipped," not in done.stdout
+
+
+PROBE = """
+import os, sys
+sys.path.insert(0, "tests")
+import torch
+import emulated_cuda, ropescale_kernels as rk
+from ropescale_kernels._check import RotaryQKSpec
+from ropescale_kernels.backends import extension as compiled
+module = emulated_cuda.load(os.environ["ROPESCALE_EMULATED_CUDA"])
+compiled.introduce(module)
+table = rk.RotaryTable(rk.RopeScaling.default(rotary_dim=64, rope_theta=1e4))
+q, positions = torch.zeros(5, 1, 64), torch.arange(4)
+module.rotary_qk_cuda(RotaryQKSpec(q, None, positions, table, None, 0, 0, 0, q_out=q), 0, 0, False)
+"""
+
+
+def test_the_sanitizers_are_there(module: Path) -> None:
+    """Five tokens and four positions, unchecked: nothing but a sanitizer would tell."""
+    done = sanitized(module, "-c", PROBE)
+    assert done.returncode != 0
+    assert "AddressSanitizer" in done.stderr
