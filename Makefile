@@ -22,7 +22,7 @@ bench: $(VENV)/.installed
 	$(BIN)/ropescale bench
 
 test: $(VENV)/.installed
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

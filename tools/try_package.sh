@@ -15,10 +15,14 @@ git -C "$root" archive --format=tar HEAD | (mkdir checkout && tar -x -C checkout
 $clean $pip install build
 echo "wheel from the checkout, and sdist"
 $clean $pip wheel --no-deps -w wheels ./checkout
+limit=$((4 * 1024 * 1024))
+size=$(stat -c %s wheels/*.whl)
+[ "$size" -lt $limit ] || { echo "the wheel has $size bytes, expected under $limit" >&2; exit 1; }
 (cd checkout && "$clean" -m build --sdist --outdir "$work/sdist" . >"$work/sdist.log" 2>&1) ||
     { cat "$work/sdist.log"; exit 1; }
 echo "wheel from the sdist"
-$clean $pip wheel --no-deps -w wheels_of_sdist sdist/*.tar.gz
+# The first wheel has the kernels for every target; once is enough.
+ROPESCALE_CUDA_ARCHITECTURES=90 $clean $pip wheel --no-deps -w wheels_of_sdist sdist/*.tar.gz
 ls -l wheels wheels_of_sdist
 
 "$python" -m venv "$work/bare"

@@ -43,10 +43,11 @@ typedef struct ropescale_index {
 
 /* The rotary table: cos and sin come from phases. Float32 values travel as their bits. */
 typedef struct ropescale_table {
-    const uint32_t* steps;    /* (num_profiles, rotary_dim / 2, 2): lo, hi of turns * 2^64 */
-    const uint32_t* inv_freq; /* (num_profiles, rotary_dim / 2), radians per token */
-    const uint32_t* factors;  /* (num_profiles, 2): multiplier for q, for k */
-    const int32_t* axis_ids;  /* (rotary_dim / 2,): position axis of each pair; or null */
+    const uint32_t* steps; /* (num_profiles, rotary_dim / 2, 2): lo, hi of turns * 2^64 */
+    const uint32_t*
+        inv_freq; /* (num_profiles, rotary_dim / 2), radians per token; or null with exact phases */
+    const uint32_t* factors; /* (num_profiles, 2): multiplier for q, for k */
+    const int32_t* axis_ids; /* (rotary_dim / 2,): position axis of each pair; or null */
     /* A dynamic table's blend, or null. A profile whose scale is 0 uses its steps instead. */
     const uint32_t* pos_freqs; /* (num_profiles, rotary_dim / 2) */
     const uint32_t* ramp;      /* (num_profiles, rotary_dim / 2) */

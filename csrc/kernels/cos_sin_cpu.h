@@ -32,7 +32,10 @@ struct ProfileSteps {
             blend(table.pos_freqs + row, table.ramp + row, ScalarLanes::as_float(scale), num_pairs);
             return;
         }
-        memcpy(inv_freq, table.inv_freq + row, size_t(num_pairs) * sizeof(float));
+        // Phases rounded to float32 alone need it.
+        if (table.inv_freq) {
+            memcpy(inv_freq, table.inv_freq + row, size_t(num_pairs) * sizeof(float));
+        }
         for (int64_t j = 0; j < num_pairs; ++j) {
             lo[j] = table.steps[2 * (row + j)];
             hi[j] = table.steps[2 * (row + j) + 1];

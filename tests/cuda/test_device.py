@@ -87,9 +87,7 @@ def test_of_two_devices_one_may_be_too_old(
         call("cuda")
 
 
-def test_triton_takes_over_with_one_warning(
-    reason: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_triton_takes_over_with_one_warning(reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # As for tensors on a device, where neither is passed over.
     for backend in (cuda, triton):
         monkeypatch.setattr(backend, "passed_over", lambda: None)
@@ -120,7 +118,7 @@ def test_triton_takes_over_with_one_warning(
 def test_loading_ahead_reports_a_device_that_is_too_old(emulator: Emulator, extension: Any) -> None:
     assert extension.load_cuda_kernels(0) == 12
     emulator.set(compute_major=7)
-    with pytest.raises(rk.RopeScaleRuntimeError, match="cudaErrorNoKernelImageForDevice .* loading"):
+    with pytest.raises(rk.RopeScaleRuntimeError, match=r"cudaErrorNoKernelImage\w+ .* loading"):
         extension.load_cuda_kernels(0)
 
 

@@ -1,4 +1,4 @@
-"""What a launch asks of the device: grid, stream, guard, overlap; and what becomes of its errors."""
+"""What a launch asks of the device: grid, stream, guard, overlap; what becomes of its errors."""
 
 from __future__ import annotations
 

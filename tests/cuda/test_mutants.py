@@ -19,34 +19,78 @@ BATTERY = "tests/cuda/battery.py"
 MUTANTS = {
     "one token too many": ("rotary_qk.cu", "if (token >= p.batch", "if (token > p.batch"),
     "k's heads begin with q's": ("rotary_qk.cu", "max(first - p.q.nheads,", "max(first,"),
-    "k by q's factor": ("rotary_qk.cu", "piece, table, table.factor_k", "piece, table, table.factor_q"),
+    "k by q's factor": (
+        "rotary_qk.cu",
+        "piece, table, table.factor_k",
+        "piece, table, table.factor_q",
+    ),
     "the last vector is not copied": ("rotary_qk.cu", "i < rest;", "i < rest - 1;"),
-    "a stride of another tensor": ("rotary_qk.cu", "out += kHeads * heads.out_", "out += kHeads * heads.in_"),
-    "lanes that only copy rotate": ("rotary_qk.cu", "if (int(threadIdx.x) >= Piece", "if (false && Piece"),
-    "blocks rounded down": ("rotary_qk.cu", "(num_tokens + grid.tokens_per_block - 1) / grid", "num_tokens / grid"),
+    "a stride of another tensor": (
+        "rotary_qk.cu",
+        "out += kHeads * heads.out_",
+        "out += kHeads * heads.in_",
+    ),
+    "lanes that only copy rotate": (
+        "rotary_qk.cu",
+        "if (int(threadIdx.x) >= Piece",
+        "if (false && Piece",
+    ),
+    "blocks rounded down": (
+        "rotary_qk.cu",
+        "(num_tokens + grid.tokens_per_block - 1) / grid",
+        "num_tokens / grid",
+    ),
     "addresses not looked at": ("rotary_qk.cu", "addresses % 16 == 0 &&", ""),
     "rest not looked at": ("rotary_qk.cu", "(in_place || p.head_dim % width == 0) &&", ""),
-    "halves that are no vectors": ("rotary_qk.cu", "p.interleaved ? p.rotary_dim : p.rotary_dim / 2", "p.rotary_dim"),
+    "halves that are no vectors": (
+        "rotary_qk.cu",
+        "p.interleaved ? p.rotary_dim : p.rotary_dim / 2",
+        "p.rotary_dim",
+    ),
     "pairs of the wrong half": ("row_cuda.h", "upper_ / 2 + i - kPairs / 2", "upper_ / 2 + i"),
-    "a vector that is not there": ("row_cuda.h", "if (kInterleaved && upper_ >=", "if (false && upper_ >="),
-    "one pair too many": ("row_cuda.h", "if (pair(i) >= num_pairs_) continue;\n            row[", "row["),
-    "float16 cut off": ("words_cuda.h", "__half_as_ushort(__float2half_rn(x))", "uint16_t(ScalarLanes::as_uint(x) >> 16)"),
-    "one profile too many": ("cos_sin_cuda.h", "profile >= table.num_profiles", "profile > table.num_profiles"),
-    "one row too many": ("cos_sin_cuda.h", "at.token >= source.num_rows", "at.token > source.num_rows"),
+    "a vector that is not there": (
+        "row_cuda.h",
+        "if (kInterleaved && upper_ >=",
+        "if (false && upper_ >=",
+    ),
+    "one pair too many": (
+        "row_cuda.h",
+        "if (pair(i) >= num_pairs_) continue;\n            row[",
+        "row[",
+    ),
+    "float16 cut off": (
+        "words_cuda.h",
+        "__half_as_ushort(__float2half_rn(x))",
+        "uint16_t(ScalarLanes::as_uint(x) >> 16)",
+    ),
+    "one profile too many": (
+        "cos_sin_cuda.h",
+        "profile >= table.num_profiles",
+        "profile > table.num_profiles",
+    ),
+    "one row too many": (
+        "cos_sin_cuda.h",
+        "at.token >= source.num_rows",
+        "at.token > source.num_rows",
+    ),
     "positions of 32 bits": ("cos_sin_cuda.h", "uint32_t(uint64_t(x) >> 32)", "0u"),
     "the backwards sign": ("cos_sin_cuda.h", "p.conjugate ? 0x80000000u : 0u", "0u"),
     "infinite angles": ("cos_sin_cuda.h", "if (table.phase_float32) {", "if (false) {"),
-    "the first sequence's tokens": ("cos_sin_cuda.h", "uint32_t(token) - batch * uint32_t(p.seqlen)", "uint32_t(token)"),
+    "the first sequence's tokens": (
+        "cos_sin_cuda.h",
+        "uint32_t(token) - batch * uint32_t(p.seqlen)",
+        "uint32_t(token)",
+    ),
     "the first profile's steps": ("cos_sin_cuda.h", "profile * num_pairs, scale", "0, scale"),
     "the first axis": ("cos_sin_cuda.h", "table.axis_ids ? table.axis_ids[pair] : 0", "0"),
     "gradients the wrong way": ("scaling_grad.cu", "g1 * x0 - g0 * x1", "g0 * x1 - g1 * x0"),
-}  # fmt: skip
+}
 
 
 def link(tree: Path, sources: Path, unit: str, out: Path) -> None:
-    """Compile a file of a source tree with sanitizers, and link it in the place of a build's own."""
+    """Compile a file with sanitizers, and link it in the place of a build's own."""
     emulator = ROOT / "tests" / "csrc" / "emulated_cuda"
-    flags = "-std=c++17 -O0 -fPIC -ffp-contract=off -fvisibility=hidden -w".split()
+    flags = ["-std=c++17", "-O0", "-fPIC", "-ffp-contract=off", "-fvisibility=hidden", "-w"]
     flags += ["-fsanitize=address,alignment", "-fno-sanitize-recover=all", f"-I{emulator}"]
     command = [emulated_cuda.compiler(), *flags, "-shared", "-o", out]
     command += ["-x", "c++", sources / "kernels" / unit, "-x", "none"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -20,14 +20,14 @@ STRIDES = {"batch": (2, 1, 1), "token": (1, 2, 1), "head": (1, 1, 2)}
 
 
 @pytest.fixture
-def memory() -> Iterator[Tensor]:
+def memory() -> Tensor:
     """bfloat16 elements, more than 2^32 of them."""
     # Python names Linux' number since 3.13.
     promised = getattr(mmap, "MAP_NORESERVE", 0x4000)
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | promised
     elements = 2 * FAR + 4096
     pages = mmap.mmap(-1, 2 * elements, flags=flags)
-    yield torch.frombuffer(pages, dtype=torch.bfloat16)
+    return torch.frombuffer(pages, dtype=torch.bfloat16)
 
 
 def far_view(memory: Tensor, which: str, start: int) -> Tensor:
@@ -39,11 +39,9 @@ def far_view(memory: Tensor, which: str, start: int) -> Tensor:
 
 @pytest.mark.parametrize("which", STRIDES)
 @pytest.mark.parametrize("start", [0, 1], ids=["vectors", "unaligned"])
-def test_offsets_of_64_bits(
-    memory: Tensor, which: str, start: int, same_bits: SameBits
-) -> None:
+def test_offsets_of_64_bits(memory: Tensor, which: str, start: int, same_bits: SameBits) -> None:
     if not cuda._is_emulated():
-        pytest.skip("the CUDA kernels are not emulated here; tests/gpu/test_large.py has real memory")
+        pytest.skip("not emulated here; tests/gpu/test_large.py has real memory")
     table = rk.RotaryTable(rk.RopeScaling.default(rotary_dim=HEAD_DIM, rope_theta=1e4))
     q, out = far_view(memory, which, start), far_view(memory, which, start + 2048)
     near = torch.randn(q.shape).bfloat16()

@@ -1,0 +1,166 @@
+"""Read the machine code of the CUDA kernels out of the built extension.
+
+machine_code.py            print the table of docs/cuda_kernels.md
+machine_code.py --write    put it there
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "cuda_kernels.md"
+BEGIN, END = "<!-- generated: machine code -->\n", "<!-- end -->"
+_NAME = re.compile(
+    r"(rotary_qk|scaling_grad)_kernelI(?:(f)|(?:NS_|N9ropescale)\d+(Half|BFloat16)E?)"
+    r"(?:Lb([01])ELb([01])E)?E"
+)
+_REGISTERS = 65536  # of a multiprocessor, on every target
+_THREADS = 128
+
+
+@dataclass
+class Kernel:
+    """One instantiation on one target."""
+
+    target: str
+    operation: str
+    dtype: str
+    interleaved: bool
+    vector: bool
+    registers: int = 0
+    stack: int = 0
+    local: int = 0
+    opcodes: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def name(self) -> str:
+        """As the table has it."""
+        if self.operation != "rotary_qk":
+            return f"{self.operation} {self.dtype}"
+        pairs = "interleaved" if self.interleaved else "halves"
+        return f"rotary_qk {self.dtype} {pairs}, {'vectors' if self.vector else 'elements'}"
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of 128 threads that one multiprocessor holds, as far as registers go."""
+        return _REGISTERS // (-(-self.registers // 8) * 8 * _THREADS)
+
+
+def extension() -> Path:
+    """The built extension in the checkout."""
+    found = sorted((ROOT / "ropescale_kernels").glob("_C*.so"))
+    if not found:
+        raise SystemExit("ropescale_kernels: expected a built extension, got none")
+    return found[-1]
+
+
+def cuobjdump() -> Path | None:
+    """The one that comes with Triton."""
+    spec = importlib.util.find_spec("triton")
+    if spec is None or spec.origin is None:
+        return None
+    path = Path(spec.origin).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+    return path if path.exists() else None
+
+
+def dump(*options: str | Path) -> str:
+    tool = cuobjdump()
+    assert tool is not None, "triton brings cuobjdump"
+    done = subprocess.run(
+        [str(tool), *map(str, options)], capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+def _kernel_of(target: str, symbol: str) -> Kernel:
+    found = _NAME.search(symbol)
+    assert found is not None, symbol
+    operation, plain, other, interleaved, vector = found.groups()
+    dtype = "float32" if plain else {"Half": "float16", "BFloat16": "bfloat16"}[other]
+    return Kernel(target, operation, dtype, interleaved == "1", vector == "1")
+
+
+def kernels(path: Path) -> list[Kernel]:
+    """Every kernel in a file, with what it uses and the instructions it is made of."""
+    by_key: dict[tuple[str, str], Kernel] = {}
+    for target, symbol, line in _lines(dump("-res-usage", path)):
+        use = re.search(r"REG:(\d+) STACK:(\d+) .*LOCAL:(\d+)", line)
+        if use:
+            kernel = by_key[target, symbol] = _kernel_of(target, symbol)
+            kernel.registers, kernel.stack, kernel.local = map(int, use.groups())
+    for target, symbol, line in _lines(dump("-sass", path)):
+        opcode = re.match(r"\s+/\*[0-9a-f]{4,5}\*/\s+(?:@!?U?P\d+ )?([A-Z][A-Z0-9_.]+)", line)
+        if opcode:
+            by_key[target, symbol].opcodes[opcode[1]] += 1
+    return list(by_key.values())
+
+
+def _lines(text: str) -> Iterator[tuple[str, str, str]]:
+    """Lines with the target and the function that they belong to."""
+    target = symbol = ""
+    for line in text.splitlines():
+        header = re.match(r"arch = (sm_\d+)", line)
+        named = re.search(r"Function\s*:?\s+([\w$.]+)", line)
+        if header:
+            target = header[1]
+        elif named:
+            symbol = named[1].rstrip(":")
+        elif symbol:
+            yield target, symbol, line
+
+
+def ptx(path: Path) -> str:
+    """The PTX in a file."""
+    return dump("-ptx", path)
+
+
+def table(found: list[Kernel], compiler: str) -> str:
+    """A row for each kernel: registers by target, and what moves 16 bytes on sm_90."""
+    targets = list(dict.fromkeys(kernel.target for kernel in found))
+    rows: dict[str, dict[str, Kernel]] = {}
+    for kernel in found:
+        rows.setdefault(kernel.name, {})[kernel.target] = kernel
+    shown = "sm_90" if "sm_90" in targets else targets[-1]
+    lines = [
+        f"{compiler}. Registers by target; blocks of 128 threads on a multiprocessor, loads and "
+        f"stores of 16 bytes and instructions in all on {shown}. No kernel has a stack, a spill or "
+        "local memory.",
+        "",
+        f"| kernel | {' | '.join(targets)} | blocks | LDG.128 | STG.128 | instructions |",
+        "|---|" + "---|" * (len(targets) + 4),
+    ]
+    for name, by_target in rows.items():
+        registers = " | ".join(str(by_target[target].registers) for target in targets)
+        at = by_target[shown]
+        wide = f"{at.opcodes['LDG.E.128']} | {at.opcodes['STG.E.128']} | {at.opcodes.total()}"
+        lines.append(f"| {name} | {registers} | {at.blocks} | {wide} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", action="store_true", help="put the table into the page")
+    write = parser.parse_args().write
+    sys.path.insert(0, str(ROOT))
+    import ropescale_kernels as rk
+
+    text = table(kernels(extension()), rk.build_info()["cuda"])
+    if not write:
+        print(text)
+        return
+    page = PAGE.read_text()
+    head, rest = page.split(BEGIN)
+    PAGE.write_text(head + BEGIN + text + END + rest.split(END, 1)[1])
+
+
+if __name__ == "__main__":
+    main()
