@@ -14,7 +14,8 @@ def build_info() -> dict[str, Any]:
     Returns:
         `version`; `extension` (None, or why it does not import); and, where it does, `compiler`,
         `cpu_isas` (instruction sets built), `best_cpu_isa` (of those, what this processor runs),
-        `cuda` (None) and `cuda_reason`.
+        `cuda` (the compiler and targets of the CUDA kernels, or None) and `cuda_reason` (why it is
+        None). Whether the kernels can run here, `available_impls()` says.
     """
     info: dict[str, Any] = {"version": __version__, "extension": None}
     try:

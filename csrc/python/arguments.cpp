@@ -14,6 +14,15 @@ struct Spec {
         return tensor_reader().read(object.attr(name), name, device_type);
     }
     bool flag(const char* name) const { return object.attr(name).cast<bool>(); }
+
+    template <class Views>
+    void read_heads(Views& v) const {
+        v.q = tensor("q");
+        v.k = tensor("k");
+        v.q_out = tensor("q_out");
+        v.k_out = tensor("k_out");
+        v.position_ids = tensor("position_ids");
+    }
 };
 
 }  // namespace
@@ -26,11 +35,7 @@ TensorReader& tensor_reader() {
 RotaryQKParams read_rotary_qk(py::handle object, int32_t device_type) {
     const Spec spec{object, device_type};
     RotaryQKViews v;
-    v.q = spec.tensor("q");
-    v.k = spec.tensor("k");
-    v.q_out = spec.tensor("q_out");
-    v.k_out = spec.tensor("k_out");
-    v.position_ids = spec.tensor("position_ids");
+    spec.read_heads(v);
     v.profile_ids = spec.tensor("profile_ids");
     const py::tuple state = object.attr("table").attr("state");
     const bool table_ok = read_table(state, v.table, [&](py::handle x, TensorView& view) {
@@ -45,13 +50,9 @@ RotaryQKParams read_rotary_qk(py::handle object, int32_t device_type) {
 RotaryQKParams read_rotary_cos_sin(py::handle object, int32_t device_type) {
     const Spec spec{object, device_type};
     RotaryCosSinViews v;
-    v.q = spec.tensor("q");
-    v.k = spec.tensor("k");
-    v.q_out = spec.tensor("q_out");
-    v.k_out = spec.tensor("k_out");
+    spec.read_heads(v);
     v.cos = spec.tensor("cos");
     v.sin = spec.tensor("sin");
-    v.position_ids = spec.tensor("position_ids");
     return rotary_cos_sin_params(v, object.attr("rotary_dim").cast<int64_t>(),
                                  spec.flag("interleaved"), spec.flag("conjugate"));
 }

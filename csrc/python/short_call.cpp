@@ -137,8 +137,9 @@ PyObject* fast_rotary_qk(const PythonSide& python, const TensorReader& tensors,
         rotary_qk_params(v, interleaved == Py_True, conjugate == Py_True, phase_float32);
     if (on_cuda) {
         const py::object stream = current_stream(python, v.q.device.id);
-        if (!stream) return nullptr;
-        launch_rotary_qk_cuda(params, {v.q.device.id, PyLong_AsVoidPtr(stream.ptr())});
+        void* const handle = stream ? PyLong_AsVoidPtr(stream.ptr()) : nullptr;
+        if (PyErr_Occurred()) return nullptr;
+        launch_rotary_qk_cuda(params, {v.q.device.id, handle});
     } else {
         int num_threads = 1;
         if (useful_threads(params) > 1) num_threads = int(as_number(call(python.get_num_threads)));

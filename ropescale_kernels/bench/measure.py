@@ -11,6 +11,7 @@ from .baselines import (
     COMPILED,
     EAGER,
     FLOOR,
+    ON_DEVICE,
     OPTIONS,
     OURS,
     PEERS,
@@ -32,7 +33,7 @@ POSITIONS = (1000, 32767, 131071, 1048575, 9999991)
 # So many positions up to each are looked at.
 _WINDOW = 16
 CONTEXTS = (32768, 131072, 1048576, 10485760)
-_NOT_OTHERS = {baseline.name for baseline in (*FLOOR, *OURS, *OPTIONS)}
+_NOT_OTHERS = {baseline.name for baseline in (*FLOOR, *OURS, *ON_DEVICE, *OPTIONS)}
 
 
 def chosen(peers: Iterable[str], device: torch.device) -> tuple[list[Baseline], LeftOut]:
@@ -46,14 +47,16 @@ def chosen(peers: Iterable[str], device: torch.device) -> tuple[list[Baseline], 
         The floor, ours and the peers that can run; and the others with their reasons.
     """
     found: list[Baseline] = [*FLOOR, *OURS]
-    left_out: LeftOut = {}
+    optional = list(ON_DEVICE) if device.type == "cuda" else []
     for name in dict.fromkeys(peers):
-        for baseline in PEERS[name]:
-            reason = baseline.unavailable(device)
-            if reason is None:
-                found.append(baseline)
-            else:
-                left_out[f"{baseline.name}: {reason}"] = []
+        optional += PEERS[name]
+    left_out: LeftOut = {}
+    for baseline in optional:
+        reason = baseline.unavailable(device)
+        if reason is None:
+            found.append(baseline)
+        else:
+            left_out[f"{baseline.name}: {reason}"] = []
     return found, left_out
 
 

@@ -168,3 +168,9 @@ def eager_prepare(inputs: cases.Inputs) -> Call:
         pass
 
     return Call(eager, baselines.OURS[-1].prepare(inputs).result)
+
+
+def test_on_a_device_triton_is_timed_beside_the_cuda_kernels() -> None:
+    found, _ = measure.chosen([], torch.device("cuda"))
+    here, _ = measure.chosen([], CPU)
+    assert {x.name for x in found} - {x.name for x in here} == {"ours, Triton in place"}

@@ -23,6 +23,7 @@ from ._baseline import (
 
 FLOOR = (floor.COPY, floor.CLONE)
 OURS = (ours.IN_PLACE, ours.GIVEN_OUTPUTS, ours.OUT_OF_PLACE)
+ON_DEVICE = (ours.TRITON,)
 OPTIONS = ours.OPTIONS
 # By the name that `ropescale bench --peer` takes.
 PEERS: dict[str, tuple[Baseline, ...]] = {
@@ -41,6 +42,7 @@ __all__ = [
     "COMPILED",
     "EAGER",
     "FLOOR",
+    "ON_DEVICE",
     "OPTIONS",
     "OURS",
     "PEERS",

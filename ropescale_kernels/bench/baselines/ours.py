@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..._dispatch import available_impls
 from ...ops import apply_rotary_cos_sin, apply_rotary_qk, apply_rotary_qk_
 from ...table import RotaryTable
 from ..cases import WINDOW, Case, Inputs
@@ -19,17 +20,20 @@ def _table_bytes(case: Case, context: int) -> int:
     return sum(part.nbytes for part in table.state if part is not None)
 
 
-def _prepare_in_place(inputs: Inputs) -> Call:
+def _prepare_in_place(inputs: Inputs, impl: str = "auto") -> Call:
     # A buffer is rotated again and again: by magnitude "none" it keeps its norm.
     steady = RotaryTable(inputs.table.scalings, device=inputs.q.device, magnitude="none")
     q, k = own(inputs)
 
     def once() -> Pair:
         pair = own(inputs)
-        apply_rotary_qk_(*pair, inputs.position_ids, inputs.table)
+        apply_rotary_qk_(*pair, inputs.position_ids, inputs.table, impl=impl)
         return pair
 
-    return Call(lambda: apply_rotary_qk_(q, k, inputs.position_ids, steady), once, in_place=True)
+    def run() -> None:
+        apply_rotary_qk_(q, k, inputs.position_ids, steady, impl=impl)
+
+    return Call(run, once, in_place=True)
 
 
 def _prepare_given_outputs(inputs: Inputs) -> Call:
@@ -118,6 +122,13 @@ def _given_bytes(case: Case, context: int) -> int:
 IN_PLACE = Baseline("ours, in place", _prepare_in_place, table_bytes=_table_bytes)
 GIVEN_OUTPUTS = Baseline("ours, out=", _prepare_given_outputs, table_bytes=_table_bytes)
 OUT_OF_PLACE = Baseline("ours", _prepare, table_bytes=_table_bytes)
+# Beside the CUDA kernels, which are what "auto" takes on a device.
+TRITON = Baseline(
+    "ours, Triton in place",
+    partial(_prepare_in_place, impl="triton"),
+    unavailable=lambda device: available_impls()["triton"],
+    table_bytes=_table_bytes,
+)
 OPTIONS = (
     Baseline("ours, interleaved", _prepare_interleaved, table_bytes=_table_bytes),
     Baseline("ours, phase float32", partial(_prepare, phase="float32"), table_bytes=_table_bytes),
