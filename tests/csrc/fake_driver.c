@@ -1,0 +1,36 @@
+/* A libcuda.so.1 that tells a version and fails to start, as the environment says: enough for CUDA's
+ * runtime to report what it would of an old driver, or of one without a device. */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdlib.h>
+
+enum { kNotFound = 500 };
+
+int cuDriverGetVersion(int* version) {
+    *version = atoi(getenv("FAKE_DRIVER_VERSION"));
+    return 0;
+}
+
+int cuInit(unsigned flags) {
+    (void)flags;
+    return atoi(getenv("FAKE_DRIVER_INIT"));
+}
+
+static int absent(void) { return kNotFound; }
+
+int cuGetProcAddress_v2(const char* name, void** function, int version, unsigned long long flags,
+                        int* status) {
+    (void)version;
+    (void)flags;
+    void* self = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_NOLOAD);
+    *function = dlsym(self, name);
+    if (!*function) *function = (void*)absent;
+    if (status) *status = 0;
+    return 0;
+}
+
+int cuGetExportTable(const void** table, const void* id) {
+    (void)table;
+    (void)id;
+    return kNotFound;
+}

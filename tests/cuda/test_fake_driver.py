@@ -1,0 +1,56 @@
+"""The built extension, with CUDA's own runtime in it, on drivers that are not what it needs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import emulated_cuda
+import pytest
+from emulated_cuda import ROOT
+
+import ropescale_kernels as rk
+
+built = rk.build_info().get("cuda")
+pytestmark = [
+    pytest.mark.skipif(built is None, reason=str(rk.build_info().get("cuda_reason"))),
+    pytest.mark.skipif(emulated_cuda.compiler() is None, reason="a C compiler: not found"),
+]
+PROGRAM = """
+import ropescale_kernels as rk
+print(rk.available_impls()["cuda"])
+"""
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a libcuda.so.1."""
+    folder = tmp_path_factory.mktemp("driver")
+    flags = ["-shared", "-fPIC", "-Wl,-soname,libcuda.so.1", "-o", folder / "libcuda.so.1"]
+    source = ROOT / "tests" / "csrc" / "fake_driver.c"
+    emulated_cuda.run(emulated_cuda.compiler(), "-x", "c", source, *flags, "-ldl")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("version", "init", "words"),
+    [
+        (12040, 0, "the driver serves CUDA 12.4, the kernels are built with CUDA "),
+        (99000, 100, "the driver finds no device (cudaErrorNoDevice)"),
+        (99000, 999, "the driver finds no device (cudaErrorUnknown)"),
+    ],
+)
+def test_what_the_driver_lacks_is_told(driver: Path, version: int, init: int, words: str) -> None:
+    fake = {
+        "LD_LIBRARY_PATH": str(driver),
+        "FAKE_DRIVER_VERSION": str(version),
+        "FAKE_DRIVER_INIT": str(init),
+    }
+    plain = {k: v for k, v in os.environ.items() if k != "CUDA_VISIBLE_DEVICES"}
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], env=plain | fake, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(words)
