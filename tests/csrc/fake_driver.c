@@ -1,5 +1,5 @@
-/* A libcuda.so.1 that tells a version and fails to start, as the environment says: enough for CUDA's
- * runtime to report what it would of an old driver, or of one without a device. */
+/* A libcuda.so.1 that tells a version and fails to start, as the environment says: enough for
+ * CUDA's runtime to report what it would of an old driver, or of one without a device. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdlib.h>
@@ -27,6 +27,11 @@ int cuGetProcAddress_v2(const char* name, void** function, int version, unsigned
     if (!*function) *function = (void*)absent;
     if (status) *status = 0;
     return 0;
+}
+
+/* The runtime looks for the first version of it by name, and asks it for everything else. */
+int cuGetProcAddress(const char* name, void** function, int version, unsigned long long flags) {
+    return cuGetProcAddress_v2(name, function, version, flags, 0);
 }
 
 int cuGetExportTable(const void** table, const void* id) {
