@@ -22,20 +22,27 @@ CudaStream stream_of(int device, uintptr_t stream, bool pdl) {
 }
 
 void rotary_qk(py::handle spec, int device, uintptr_t stream, bool pdl) {
-    launch_rotary_qk_cuda(read_rotary_qk(spec, kDeviceType), stream_of(device, stream, pdl));
+    launch_unlocked(read_rotary_qk(spec, kDeviceType), stream_of(device, stream, pdl));
 }
 
 void rotary_cos_sin(py::handle spec, int device, uintptr_t stream, bool pdl) {
-    launch_rotary_qk_cuda(read_rotary_cos_sin(spec, kDeviceType), stream_of(device, stream, pdl));
+    launch_unlocked(read_rotary_cos_sin(spec, kDeviceType), stream_of(device, stream, pdl));
 }
 
 void scaling_grad(py::handle spec, py::handle sums, int device, uintptr_t stream) {
     const TensorView view = tensor_reader().read(sums, "sums", kDeviceType);
-    launch_scaling_grad_cuda(read_rotary_qk(spec, kDeviceType), stream_of(device, stream, false),
+    const RotaryQKParams params = read_rotary_qk(spec, kDeviceType);
+    const py::gil_scoped_release release;
+    launch_scaling_grad_cuda(params, stream_of(device, stream, false),
                              static_cast<double*>(view.data));
 }
 
 }  // namespace
+
+void launch_unlocked(const RotaryQKParams& params, const CudaStream& where) {
+    const py::gil_scoped_release release;
+    launch_rotary_qk_cuda(params, where);
+}
 
 bool cuda_ready(int device) {
     // 0 not asked yet, 1 ready, 2 not. Only ever read and written under Python's lock.

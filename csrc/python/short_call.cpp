@@ -139,7 +139,7 @@ PyObject* fast_rotary_qk(const PythonSide& python, const TensorReader& tensors,
         const py::object stream = current_stream(python, v.q.device.id);
         void* const handle = stream ? PyLong_AsVoidPtr(stream.ptr()) : nullptr;
         if (PyErr_Occurred()) return nullptr;
-        launch_rotary_qk_cuda(params, {v.q.device.id, handle});
+        launch_unlocked(params, {v.q.device.id, handle});
     } else {
         int num_threads = 1;
         if (useful_threads(params) > 1) num_threads = int(as_number(call(python.get_num_threads)));
