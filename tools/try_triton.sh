@@ -10,6 +10,6 @@ if [ ! -d "$target/triton" ]; then
     "$bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
         --target "$target" "triton==$2" "numpy==$3"
 fi
-PYTHONPATH="$target" ROPESCALE_EMULATED_CUDA= "$bin/pytest" -q -p no:cacheprovider -k triton \
+PYTHONPATH="$target" ROPESCALE_EMULATED_CUDA= "$bin/pytest" -q -n auto -p no:cacheprovider -k triton \
     -W "ignore:Conversion of an array:DeprecationWarning" tests/triton tests/test_equal_bits.py \
     tests/test_rotary_qk.py tests/test_rotary_cos_sin.py tests/test_scaling_grad.py
