@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CSRC := $(shell find csrc cmake -type f) CMakeLists.txt setup.py
+CLANG_FORMATTED = $(shell find csrc tests/csrc -name '*.h' -o -name '*.c' -o -name '*.cpp' -o -name '*.cu')
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: bench test lint format sanitize package triton-3.6 release-check clean help
@@ -28,12 +29,12 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	find csrc tests/csrc -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.c' | xargs $(BIN)/clang-format --dry-run -Werror
+	$(BIN)/clang-format --dry-run -Werror $(CLANG_FORMATTED)
 
 format: $(VENV)/.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	find csrc tests/csrc -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.c' | xargs $(BIN)/clang-format -i
+	$(BIN)/clang-format -i $(CLANG_FORMATTED)
 
 sanitize: $(VENV)/.installed
 	tools/sanitize.sh $(BIN)

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 import ropescale_kernels as rk
-from ropescale_kernels.backends.extension import introduce
 
 Pair = tuple[Tensor, Tensor | None]
 COLUMNS = ("cpu", "torch", "triton", "cuda")
@@ -161,9 +160,7 @@ def _emulate_cuda() -> bool:
     emulated_cuda = importlib.import_module("emulated_cuda")
     if torch.cuda.is_available() or emulated_cuda.missing_tool():
         return False
-    extension = emulated_cuda.load(emulated_cuda.build())
-    introduce(extension)
-    emulated_cuda.serve(extension)
+    emulated_cuda.serve(emulated_cuda.load(emulated_cuda.build()))
     return True
 
 

@@ -53,9 +53,7 @@ def emulate_cuda() -> str | None:
         if missing is not None:
             return missing
         path = str(emulated_cuda.build())
-    emulated = emulated_cuda.load(Path(path))
-    compiled.introduce(emulated)
-    emulated_cuda.serve(emulated)
+    emulated_cuda.serve(emulated_cuda.load(Path(path)))
     order = int(os.environ.get("ROPESCALE_EMULATED_ORDER", "0"))
     emulated_cuda.Emulator(Path(path)).set(order=order)
     return None

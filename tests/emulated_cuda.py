@@ -15,14 +15,13 @@ import subprocess
 import sys
 import sysconfig
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-FORWARDS, BACKWARDS = 0, 1
+# Of threads: how the emulator numbers them, and the seed of a shuffle.
+ORDERS = {"forwards": 0, "backwards": 1, "shuffled": 20261121}
 
 
 def missing_tool() -> str | None:
@@ -51,12 +50,11 @@ def run(*command: str | Path | None) -> None:
         raise RuntimeError(f"{' '.join(map(str, command))}\n{done.stdout[-4000:]}{done.stderr}")
 
 
-def build(name: str = "plain", *, sources: Path = ROOT, sanitize: str = "") -> Path:
+def build(name: str = "plain", *, sanitize: str = "") -> Path:
     """Build the extension with the emulated kernels, and give its path; a moment if it is there.
 
     Args:
         name: Of the build folder.
-        sources: Root of the checkout to build.
         sanitize: Sanitizers, as for ROPESCALE_SANITIZE.
     """
     import pybind11
@@ -81,14 +79,16 @@ def build(name: str = "plain", *, sources: Path = ROOT, sanitize: str = "") -> P
             "ROPESCALE_SANITIZE": sanitize,
         }
         words = [f"-D{key}={value}" for key, value in options.items()]
-        run(cmake, "-S", sources, "-B", tree, "-G", "Ninja", *words)
+        run(cmake, "-S", ROOT, "-B", tree, "-G", "Ninja", *words)
         run(cmake, "--build", tree)
     (module,) = (tree / "out").glob("_C*.so")
     return module
 
 
 def load(path: Path) -> Any:
-    """Import the extension at a path, beside the one of the package."""
+    """Import the extension at a path, beside the one of the package, and introduce torch to it."""
+    from ropescale_kernels.backends.extension import introduce
+
     # pybind11 keeps one module per name.
     name = f"emulated_{zlib.crc32(str(path).encode())}._C"
     loader = importlib.machinery.ExtensionFileLoader(name, str(path))
@@ -96,6 +96,7 @@ def load(path: Path) -> Any:
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
     loader.exec_module(module)
+    introduce(module)
     return module
 
 
@@ -144,21 +145,10 @@ class Emulator:
         return found
 
 
-def serve(extension: Any) -> Any:
-    """Let impl="cuda" run on an extension; gives the one before."""
+def serve(extension: Any) -> None:
+    """Let impl="cuda" run on an extension."""
     from ropescale_kernels.backends import cuda
 
-    before, cuda._extension = cuda._extension, extension
+    cuda._extension = extension
     cuda.unavailable.cache_clear()
     cuda._reason_against_device.cache_clear()
-    return before
-
-
-@contextmanager
-def served_by(extension: Any) -> Iterator[None]:
-    """The same for a while."""
-    before = serve(extension)
-    try:
-        yield
-    finally:
-        serve(before)

@@ -29,20 +29,23 @@ __device__ __forceinline__ void await_previous_kernel() {
 #endif
 }
 
-inline void check(cudaError_t error, const std::string& doing) {
+// `doing` gives the words for what failed; it is called only then.
+template <class Words>
+void check(cudaError_t error, const Words& doing) {
     if (error == cudaSuccess) return;
     cudaGetLastError();  // or the next call of anyone would be told of it
     throw CudaError(std::string(cudaGetErrorName(error)) + " (" + cudaGetErrorString(error) + ") " +
-                    doing);
+                    doing());
 }
 
 // Makes a device current, and puts back the one that was.
 class DeviceGuard {
   public:
     explicit DeviceGuard(int device) {
-        check(cudaGetDevice(&before_), "asking for the current device");
+        check(cudaGetDevice(&before_), [] { return "asking for the current device"; });
         changed_ = before_ != device;
-        if (changed_) check(cudaSetDevice(device), "choosing device " + std::to_string(device));
+        if (!changed_) return;
+        check(cudaSetDevice(device), [&] { return "choosing device " + std::to_string(device); });
     }
     ~DeviceGuard() {
         if (changed_) cudaSetDevice(before_);
@@ -62,7 +65,7 @@ inline int multiprocessors_of(int device) {
     int count = kept ? known[device].load(std::memory_order_relaxed) : 0;
     if (count) return count;
     check(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device),
-          "counting the multiprocessors of device " + std::to_string(device));
+          [&] { return "counting the multiprocessors of device " + std::to_string(device); });
     if (kept) known[device].store(count, std::memory_order_relaxed);
     return count;
 }
@@ -84,7 +87,7 @@ void launch(const char* name, void (*kernel)(Ps...), const CudaStream& where, La
         return std::string("launching ") + name + " on device " + std::to_string(where.device) +
                ", " + shape.text();
     };
-    if (shape.blocks_x > 0x7fffffff) check(cudaErrorInvalidConfiguration, words());
+    if (shape.blocks_x > 0x7fffffff) check(cudaErrorInvalidConfiguration, words);
     cudaLaunchAttribute overlap = {};
     overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
     overlap.val.programmaticStreamSerializationAllowed = 1;
@@ -94,15 +97,14 @@ void launch(const char* name, void (*kernel)(Ps...), const CudaStream& where, La
     config.stream = static_cast<cudaStream_t>(where.stream);
     config.attrs = &overlap;
     config.numAttrs = where.pdl ? 1 : 0;
-    const cudaError_t error = cudaLaunchKernelEx(&config, kernel, arguments...);
-    if (error != cudaSuccess) check(error, words());
+    check(cudaLaunchKernelEx(&config, kernel, arguments...), words);
 }
 
 template <class... Ps>
 void load(const char* name, void (*kernel)(Ps...)) {
     cudaFuncAttributes attributes;
     check(cudaFuncGetAttributes(&attributes, reinterpret_cast<const void*>(kernel)),
-          std::string("loading ") + name);
+          [&] { return std::string("loading ") + name; });
 }
 
 }  // namespace cuda

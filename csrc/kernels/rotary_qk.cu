@@ -98,14 +98,14 @@ using Kernel = void (*)(RotaryQKParams, int64_t);
 
 struct Variant {
     Kernel kernel;
-    int element_size, lanes, heads_in_flight;
+    int lanes, heads_in_flight;
 };
 
 template <class T, bool kInterleaved, bool kVector>
 Variant variant(const RotaryQKParams& p) {
     using Piece = PieceOf<T, kInterleaved, kVector>;
-    return {rotary_qk_kernel<T, kInterleaved, kVector>, int(sizeof(T)),
-            Piece::lanes_of(int(p.rotary_dim)), Piece::kHeadsInFlight};
+    return {rotary_qk_kernel<T, kInterleaved, kVector>, Piece::lanes_of(int(p.rotary_dim)),
+            Piece::kHeadsInFlight};
 }
 
 template <class T>
@@ -128,7 +128,7 @@ Variant variant_of(const RotaryQKParams& p, bool vector) {
 // Lanes of a token: those that rotate, or, where more is copied than rotated, a warp that copies.
 int lanes_of(const RotaryQKParams& p, const Variant& chosen, bool vector) {
     const bool copies = p.q.in != p.q.out || p.k.in != p.k.out;
-    const int64_t width = vector ? 16 / chosen.element_size : 1;
+    const int64_t width = vector ? 16 / element_size(p.dtype) : 1;
     const int64_t rest = copies ? (p.head_dim - p.rotary_dim) / width : 0;
     return int(std::max<int64_t>(chosen.lanes, std::min<int64_t>(rest, 32)));
 }
@@ -158,7 +158,7 @@ RotaryQKGrid rotary_qk_grid(int lanes, int heads_in_flight, int64_t num_tokens, 
 }
 
 bool rotary_qk_fits_vectors(const RotaryQKParams& p) {
-    const int64_t element = p.dtype == ROPESCALE_FLOAT32 ? 4 : 2, width = 16 / element;
+    const int64_t width = 16 / element_size(p.dtype);
     // Rows one apart have a stride that nothing is reached by.
     const auto whole = [&](int64_t size, int64_t stride) {
         return size < 2 || stride % width == 0;

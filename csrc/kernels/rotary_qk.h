@@ -16,6 +16,9 @@ using RotaryQKParams = ropescale_rotary_qk_params;
 
 constexpr int64_t kMaxHeadDim = ROPESCALE_MAX_HEAD_DIM;
 
+// In bytes.
+inline int64_t element_size(DType dtype) { return dtype == ROPESCALE_FLOAT32 ? 4 : 2; }
+
 ROPESCALE_HD int64_t read_index(const IndexParams& index, int64_t offset) {
     return index.is_int64 ? static_cast<const int64_t*>(index.data)[offset]
                           : int64_t(static_cast<const int32_t*>(index.data)[offset]);

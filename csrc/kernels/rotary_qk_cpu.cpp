@@ -53,9 +53,8 @@ CpuIsa best_cpu_isa() {
 }
 
 int64_t rotary_qk_bytes(const RotaryQKParams& p) {
-    const int64_t element = p.dtype == ROPESCALE_FLOAT32 ? 4 : 2;
     const int64_t heads = p.q.nheads + (p.k.in ? p.k.nheads : 0);
-    return 2 * p.batch * p.seqlen * heads * p.head_dim * element;
+    return 2 * p.batch * p.seqlen * heads * p.head_dim * element_size(p.dtype);
 }
 
 int64_t useful_threads(const RotaryQKParams& p) {

@@ -10,7 +10,6 @@ import pytest
 from sanitized_python import sanitized
 
 CONTRACT = ("rotary_qk", "equal_bits", "rotary_cos_sin", "rotary_table", "scaling_grad")
-ORDERS = {"forwards": 0, "backwards": 1, "shuffled": 20261121}
 FEWEST = 200
 
 
@@ -23,13 +22,13 @@ def module() -> Path:
     return emulated_cuda.build("sanitized", sanitize="address,undefined")
 
 
-@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("order", emulated_cuda.ORDERS)
 def test_the_contract_in_any_order_of_threads(module: Path, order: str) -> None:
     files = [f"tests/test_{name}.py" for name in CONTRACT]
     done = sanitized(
         module,
         *("-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "cuda", *files),
-        ROPESCALE_EMULATED_ORDER=str(ORDERS[order]),
+        ROPESCALE_EMULATED_ORDER=str(emulated_cuda.ORDERS[order]),
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     found = re.search(r"(\d+) passed", done.stdout)
@@ -44,9 +43,7 @@ sys.path.insert(0, "tests")
 import torch
 import emulated_cuda, ropescale_kernels as rk
 from ropescale_kernels._check import RotaryQKSpec
-from ropescale_kernels.backends import extension as compiled
 module = emulated_cuda.load(os.environ["ROPESCALE_EMULATED_CUDA"])
-compiled.introduce(module)
 table = rk.RotaryTable(rk.RopeScaling.default(rotary_dim=64, rope_theta=1e4))
 q, positions = torch.zeros(5, 1, 64), torch.arange(4)
 module.rotary_qk_cuda(RotaryQKSpec(q, None, positions, table, None, 0, 0, 0, q_out=q), 0, 0, False)
