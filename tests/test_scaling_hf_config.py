@@ -52,7 +52,7 @@ def _rope(**changes: Any) -> dict[str, Any]:
         {**YARN, "rope_scaling": None, "rope_parameters": ROPE},
         _rope(rope_type=..., type="yarn"),
         _rope(type="yarn"),
-        {**YARN, "rope_theta": 7.0, "rope_scaling": {**ROPE, "rope_theta": 1e4}},
+        {**YARN, "rope_theta": None, "rope_scaling": {**ROPE, "rope_theta": 1e4}},
         {"model_type": "some_vlm", "text_config": YARN, "rope_theta": 5.0},
         {**YARN, "head_dim": None, "hidden_size": 256, "num_attention_heads": 4},
         {**YARN, "head_dim": 128, "partial_rotary_factor": 0.5},
@@ -63,6 +63,13 @@ def _rope(**changes: Any) -> dict[str, Any]:
 )
 def test_one_scaling_in_many_spellings(config: Any) -> None:
     assert read(config) == BUILT
+
+
+def test_two_bases_are_told() -> None:
+    with pytest.warns(RopeScaleWarning, match=r"rope_theta: .*got 7\.0"):
+        assert (
+            read({**YARN, "rope_theta": 7.0, "rope_scaling": {**ROPE, "rope_theta": 1e4}}) == BUILT
+        )
 
 
 def test_paths(tmp_path: pathlib.Path) -> None:
@@ -173,9 +180,9 @@ def test_strict_refuses_what_would_be_ignored() -> None:
         read(YARN, strict="yes")
 
 
-@pytest.mark.parametrize("dialect", ["vllm", None, ["hf"]])
+@pytest.mark.parametrize("dialect", ["llama.cpp", None, ["hf"]])
 def test_other_dialects_are_unsupported(dialect: Any) -> None:
-    with pytest.raises(RopeScaleUnsupportedError, match=r"dialect: expected one of \('hf',\)"):
+    with pytest.raises(RopeScaleUnsupportedError, match=r"dialect: expected one of \('hf', .*got"):
         read(YARN, dialect=dialect)
 
 

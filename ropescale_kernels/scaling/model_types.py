@@ -33,23 +33,29 @@ class ModelType:
     Attributes:
         defaults: Values of top-level keys that the config leaves out.
         head_dim_key: Key of the rotated head's channels.
+        layer_head_dim_keys: The same for layer types whose heads are of another size.
         theta_key: Top-level key of the base.
         partial_key: Top-level key of the rotated share of the head.
+        channels_key: Top-level key of the rotated channels, where no share is given.
         partial_in_default: Whether the rule without scaling reads that share.
         softmax_mscale: Whether attention multiplies its softmax scale by mscale squared.
         aliases: Names of rules that mean another one in this model.
         own_keys: Rope keys that the model uses outside the rotation.
+        own_top_keys: The same of top-level keys whose names are like a rotation's.
         layers: Entries by layer type that the class makes from flat keys.
     """
 
     defaults: Mapping[str, object] = dataclasses.field(default_factory=dict)
     head_dim_key: str = "head_dim"
+    layer_head_dim_keys: Mapping[str, str] = dataclasses.field(default_factory=dict)
     theta_key: str = "rope_theta"
     partial_key: str = "partial_rotary_factor"
+    channels_key: str = ""
     partial_in_default: bool = False
     softmax_mscale: bool = False
     aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
     own_keys: frozenset[str] = frozenset()
+    own_top_keys: frozenset[str] = frozenset()
     layers: Mapping[str, LayerType] = dataclasses.field(default_factory=dict)
 
 
@@ -67,6 +73,14 @@ _GPT_OSS_ROPE = {
     "beta_slow": 1.0,
     "truncate": False,
     "original_max_position_embeddings": 4096,
+}
+_GEMMA4_ROPE = {
+    "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+    "full_attention": {
+        "rope_type": "proportional",
+        "partial_rotary_factor": 0.25,
+        "rope_theta": 1e6,
+    },
 }
 _MINISTRAL3_ROPE = {
     "rope_type": "yarn",
@@ -101,13 +115,36 @@ MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
         "qwen2": _PLAIN,
         "qwen2_moe": _PLAIN,
         "olmo2": _PLAIN,
+        "olmo": _PLAIN,
+        "falcon": _PLAIN,
+        "granite": _PLAIN,
+        "granitemoe": _PLAIN,
+        "starcoder2": _PLAIN,
+        "ministral": _PLAIN,
+        "arcee": _PLAIN,
         "qwen3": _head(128),
         "gemma": _head(256),
         "gemma2": _head(256),
+        "seed_oss": _head(128),
         "qwen3_moe": _PLAIN,
         "mixtral": _theta(1e6),
         "cohere": _theta(5e5),
+        "cohere2": _PLAIN,
         "smollm3": _theta(2e6),
+        "llama4": _theta(5e5, head_dim=128),
+        "llama4_text": _theta(5e5, head_dim=128),
+        "mllama_text_model": _theta(5e5),
+        "ernie4_5": _theta(5e5, head_dim=128),
+        "hunyuan_v1_dense": _PLAIN,
+        "hunyuan_v1_moe": _PLAIN,
+        "exaone4": _PLAIN,
+        "minimax_m2": ModelType(
+            defaults={"rope_theta": 5e6, "head_dim": 128},
+            channels_key="rotary_dim",
+            partial_in_default=True,
+        ),
+        "qwen3_next": _partial(0.25, head_dim=256),
+        "glm4v_text": ModelType(partial_in_default=True, aliases={"mrope": "default"}),
         "qwen2_vl": _mrope(1e6),
         "qwen2_vl_text": _mrope(1e6),
         "qwen2_5_vl": _mrope(1e6),
@@ -116,6 +153,8 @@ MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
         "qwen3_vl_text": _theta(5e5, head_dim=128),
         "deepseek_v2": _DEEPSEEK,
         "deepseek_v3": _DEEPSEEK,
+        "deepseek_v32": _DEEPSEEK,
+        "glm_moe_dsa": _DEEPSEEK,
         "kimi_k2": _DEEPSEEK,
         "gpt_oss": _theta(1.5e5, head_dim=64, rope_parameters=_GPT_OSS_ROPE),
         "phi": _partial(0.5),
@@ -146,6 +185,10 @@ MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
                 "full_attention": LayerType("rope_theta", 1e6, scaled=True),
                 "sliding_attention": LayerType("rope_local_base_freq", 1e4, scaled=False),
             },
+        ),
+        "gemma4_text": ModelType(
+            defaults={"head_dim": 256, "global_head_dim": 512, "rope_parameters": _GEMMA4_ROPE},
+            layer_head_dim_keys={"full_attention": "global_head_dim"},
         ),
         # The class takes rope_theta for the first entry and leaves the second its default.
         "olmo3": ModelType(

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from ropescale_kernels.errors import RopeScaleConfigError, expected
 from ropescale_kernels.scaling import _validate as check
+from ropescale_kernels.scaling.dialects import Dialect
 from ropescale_kernels.scaling.model_types import MODEL_TYPES, UNKNOWN, ModelType
 
 _EMPTY: Mapping[str, object] = {}
@@ -18,21 +19,27 @@ class RopeEntry:
 
     Attributes:
         config: The text model's top-level keys.
+        dialect: Whose reading to follow.
         model: How its model type reads them.
         model_type: That type's name.
         rope_type: Name of the rule, aliases resolved.
+        layer_type: Which layer type was asked for.
         values: The rope parameters themselves.
         outer: The mapping that nests them by layer type, or None where they are flat.
         notes: Warnings found so far.
+        ignored: Keys without an effect, and their values.
     """
 
     config: Mapping[str, object]
+    dialect: Dialect
     model: ModelType
     model_type: str
     rope_type: str
+    layer_type: str | None
     values: Mapping[str, object]
     outer: Mapping[str, object] | None
     notes: list[str]
+    ignored: list[tuple[str, object]]
 
     def top(self, key: str) -> object:
         """Return a top-level key's value, or its class's default, or None."""
@@ -51,16 +58,31 @@ class RopeEntry:
         return value
 
     def get(self, key: str, top_key: str, default: object) -> object:
-        """Return a rope parameter, else a top-level key, else a default."""
-        for value in (self.values.get(key), self.top(top_key)):
-            if value is not None:
-                return value
-        return default
+        """Return a rope parameter, else a top-level key, else a default.
 
-    def original_length(self) -> int:
-        """Return L: a top-level value wins over a flat one; max_position_embeddings is last."""
+        Before Transformers 5 only the top level was looked at.
+        """
+        inner = self.values.get(key) if self.dialect.rope_parameters else None
+        outer = self.top(top_key)
+        if inner is None:
+            return default if outer is None else outer
+        if self.outer is None and top_key in self.config and outer not in (None, inner):
+            hint = "The rope parameters win."
+            got = check.shown(outer)
+            self.notes.append(expected(top_key, f"{key} of the rope parameters", got, hint))
+        return inner
+
+    def original_length(self, *, top_level: bool = True) -> int:
+        """Return L: a top-level value wins over a flat one; max_position_embeddings is last.
+
+        Args:
+            top_level: Whether this dialect looks at the top level.
+        """
         key = "original_max_position_embeddings"
         given, top = self.values.get(key), self.top(key) if self.outer is None else None
+        if top is not None and not top_level:
+            self.ignored.append((key, top))
+            top = None
         if given is None and top is None:
             name = "max_position_embeddings"
             return check.length(name, self.require(name))
@@ -70,6 +92,20 @@ class RopeEntry:
             name = f"rope_parameters[{key!r}]"
             self.notes.append(expected(name, f"{lengths[0]} as in the config", lengths[1], hint))
         return lengths[0]
+
+    def maximum_length(self) -> int:
+        """Return max_position_embeddings, which the rule cannot do without."""
+        name = "max_position_embeddings"
+        return check.length(name, self.require(name))
+
+    def worded_ignored(self, limit: int) -> list[str]:
+        """Return what to say of the first ignored keys."""
+        name = self.dialect.name
+        requirement = f"a key that dialect {name!r} reads for rope_type {self.rope_type!r}"
+        return [
+            expected(key, requirement, check.shown(value), "It has no effect.")
+            for key, value in self.ignored[:limit]
+        ]
 
     def compare_lengths(self, factor: float, length: int) -> None:
         """Note a factor that does not lead from the original length to the largest one."""
@@ -81,7 +117,7 @@ class RopeEntry:
 
     def head_dim(self) -> int:
         """Return the channels of a head that the rotation may use."""
-        key = self.model.head_dim_key
+        key = self.model.layer_head_dim_keys.get(self.layer_type or "", self.model.head_dim_key)
         value = self.top(key)
         if value is not None:
             return check.dimension(key, value, even=False)
@@ -92,11 +128,14 @@ class RopeEntry:
 _HEAD_KEYS = ("hidden_size", "num_attention_heads")
 
 
-def find_rope_entry(config: Mapping[str, object], layer_type: str | None) -> RopeEntry:
+def find_rope_entry(
+    config: Mapping[str, object], dialect: Dialect, layer_type: str | None
+) -> RopeEntry:
     """Return the rope parameters that one layer type of a model uses.
 
     Args:
         config: A model's config, possibly multimodal.
+        dialect: Whose reading to follow.
         layer_type: Which entry of nested parameters to use; flat ones serve every layer type.
 
     Returns:
@@ -114,9 +153,24 @@ def find_rope_entry(config: Mapping[str, object], layer_type: str | None) -> Rop
     if model is UNKNOWN and model_type:
         hint = "Defaults that its config class may add are not known here."
         notes.append(expected("model_type", "a known model type", check.shown(model_type), hint))
+    ignored: list[tuple[str, object]] = []
+    if not dialect.rope_parameters and text.get("rope_parameters") is not None:
+        ignored.append(("rope_parameters", text["rope_parameters"]))
+        text = {key: value for key, value in text.items() if key != "rope_parameters"}
     values, outer = _select(_rope_parameters(text, model, notes), layer_type)
-    rope_type = _rope_type(values, model)
-    return RopeEntry(text, model, model_type, rope_type, values, outer, notes)
+    rope_type = _rope_type(values, {**dialect.aliases, **model.aliases})
+    return RopeEntry(
+        config=text,
+        dialect=dialect,
+        model=model,
+        model_type=model_type,
+        rope_type=rope_type,
+        layer_type=layer_type,
+        values=values,
+        outer=outer,
+        notes=notes,
+        ignored=ignored,
+    )
 
 
 def _top(config: Mapping[str, object], model: ModelType, key: str) -> object:
@@ -187,7 +241,7 @@ def _select(
     return _mapping(layer_type, parameters[layer_type]), parameters
 
 
-def _rope_type(values: Mapping[str, object], model: ModelType) -> str:
+def _rope_type(values: Mapping[str, object], aliases: Mapping[str, str]) -> str:
     names: dict[str, str] = {}
     for key in ("rope_type", "type"):
         value = values.get(key)
@@ -195,7 +249,7 @@ def _rope_type(values: Mapping[str, object], model: ModelType) -> str:
             continue
         if not isinstance(value, str):
             raise RopeScaleConfigError(expected(key, "the name of a rule", check.shown(value)))
-        names[key] = model.aliases.get(value, value)
+        names[key] = aliases.get(value, value)
     if len(set(names.values())) > 1:
         got = f"rope_type={values['rope_type']!r}, type={values['type']!r}"
         raise RopeScaleConfigError(expected("rope_type and type", "one rule", got))

@@ -14,7 +14,7 @@ from ropescale_kernels.scaling import frequencies, lengths
 from ropescale_kernels.scaling._blend_constructors import BlendConstructors
 from ropescale_kernels.scaling._constructors import S
 from ropescale_kernels.scaling.config_file import HasToDict
-from ropescale_kernels.scaling.hf_config import resolve
+from ropescale_kernels.scaling.resolve import resolve
 from ropescale_kernels.scaling.parameters import Parameters
 
 
@@ -111,6 +111,7 @@ class RopeScaling(BlendConstructors):
             scaling._parameters,
             frequency_dim=resolved.frequency_dim or scaling.rotary_dim,
             softmax_mscale=resolved.softmax_mscale,
+            dialect=resolved.dialect,
         )
         return cls._from_parameters(parameters)
 

@@ -38,6 +38,9 @@ def rope_of(
         parameters = parameters[layer_type]
     kwargs = {} if parameters is config.rope_parameters else {"layer_type": layer_type}
     rope_type = parameters["rope_type"]
+    # Where heads differ by layer type, so do the configs that the modules are built from.
+    if getattr(config, "is_heterogeneous", False):
+        config = config.per_layer_config[layer_type]
     if rope_type != "default":
         return ROPE_INIT_FUNCTIONS[rope_type](config, device=None, seq_len=seq_len, **kwargs)
     return _embedding_class(config).compute_default_rope_parameters(config, **kwargs)

@@ -1,0 +1,177 @@
+"""From a model's config, in one dialect, to the constructor call it stands for.
+
+No key is passed over in silence: each is used, or named in a warning, or refused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from ropescale_kernels.errors import (
+    RopeScaleConfigError,
+    RopeScaleUnsupportedError,
+    expected,
+)
+from ropescale_kernels.scaling import _validate as check
+from ropescale_kernels.scaling.config_file import load_config
+from ropescale_kernels.scaling.dialects import DIALECTS, Dialect
+from ropescale_kernels.scaling.readings import Rule, rule_of
+from ropescale_kernels.scaling.rope_entry import RopeEntry, find_rope_entry
+from ropescale_kernels.scaling.yarn_reading import reads_truncate_beside, scales_softmax
+
+# A raw config names no base where its class has this one.
+_DEFAULT_THETA = 10_000.0
+# An untrusted config may hold any number of keys; so many are named.
+_NOTES = 8
+_NAMES = frozenset({"rope_type", "type", "mrope_section", "mrope_interleaved"})
+_SINCE_5 = frozenset({"rope_theta", "partial_rotary_factor"})
+# Top-level keys of these names are about rotation; a model's own are in its row of `model_types`.
+_ROTARY_NAMES = ("rope_", "rotary_", "yarn_")
+_TOP_LEVEL = frozenset(
+    {
+        "rope_scaling",
+        "rope_parameters",
+        "rope_theta",
+        # The order of the pairs, which is `interleaved` at the call and no part of a scaling.
+        "rope_interleave",
+        "rope_interleaved",
+    }
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Resolved:
+    """A constructor call, and what to say about the config.
+
+    Attributes:
+        constructor: Name of a constructor of `RopeScaling`.
+        arguments: Its keyword arguments.
+        frequency_dim: D in the exponent of the frequencies, where it is not rotary_dim.
+        softmax_mscale: Whether the model multiplies its softmax scale by mscale squared.
+        dialect: Whose reading this is.
+        notes: Warnings about the config.
+    """
+
+    constructor: str
+    arguments: dict[str, object]
+    frequency_dim: int | None
+    softmax_mscale: bool
+    dialect: str
+    notes: list[str]
+
+
+def find_dialect(dialect: object) -> Dialect:
+    """Return a dialect by its name.
+
+    Raises:
+        RopeScaleUnsupportedError: If there is none of that name.
+    """
+    found = DIALECTS.get(dialect) if isinstance(dialect, str) else None
+    if found is None:
+        raise RopeScaleUnsupportedError(
+            expected("dialect", f"one of {tuple(DIALECTS)}", check.shown(dialect))
+        )
+    return found
+
+
+def resolve(
+    config: object, *, dialect: str, layer_type: str | None, seq_len: int | None, strict: bool
+) -> Resolved:
+    """Return the constructor call that a config stands for.
+
+    Args:
+        config: A mapping, a path, or a config object; it is not changed.
+        dialect: Whose reading of the keys to follow.
+        layer_type: Which entry of nested rope parameters to use.
+        seq_len: Length in tokens, for rules that follow it.
+        strict: Whether an ignored key is an error.
+
+    Returns:
+        The call, and warnings to give.
+
+    Raises:
+        RopeScaleConfigError: Naming the key and the value, if they describe no valid scaling.
+        RopeScaleTypeError: If `config` is of another kind.
+        RopeScaleUnsupportedError: For an unknown dialect.
+    """
+    reading = find_dialect(dialect)
+    check.flag("strict", strict)
+    if seq_len is not None:
+        check.length("seq_len", seq_len, low=0)
+    entry = find_rope_entry(load_config(config), reading, layer_type)
+    rule = rule_of(entry)
+    constructor, arguments = rule.read(entry, seq_len)
+    dimensions, frequency_dim = _dimensions(entry, rule, constructor)
+    arguments = {
+        **dimensions,
+        "rope_theta": entry.get("rope_theta", entry.model.theta_key, _DEFAULT_THETA),
+        "mrope_section": entry.values.get("mrope_section"),
+        "mrope_interleaved": entry.values.get("mrope_interleaved", False),
+        **arguments,
+    }
+    _report_ignored(entry, rule)
+    ignored = entry.worded_ignored(_NOTES)
+    if strict and ignored:
+        raise RopeScaleConfigError(ignored[0])
+    notes = entry.notes + ignored
+    if len(entry.ignored) > _NOTES:
+        got = f"{len(entry.ignored) - _NOTES} more"
+        notes.append(expected("config", "no other ignored keys", got))
+    softmax_mscale = constructor == "yarn" and scales_softmax(entry)
+    return Resolved(constructor, arguments, frequency_dim, softmax_mscale, reading.name, notes)
+
+
+def _report_ignored(entry: RopeEntry, rule: Rule) -> None:
+    known = _NAMES | rule.keys(entry) | entry.model.own_keys
+    known |= _SINCE_5 if entry.dialect.rope_parameters else frozenset()
+    ignored = [(key, value) for key, value in entry.values.items() if key not in known]
+    if entry.outer is not None:
+        beside = {"truncate"} if entry.rope_type == "yarn" and reads_truncate_beside(entry) else ()
+        ignored += [
+            (key, value)
+            for key, value in entry.outer.items()
+            if not isinstance(value, Mapping) and value is not None and key not in beside
+        ]
+    entry.ignored.extend((f"rope_parameters[{check.shown(key)}]", value) for key, value in ignored)
+    model = entry.model
+    own = {model.theta_key, model.partial_key, model.channels_key, *model.own_top_keys}
+    own |= {layer.theta_key or "" for layer in model.layers.values()}
+    entry.ignored.extend(
+        (check.shown(key)[1:-1], value)
+        for key, value in entry.config.items()
+        if value is not None
+        and isinstance(key, str)
+        and key.startswith(_ROTARY_NAMES)
+        and key not in _TOP_LEVEL | own
+    )
+
+
+def _dimensions(
+    entry: RopeEntry, rule: Rule, constructor: str
+) -> tuple[dict[str, object], int | None]:
+    head_dim = entry.head_dim()
+    name = entry.model.partial_key
+    given = entry.get("partial_rotary_factor", name, None)
+    if given is None and (channels := entry.top(entry.model.channels_key)) is not None:
+        name = entry.model.channels_key
+        given = check.dimension(name, channels) / head_dim
+    share = check.proportion(name, 1.0 if given is None else given)
+    if constructor == "proportional":
+        return {"rotary_dim": head_dim, "partial_rotary_factor": share}, None
+    everywhere = entry.dialect.partial_in_default or entry.model.partial_in_default
+    if constructor == "default" and share != 1 and not everywhere:
+        requirement = f"1 in a {entry.model_type} model without scaling, which rotates whole heads"
+        entry.notes.append(expected(name, requirement, share, "It has no effect."))
+        share = 1.0
+    dim = int(head_dim * share)
+    if dim == head_dim or dim % 2 == 0:
+        if dim < 2:
+            requirement = f"a share of at least 2 of {head_dim} channels"
+            raise RopeScaleConfigError(expected(name, requirement, share))
+        return {"rotary_dim": dim}, None
+    # An odd D stays in the exponent and has a pair for every even number below it.
+    if not rule.takes_odd_share or dim < 3:
+        requirement = f"a share of {head_dim} channels that is even for this rope_type"
+        raise RopeScaleConfigError(expected(name, requirement, share))
+    return {"rotary_dim": dim + 1}, dim
