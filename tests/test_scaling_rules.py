@@ -254,3 +254,18 @@ def test_constructors_fail_only_on_purpose(data: st.DataObject, rule: str) -> No
         return
     assert torch.isfinite(scaling.inv_freq).all()
     assert 0 < scaling.attention_factor < math.inf
+
+
+def test_llama3_without_a_middle_is_a_step() -> None:
+    scaling = RopeScaling.llama3(
+        rotary_dim=128,
+        rope_theta=5e5,
+        factor=16.0,
+        original_max_position_embeddings=8192,
+        low_freq_factor=1.0,
+        high_freq_factor=1.0,
+    )
+    turns = 8192 * scaling.base_inv_freq / (2 * math.pi)
+    assert torch.equal(scaling.ramp, (turns <= 1).to(torch.float32))
+    divided = scaling.base_inv_freq / 16.0
+    assert torch.equal(scaling.inv_freq, torch.where(turns <= 1, divided, scaling.base_inv_freq))

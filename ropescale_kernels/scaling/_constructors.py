@@ -199,7 +199,8 @@ class Constructors(ABC):
             factor: Context extension factor, at least 1.
             original_max_position_embeddings: L, tokens of pretraining.
             low_freq_factor: Turns over L tokens below which a frequency is divided.
-            high_freq_factor: Turns over L tokens above which a frequency is kept.
+            high_freq_factor: Turns over L tokens above which a frequency is kept; where it equals
+                low_freq_factor, nothing lies between.
             mrope_section: See the module's docstring.
             mrope_interleaved: See the module's docstring.
 
@@ -208,8 +209,8 @@ class Constructors(ABC):
         base = base_parameters("llama3", rotary_dim, rope_theta, mrope_section, mrope_interleaved)
         low = check.positive("low_freq_factor", low_freq_factor)
         high = check.positive("high_freq_factor", high_freq_factor)
-        if high <= low:
-            requirement = f"a number above low_freq_factor={low!r}"
+        if high < low:
+            requirement = f"a number of at least low_freq_factor={low!r}"
             raise RopeScaleConfigError(expected("high_freq_factor", requirement, high))
         return cls._from_parameters(
             dataclasses.replace(

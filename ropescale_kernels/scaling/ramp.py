@@ -88,5 +88,7 @@ def llama3_ramp(
         `rules.llama3`, which selects instead of blending at both ends.
     """
     turns = original_max_position_embeddings * base_inv_freq / (2 * math.pi)
-    smooth = (turns - low_freq_factor) / (high_freq_factor - low_freq_factor)
+    # Where the two factors are equal the ramp is a step, and 0 / 0 would be its middle.
+    span = (high_freq_factor - low_freq_factor) or torch.finfo(torch.float32).tiny
+    smooth = (turns - low_freq_factor) / span
     return 1 - torch.clamp(smooth, 0, 1)
