@@ -6,7 +6,7 @@ CSRC := $(shell find csrc cmake -type f) CMakeLists.txt setup.py
 CLANG_FORMATTED = $(shell find csrc tests/csrc -name '*.h' -o -name '*.c' -o -name '*.cpp' -o -name '*.cu')
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: bench test lint format sanitize package triton-3.6 release-check clean help
+.PHONY: bench test lint format sanitize package triton-3.6 transformers-4 release-check clean help
 
 help:
 	@echo "make bench     build, install into $(VENV), check accuracy, time against the unfused torch ops"
@@ -16,6 +16,7 @@ help:
 	@echo "make sanitize  the extension's tests under ASan and UBSan"
 	@echo "make package   wheel and sdist, each tried in a clean environment"
 	@echo "make triton-3.6   the tests of the Triton kernels with the oldest Triton that is served"
+	@echo "make transformers-4   the dialects of Transformers 4 against three of its releases"
 	@echo "make release-check   what a release wants: a changelog, README and GPU report for these sources"
 
 bench: $(VENV)/.installed
@@ -44,6 +45,9 @@ package: $(VENV)/.installed
 
 triton-3.6: $(VENV)/.installed
 	tools/try_triton.sh $(BIN) 3.6.0 2.2.6
+
+transformers-4: $(VENV)/.installed
+	tools/try_transformers.sh $(BIN) 4.45.2 4.51.3 4.57.6
 
 release-check: $(VENV)/.installed
 	$(BIN)/python tools/release_check.py

@@ -25,7 +25,7 @@ _DEFAULT_THETA = 10_000.0
 # An untrusted config may hold any number of keys; so many are named.
 _NOTES = 8
 _NAMES = frozenset({"rope_type", "type", "mrope_section", "mrope_interleaved"})
-_SINCE_5 = frozenset({"rope_theta", "partial_rotary_factor"})
+_INNER = frozenset({"rope_theta", "partial_rotary_factor"})
 # Top-level keys of these names are about rotation; a model's own are in its row of `model_types`.
 _ROTARY_NAMES = ("rope_", "rotary_", "yarn_")
 _TOP_LEVEL = frozenset(
@@ -124,7 +124,7 @@ def resolve(
 
 def _report_ignored(entry: RopeEntry, rule: Rule) -> None:
     known = _NAMES | rule.keys(entry) | entry.model.own_keys
-    known |= _SINCE_5 if entry.dialect.rope_parameters else frozenset()
+    known |= _INNER if entry.reads_inner() else frozenset()
     ignored = [(key, value) for key, value in entry.values.items() if key not in known]
     if entry.outer is not None:
         beside = {"truncate"} if entry.rope_type == "yarn" and reads_truncate_beside(entry) else ()

@@ -60,9 +60,10 @@ class RopeEntry:
     def get(self, key: str, top_key: str, default: object) -> object:
         """Return a rope parameter, else a top-level key, else a default.
 
-        Before Transformers 5 only the top level was looked at.
+        Before Transformers 5 only the top level was looked at, but for what a class itself nests
+        by layer type.
         """
-        inner = self.values.get(key) if self.dialect.rope_parameters else None
+        inner = self.values.get(key) if self.reads_inner() else None
         outer = self.top(top_key)
         if inner is None:
             return default if outer is None else outer
@@ -71,6 +72,10 @@ class RopeEntry:
             got = check.shown(outer)
             self.notes.append(expected(top_key, f"{key} of the rope parameters", got, hint))
         return inner
+
+    def reads_inner(self) -> bool:
+        """Return whether the base and the share of the head are looked for among the values."""
+        return self.dialect.rope_parameters or self.outer is not None
 
     def original_length(self, *, top_level: bool = True) -> int:
         """Return L: a top-level value wins over a flat one; max_position_embeddings is last.

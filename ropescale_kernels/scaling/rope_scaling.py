@@ -14,8 +14,8 @@ from ropescale_kernels.scaling import frequencies, lengths
 from ropescale_kernels.scaling._blend_constructors import BlendConstructors
 from ropescale_kernels.scaling._constructors import S
 from ropescale_kernels.scaling.config_file import HasToDict
-from ropescale_kernels.scaling.resolve import resolve
 from ropescale_kernels.scaling.parameters import Parameters
+from ropescale_kernels.scaling.resolve import resolve
 
 
 class RopeScaling(BlendConstructors):

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Run the tests of the dialects of Transformers 4 against those releases themselves.
+#
+#   tools/try_transformers.sh BIN VERSION...
+set -eu
+bin=$(cd "$1" && pwd)
+shift
+cd "$(dirname "$0")/.."
+for version in "$@"; do
+    target=$PWD/build/transformers-$version
+    if [ ! -d "$target/transformers" ]; then
+        "$bin/python" -m pip install --quiet --disable-pip-version-check \
+            --target "$target" "transformers==$version"
+    fi
+    PYTHONPATH="$target" "$bin/pytest" -q -p no:cacheprovider tests/parity/test_transformers_4.py
+done
