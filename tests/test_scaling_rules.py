@@ -155,6 +155,16 @@ def test_fingerprint_ignores_how_a_number_is_written() -> None:
     )
 
 
+def test_fingerprint_is_the_same_in_every_release() -> None:
+    scaling = RopeScaling.yarn(
+        rotary_dim=128, rope_theta=1e6, factor=4.0, original_max_position_embeddings=32768
+    )
+    # Prefix caches are keyed by it: another value here needs another format name in parameters.py.
+    assert (
+        scaling.fingerprint() == "93f23470504db2a236832d912095f2bd060aaed4c0c3c095c930c67bd4b0b87c"
+    )
+
+
 def test_fingerprint_is_the_same_in_another_process() -> None:
     code = (
         "from ropescale_kernels.scaling import RopeScaling as R;"

@@ -14,6 +14,7 @@ from ropescale_kernels.scaling import frequencies, lengths
 from ropescale_kernels.scaling._blend_constructors import BlendConstructors
 from ropescale_kernels.scaling._constructors import S
 from ropescale_kernels.scaling.config_file import HasToDict
+from ropescale_kernels.scaling.hf_writer import hf_config
 from ropescale_kernels.scaling.parameters import Parameters
 from ropescale_kernels.scaling.resolve import resolve
 
@@ -83,19 +84,24 @@ class RopeScaling(BlendConstructors):
         Args:
             config: A dict, the path of a config.json or of the folder that holds one, or a config
                 object with `to_dict()`.
-            dialect: Whose reading of the keys to follow; "hf" is Transformers 5.
+            dialect: Whose reading of the keys to follow: "hf" (Transformers 5.23), "hf-4.51" (4.51
+                to 4.53), "hf-4.45" (4.45 to 4.49), "vllm" (0.32), "sglang" (0.5.23), "deepseek"
+                (their inference code) or "original" (the code of YaRN's authors). The rule, its
+                parameters and the magnitude are the dialect's; the order of float32 operations is
+                always that of Transformers, so "deepseek" may differ in the last bit.
             layer_type: Which entry of nested `rope_parameters` to use.
-            seq_len: Length in tokens for rules that follow it (dynamic, longrope); None is what a
-                model is built with.
+            seq_len: Length in tokens for rules that follow it (dynamic, longrope, all of dialect
+                "deepseek"); None is what a model is built with.
             strict: Whether a key that the dialect ignores is an error instead of a warning.
 
         Returns:
-            The scaling, its `inv_freq` equal bit for bit to that of the dialect.
+            The scaling; in the dialects of Transformers its `inv_freq` has their bits.
 
         Raises:
             RopeScaleConfigError: Naming the key and the value, if they describe no valid scaling.
             RopeScaleTypeError: If `config` is of another kind, or holds a tensor.
-            RopeScaleUnsupportedError: For a dialect that does not exist here.
+            RopeScaleUnsupportedError: For a dialect that does not exist here, or a rule that it
+                has not.
 
         Warns:
             RopeScaleWarning: For ignored keys, unknown model types and lengths that do not agree.
@@ -114,6 +120,28 @@ class RopeScaling(BlendConstructors):
             dialect=resolved.dialect,
         )
         return cls._from_parameters(parameters)
+
+    def to_hf_config(self, transformers: int = 5) -> dict[str, object]:
+        """Return the config keys that Transformers reads as this scaling.
+
+        `from_hf_config` of the result, in dialect "hf", has the same numbers, and is equal to the
+        scaling if that was read in dialect "hf" or built from a rule of Transformers. NTK-aware
+        scaling becomes a larger `rope_theta`, NTK-by-parts a YaRN of attention_factor 1. A length
+        (`seq_len`) is no part of a config.
+
+        Args:
+            transformers: Major release whose keys to use: 5 for `rope_parameters`, 4 for
+                `rope_scaling` and `rope_theta`.
+
+        Returns:
+            A new dict of JSON values: the text config's keys that concern the rotation.
+
+        Raises:
+            RopeScaleUnsupportedError: For a rule that this release has not (dynamic YaRN; before 5
+                also the proportional rule).
+            RopeScaleValueError: For another release.
+        """
+        return hf_config(self._parameters, transformers)
 
     @property
     def inv_freq(self) -> torch.Tensor:

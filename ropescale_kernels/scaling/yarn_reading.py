@@ -103,7 +103,7 @@ def _factor(entry: RopeEntry, reading: YarnReading, length: int) -> float:
     if reading.factor == "ratio" and named:
         maximum = entry.maximum_length()
         factor = check.scale_factor(maximum / length)
-        if given != factor:
+        if given is None or check.scale_factor(given) != factor:
             requirement = (
                 f"max_position_embeddings / original_max_position_embeddings = "
                 f"{maximum} / {length} = {factor!r}"

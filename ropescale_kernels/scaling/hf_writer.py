@@ -1,0 +1,115 @@
+"""From a scaling back to the keys of a config that Transformers reads as the same scaling."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from ropescale_kernels.errors import RopeScaleUnsupportedError, RopeScaleValueError, expected
+from ropescale_kernels.scaling import rules
+from ropescale_kernels.scaling.parameters import Parameters
+
+_RELEASES = (4, 5)
+
+
+def hf_config(parameters: Parameters, transformers: int) -> dict[str, object]:
+    """Return the keys of a text config that describe a scaling.
+
+    Args:
+        parameters: The scaling's parameters.
+        transformers: Major release whose keys to use: 4 or 5.
+
+    Returns:
+        A new dict of JSON values.
+
+    Raises:
+        RopeScaleUnsupportedError: For a rule that this release has not.
+        RopeScaleValueError: For another release.
+    """
+    if isinstance(transformers, bool) or transformers not in _RELEASES:
+        raise RopeScaleValueError(expected("transformers", f"one of {_RELEASES}", transformers))
+    write = _WRITERS.get(parameters.rope_type)
+    if write is None or (transformers < 5 and parameters.rope_type == "proportional"):
+        requirement = f"a rule that Transformers {transformers} has"
+        raise RopeScaleUnsupportedError(expected("rope_type", requirement, parameters.rope_type))
+    rope = {key: value for key, value in write(parameters).items() if value is not None}
+    rope_theta = rope.pop("rope_theta", parameters.rope_theta)
+    if parameters.mrope_section is not None:
+        rope["mrope_section"] = list(parameters.mrope_section)
+        rope["mrope_interleaved"] = parameters.mrope_interleaved
+    top = _dimensions(parameters)
+    if (length := _max_position_embeddings(parameters)) is not None:
+        top["max_position_embeddings"] = length
+    share = top.pop("partial_rotary_factor", None)
+    if transformers == 5:
+        shared = {} if share is None else {"partial_rotary_factor": share}
+        return {**top, "rope_parameters": {**rope, "rope_theta": rope_theta, **shared}}
+    outer = {} if share is None else {"partial_rotary_factor": share}
+    plain = set(rope) == {"rope_type"}
+    return {**top, **outer, "rope_theta": rope_theta, "rope_scaling": None if plain else rope}
+
+
+def _dimensions(p: Parameters) -> dict[str, object]:
+    if p.softmax_mscale:
+        # The softmax scale is DeepSeek's, so its model type has to say so.
+        return {"model_type": "deepseek_v3", "qk_rope_head_dim": p.rotary_dim}
+    if p.frequency_dim != p.rotary_dim:
+        # An odd D can only be a share of a head.
+        return {"head_dim": 2 * p.frequency_dim, "partial_rotary_factor": 0.5}
+    return {"head_dim": p.rotary_dim}
+
+
+def _max_position_embeddings(p: Parameters) -> int | None:
+    if p.max_position_embeddings is not None:
+        return p.max_position_embeddings
+    if p.original_max_position_embeddings is None:
+        return None
+    return math.floor(p.original_max_position_embeddings * p.factor)
+
+
+def _named(rope_type: str, *keys: str) -> Callable[[Parameters], dict[str, object]]:
+    def write(p: Parameters) -> dict[str, object]:
+        values = ((key, getattr(p, key)) for key in keys)
+        written = {key: list(v) if isinstance(v, tuple) else v for key, v in values}
+        return {"rope_type": rope_type, **written}
+
+    return write
+
+
+def _ntk(p: Parameters) -> dict[str, object]:
+    theta = rules.ntk_theta(p.rope_theta, p.frequency_dim, p.factor)
+    return {"rope_type": "default", "rope_theta": theta}
+
+
+_RAMP = ("factor", "original_max_position_embeddings", "beta_fast", "beta_slow", "truncate")
+_yarn = _named("yarn", *_RAMP, "attention_factor", "mscale", "mscale_all_dim")
+
+
+def _ntk_by_parts(p: Parameters) -> dict[str, object]:
+    return {**_yarn(p), "attention_factor": 1.0}
+
+
+_WRITERS: dict[str, Callable[[Parameters], dict[str, object]]] = {
+    "default": _named("default"),
+    "linear": _named("linear", "factor"),
+    "ntk": _ntk,
+    "dynamic": _named("dynamic", "factor"),
+    "ntk_by_parts": _ntk_by_parts,
+    "yarn": _yarn,
+    "llama3": _named(
+        "llama3",
+        "factor",
+        "original_max_position_embeddings",
+        "low_freq_factor",
+        "high_freq_factor",
+    ),
+    "longrope": _named(
+        "longrope",
+        "factor",
+        "original_max_position_embeddings",
+        "attention_factor",
+        "short_factor",
+        "long_factor",
+    ),
+    "proportional": _named("proportional", "factor", "partial_rotary_factor"),
+}
