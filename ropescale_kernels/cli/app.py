@@ -32,6 +32,7 @@ def _add_commands_of_torch() -> None:
     """Add what runs kernels; where that does not import, commands that say why."""
     try:
         from .bench import bench
+        from .inspect import inspect
         from .verify import verify
     except Exception as error:
         # A broken torch raises anything, and doctor is there to say so; a RopeScaleError is what
@@ -40,9 +41,11 @@ def _add_commands_of_torch() -> None:
         reason = known or f"{type(error).__name__}: {error}"
         _add_stand_in("bench", "Time the kernel (cannot run here).", reason)
         _add_stand_in("verify", "Check accuracy (cannot run here).", reason)
+        _add_stand_in("inspect", "Resolve a model's config (cannot run here).", reason)
         return
     _add(bench)
     _add(verify)
+    _add(inspect)
 
 
 def _add_stand_in(name: str, purpose: str, reason: str) -> None:

@@ -238,3 +238,25 @@ DIALECTS: Mapping[str, Dialect] = MappingProxyType(
         )
     }
 )
+
+# Implementations of which only these points of YaRN were read (autumn 2026): enough to tell that a
+# config means another magnitude there, too little to resolve configs by.
+_DROPS = YarnReading(attention_factor=False)
+OTHER_ENGINES: Mapping[str, Dialect] = MappingProxyType(
+    {
+        name: Dialect(name, "read in autumn 2026", frozenset({"default", "yarn"}), yarn)
+        for name, yarn in {
+            "SGLang, fused QK-norm kernel": dataclasses.replace(_SGLANG, factor="ratio"),
+            "TensorRT-LLM, fused": YarnReading(factor="ratio"),
+            "TurboMind": YarnReading(factor="ratio", length="maximum"),
+            "exllamav2": YarnReading(length="maximum", betas="fixed"),
+            "exllamav3": YarnReading(factor="ratio"),
+            "TGI": YarnReading(
+                attention_factor=False, mscale="always", truncate=False, betas="fixed"
+            ),
+            "mlx-lm": YarnReading(attention_factor=False, mscale="always", truncate=False),
+            "Megatron": dataclasses.replace(_DROPS, truncate=False),
+            "aiter": dataclasses.replace(_DROPS, attn_factor=True, truncate=False),
+        }.items()
+    }
+)

@@ -62,11 +62,13 @@ class Resolved:
 
 
 def find_dialect(dialect: object) -> Dialect:
-    """Return a dialect by its name.
+    """Return a dialect by its name, or as it is.
 
     Raises:
         RopeScaleUnsupportedError: If there is none of that name.
     """
+    if isinstance(dialect, Dialect):
+        return dialect
     found = DIALECTS.get(dialect) if isinstance(dialect, str) else None
     if found is None:
         raise RopeScaleUnsupportedError(
@@ -76,7 +78,7 @@ def find_dialect(dialect: object) -> Dialect:
 
 
 def resolve(
-    config: object, *, dialect: str, layer_type: str | None, seq_len: int | None, strict: bool
+    config: object, *, dialect: object, layer_type: str | None, seq_len: int | None, strict: bool
 ) -> Resolved:
     """Return the constructor call that a config stands for.
 

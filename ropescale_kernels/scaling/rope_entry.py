@@ -178,6 +178,24 @@ def find_rope_entry(
     )
 
 
+def layer_types(config: Mapping[str, object]) -> list[str | None]:
+    """Return the layer types whose rope parameters differ; [None] where one serves all.
+
+    Args:
+        config: A model's config, possibly multimodal.
+
+    Returns:
+        Names to give as `layer_type`. Types without a rotary embedding are left out.
+
+    Raises:
+        RopeScaleConfigError: If the parameters are no mapping.
+    """
+    text, model_type = _text_config(config)
+    parameters = _rope_parameters(text, MODEL_TYPES.get(model_type, UNKNOWN), [])
+    nested = [key for key, value in parameters.items() if isinstance(value, Mapping)]
+    return [*nested] or [None]
+
+
 def _top(config: Mapping[str, object], model: ModelType, key: str) -> object:
     value = config.get(key)
     return model.defaults.get(key) if value is None else value

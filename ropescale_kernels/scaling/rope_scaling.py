@@ -14,6 +14,7 @@ from ropescale_kernels.scaling import frequencies, lengths
 from ropescale_kernels.scaling._blend_constructors import BlendConstructors
 from ropescale_kernels.scaling._constructors import S
 from ropescale_kernels.scaling.config_file import HasToDict
+from ropescale_kernels.scaling.dialects import Dialect
 from ropescale_kernels.scaling.hf_writer import hf_config
 from ropescale_kernels.scaling.parameters import Parameters
 from ropescale_kernels.scaling.resolve import resolve
@@ -71,7 +72,7 @@ class RopeScaling(BlendConstructors):
     def from_hf_config(
         cls,
         config: Mapping[str, object] | str | os.PathLike[str] | HasToDict,
-        dialect: str = "hf",
+        dialect: str | Dialect = "hf",
         layer_type: str | None = None,
         seq_len: int | None = None,
         strict: bool = False,
@@ -88,7 +89,8 @@ class RopeScaling(BlendConstructors):
                 to 4.53), "hf-4.45" (4.45 to 4.49), "vllm" (0.32), "sglang" (0.5.23), "deepseek"
                 (their inference code) or "original" (the code of YaRN's authors). The rule, its
                 parameters and the magnitude are the dialect's; the order of float32 operations is
-                always that of Transformers, so "deepseek" may differ in the last bit.
+                always that of Transformers, so "deepseek" may differ in the last bit. A
+                `scaling.dialects.Dialect` of your own is taken too.
             layer_type: Which entry of nested `rope_parameters` to use.
             seq_len: Length in tokens for rules that follow it (dynamic, longrope, all of dialect
                 "deepseek"); None is what a model is built with.
@@ -191,6 +193,11 @@ class RopeScaling(BlendConstructors):
     def rotary_dim(self) -> int:
         """Number of rotated channels, even."""
         return self._parameters.rotary_dim
+
+    @property
+    def frequency_dim(self) -> int:
+        """D in the exponents; one less than `rotary_dim` where a share of a head is odd."""
+        return self._parameters.frequency_dim
 
     @property
     def rope_theta(self) -> float:

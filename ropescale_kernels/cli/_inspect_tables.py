@@ -1,0 +1,109 @@
+"""What `ropescale inspect` prints."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ..context.inspection import BLENDED, INTERPOLATED, KEPT, STILL, Inspection
+from ..context.side_by_side import Reading
+
+_FATES = {KEPT: "green", BLENDED: "yellow", INTERPOLATED: "red", STILL: "dim"}
+DIFFERS = "bold yellow"
+
+
+def new_table(title: str | None = None) -> Table:
+    """Make a table in the look of all commands."""
+    return Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
+
+
+def numbers_table(inspection: Inspection) -> Table:
+    """Show the resolved numbers."""
+    layer = "" if inspection.layer_type is None else f" of {inspection.layer_type}"
+    table = new_table(f"what dialect {inspection.dialect} resolves{layer}")
+    table.show_header = False
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in inspection.numbers.items():
+        table.add_row(name, number(value))
+    return table
+
+
+def pairs_table(inspection: Inspection) -> Table:
+    """Show each pair, and what happens to it."""
+    table = new_table("pairs")
+    headings = ("pair", "tokens a turn", "turns", "ramp", "divided by", "tokens a turn, scaled")
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("")
+    for pair in inspection.pairs:
+        table.add_row(
+            str(pair.index),
+            number(pair.wavelength, 6),
+            number(pair.turns, 4),
+            number(pair.ramp, 4),
+            number(pair.divided_by, 6),
+            number(pair.scaled_wavelength, 6),
+            Text(pair.fate, style=_FATES[pair.fate]),
+        )
+    return table
+
+
+def readings_table(inspection: Inspection) -> Table:
+    """Show every dialect side by side; what differs from the first is marked."""
+    table = new_table("what each dialect makes of it (* is not what hf has)")
+    for heading in ("", "factor", "L", "attention factor", "softmax scale", "inv_freq off by", ""):
+        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
+    for reading in inspection.readings:
+        if reading.error is not None:
+            table.add_row(reading.dialect, "", "", "", "", "", Text(f"refused: {reading.error}"))
+            continue
+        length = reading.original_max_position_embeddings
+        off = "" if not reading.inv_freq_error else f"{reading.inv_freq_error:.2g} *"
+        table.add_row(
+            reading.dialect,
+            _marked(reading, "factor"),
+            "" if length is None else f"{length:,}",
+            _marked(reading, "attention_factor"),
+            _marked(reading, "softmax_scale_multiplier"),
+            Text(off, style=DIFFERS),
+            Text(reading.release, style="dim"),
+        )
+    return table
+
+
+def remarks(inspection: Inspection) -> RenderableType:
+    """Say in words what to look out for, each thing once, with the dialects that say it."""
+    said: dict[str, list[str]] = {}
+    for reading in inspection.readings:
+        for warning in reading.warnings:
+            # What differs between dialects is their name and nothing else.
+            text = warning.replace(f"dialect {reading.dialect!r}", "the dialect")
+            said.setdefault(text, []).append(reading.dialect)
+    lines = [Text(f"{', '.join(names)}: {text}") for text, names in said.items()]
+    return Group(*lines) if lines else Text("no warnings")
+
+
+def number(value: object, digits: int = 10) -> str:
+    """Word a number, or anything else, shortly."""
+    if value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return str(value)
+    if isinstance(value, int) or (value.is_integer() and abs(value) < 1e15):
+        return f"{int(value):,}"
+    return f"{value:.{digits}g}"
+
+
+def _marked(reading: Reading, name: str) -> Text:
+    text = number(getattr(reading, name))
+    return Text(f"{text} *", style=DIFFERS) if name in reading.differs else Text(text)

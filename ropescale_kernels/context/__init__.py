@@ -1,0 +1,4 @@
+"""What a model's config means for its context: inspected, compared, extended.
+
+Built on `scaling`; nothing here rotates.
+"""
