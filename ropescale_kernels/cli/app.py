@@ -16,7 +16,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Rotary embedding with YaRN scaling in one kernel pass: measure it, check it.\n\n"
+    help="Rotary embedding with YaRN scaling in one kernel pass: measure it, check it; what a "
+    "model's config means, and what a longer context takes.\n\n"
     "Exit codes: 0 all is well, 1 a check failed, 2 wrong input.\n\n"
     "Example: ropescale bench --model llama-3.1-8b --dtype bfloat16",
 )
@@ -33,6 +34,7 @@ def _add_commands_of_torch() -> None:
     try:
         from .bench import bench
         from .inspect import inspect
+        from .plan import plan
         from .verify import verify
     except Exception as error:
         # A broken torch raises anything, and doctor is there to say so; a RopeScaleError is what
@@ -42,10 +44,12 @@ def _add_commands_of_torch() -> None:
         _add_stand_in("bench", "Time the kernel (cannot run here).", reason)
         _add_stand_in("verify", "Check accuracy (cannot run here).", reason)
         _add_stand_in("inspect", "Resolve a model's config (cannot run here).", reason)
+        _add_stand_in("plan", "Extend a model's context (cannot run here).", reason)
         return
     _add(bench)
     _add(verify)
     _add(inspect)
+    _add(plan)
 
 
 def _add_stand_in(name: str, purpose: str, reason: str) -> None:

@@ -54,8 +54,8 @@ def inspect(
 ) -> None:
     """Show what a model's config resolves to, and what every dialect makes of it.
 
-    A pair's wavelength is the tokens of one turn. Scaling keeps fast pairs, divides the frequency of
-    slow ones by the factor (interpolates), and blends between.
+    A pair's wavelength is the tokens of one turn. Scaling keeps fast pairs, divides the frequency
+    of slow ones by the factor (interpolates), and blends between.
 
     For example:
 

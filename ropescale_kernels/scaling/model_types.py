@@ -116,7 +116,7 @@ MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
         "qwen2_moe": _PLAIN,
         "olmo2": _PLAIN,
         "olmo": _PLAIN,
-        "falcon": _PLAIN,
+        "falcon": ModelType(defaults={"max_position_embeddings": 2048}),
         "granite": _PLAIN,
         "granitemoe": _PLAIN,
         "starcoder2": _PLAIN,
@@ -124,12 +124,12 @@ MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
         "arcee": _PLAIN,
         "qwen3": _head(128),
         "gemma": _head(256),
-        "gemma2": _head(256),
+        "gemma2": ModelType(defaults={"head_dim": 256, "sliding_window_pattern": 2}),
         "seed_oss": _head(128),
         "qwen3_moe": _PLAIN,
         "mixtral": _theta(1e6),
         "cohere": _theta(5e5),
-        "cohere2": _PLAIN,
+        "cohere2": ModelType(defaults={"sliding_window_pattern": 4}),
         "smollm3": _theta(2e6),
         "llama4": _theta(5e5, head_dim=128),
         "llama4_text": _theta(5e5, head_dim=128),
@@ -137,7 +137,7 @@ MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
         "ernie4_5": _theta(5e5, head_dim=128),
         "hunyuan_v1_dense": _PLAIN,
         "hunyuan_v1_moe": _PLAIN,
-        "exaone4": _PLAIN,
+        "exaone4": ModelType(defaults={"sliding_window_pattern": 4}),
         "minimax_m2": ModelType(
             defaults={"rope_theta": 5e6, "head_dim": 128},
             channels_key="rotary_dim",
@@ -156,7 +156,9 @@ MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
         "deepseek_v32": _DEEPSEEK,
         "glm_moe_dsa": _DEEPSEEK,
         "kimi_k2": _DEEPSEEK,
-        "gpt_oss": _theta(1.5e5, head_dim=64, rope_parameters=_GPT_OSS_ROPE),
+        "gpt_oss": _theta(
+            1.5e5, head_dim=64, rope_parameters=_GPT_OSS_ROPE, sliding_window_pattern=2
+        ),
         "phi": _partial(0.5),
         "phi3": ModelType(
             defaults={"original_max_position_embeddings": 4096},
@@ -180,7 +182,14 @@ MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
             own_keys=frozenset({"llama_4_scaling_beta", "max_position_embeddings"}),
         ),
         "gemma3_text": ModelType(
-            defaults={"head_dim": 256},
+            defaults={
+                "head_dim": 256,
+                "num_attention_heads": 8,
+                "num_key_value_heads": 4,
+                "max_position_embeddings": 131_072,
+                "sliding_window": 4096,
+                "sliding_window_pattern": 6,
+            },
             layers={
                 "full_attention": LayerType("rope_theta", 1e6, scaled=True),
                 "sliding_attention": LayerType("rope_local_base_freq", 1e4, scaled=False),
@@ -192,6 +201,7 @@ MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
         ),
         # The class takes rope_theta for the first entry and leaves the second its default.
         "olmo3": ModelType(
+            defaults={"sliding_window_pattern": 4},
             layers={
                 "full_attention": LayerType("rope_theta", 5e5, scaled=True),
                 "sliding_attention": LayerType(None, 5e5, scaled=False),

@@ -102,11 +102,12 @@ def _factor(entry: RopeEntry, reading: YarnReading, length: int) -> float:
     named = entry.values.get("original_max_position_embeddings") is not None
     if reading.factor == "ratio" and named:
         maximum = entry.maximum_length()
-        factor = check.scale_factor(maximum / length)
+        original = entry.original_length(top_level=reading.top_level_length)
+        factor = check.scale_factor(maximum / original)
         if given is None or check.scale_factor(given) != factor:
             requirement = (
                 f"max_position_embeddings / original_max_position_embeddings = "
-                f"{maximum} / {length} = {factor!r}"
+                f"{maximum} / {original} = {factor!r}"
             )
             hint = f"Dialect {entry.dialect.name!r} uses the ratio and not the explicit factor."
             entry.notes.append(expected("factor", requirement, check.shown(given), hint))

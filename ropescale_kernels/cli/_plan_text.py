@@ -1,0 +1,113 @@
+"""What `ropescale plan` prints."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.text import Text
+
+from ..context.engines import RELEASES
+from ..context.kv_cache import KVCache, worded_bytes
+from ..context.plan import Plan
+from ._inspect_tables import DIFFERS, new_table, number
+
+_SHOWN = ("rope_type", "factor", "original_max_position_embeddings", "attention_factor",
+          "softmax_scale_multiplier", "rope_theta")  # fmt: skip
+
+
+def print_plan(console: Console, plan: Plan) -> None:
+    """Print a plan, the answer first."""
+    _line(console, plan.verdict, style="bold")
+    if plan.layer_type is not None:
+        _line(console, f"This is about the layers of type {plan.layer_type}.")
+    if plan.needed:
+        _print_numbers(console, plan)
+    _print_keys(console, plan)
+    _heading(console, "Command lines")
+    for engine, command in plan.commands.items():
+        _line(console, RELEASES[engine], style="dim")
+        _line(console, f"  {command}")
+    _heading(console, "KV cache")
+    _line(console, _cache(plan.kv_cache))
+    if plan.short_requests:
+        _heading(console, "Short requests")
+        for line in plan.short_requests:
+            _line(console, line)
+    if plan.other_magnitudes:
+        _print_magnitudes(console, plan)
+    if plan.warnings:
+        _heading(console, "Look out")
+        for warning in plan.warnings:
+            _line(console, f"- {warning}")
+
+
+def _line(console: Console, text: str, style: str = "") -> None:
+    # Never folded: a command line that is cut in two cannot be pasted.
+    console.print(Text(text, style=style), soft_wrap=True)
+
+
+def _heading(console: Console, text: str) -> None:
+    console.print()
+    _line(console, text, style="bold")
+
+
+def _print_numbers(console: Console, plan: Plan) -> None:
+    table = new_table()
+    for heading in ("", "now", "planned"):
+        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
+    for name in _SHOWN:
+        now, then = (number(numbers.get(name)) for numbers in (plan.current, plan.planned))
+        if now or then:
+            table.add_row(name, now, Text(then, style=DIFFERS if then != now else ""))
+    console.print(table)
+
+
+def _print_keys(console: Console, plan: Plan) -> None:
+    if not plan.changes:
+        return
+    _heading(console, "config.json")
+    for name, keys in (
+        ("Transformers 5", plan.transformers_5),
+        ("Transformers 4", plan.transformers_4),
+    ):
+        _line(console, name, style="dim")
+        _line(console, _json(keys))
+
+
+def _json(keys: Mapping[str, object]) -> str:
+    inner = json.dumps(keys, indent=2)
+    return "\n".join(f"  {line}" for line in inner.splitlines())
+
+
+def _cache(cache: KVCache | str) -> str:
+    if isinstance(cache, str):
+        return f"cannot be told: {cache}"
+    kept = ", ".join(f"{count} layers keep {what}" for what, count in cache.layers.items())
+    latent = " (DeepSeek's compressed latent)" if cache.latent else ""
+    return (
+        f"{worded_bytes(cache.bytes)} in {cache.dtype} for one sequence of {cache.tokens:,} "
+        f"tokens, {worded_bytes(cache.bytes_fp8)} in fp8; "
+        f"{worded_bytes(cache.bytes_per_token)} a token"
+        f"{latent}. {kept}."
+    )
+
+
+def _print_magnitudes(console: Console, plan: Plan) -> None:
+    _heading(console, "Who would compute another magnitude from this config")
+    table = new_table()
+    for heading in ("", "attention factor", "softmax scale", ""):
+        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
+    factor, softmax = (
+        number(plan.planned[name]) for name in ("attention_factor", "softmax_scale_multiplier")
+    )
+    table.add_row("planned (hf)", factor, softmax, "")
+    for reading in plan.other_magnitudes:
+        table.add_row(
+            reading.dialect,
+            number(reading.attention_factor),
+            number(reading.softmax_scale_multiplier),
+            Text(reading.release, style="dim"),
+        )
+    console.print(table)

@@ -1,0 +1,81 @@
+"""`ropescale plan`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..context.plan import Plan, make_plan
+from ..context.rewrite import write as write_config
+from ._config import CONFIG_HELP, file_of, read_config
+from ._console import stdout_console
+from ._files import STDOUT, writable_or_stdout, write_json
+from ._numbers import between
+from ._plan_text import print_plan
+
+_LONGEST = 2**53
+
+
+def plan(
+    config: Annotated[str, typer.Argument(metavar="CONFIG", help=CONFIG_HELP)],
+    target_length: Annotated[
+        int,
+        typer.Option(
+            callback=between(1, _LONGEST), help="Tokens to serve, of prompt and output together."
+        ),
+    ],
+    original_length: Annotated[
+        int | None,
+        typer.Option(
+            callback=between(1, _LONGEST),
+            help="Tokens that the model was trained on, where you know better than the config.",
+        ),
+    ] = None,
+    write: Annotated[
+        bool,
+        typer.Option("--write", help="Put the new keys into the config; the old file is kept."),
+    ] = False,
+    json_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--json",
+            callback=writable_or_stdout,
+            help="Also write the plan to this file; - prints it instead of the text.",
+        ),
+    ] = None,
+) -> None:
+    """Say what it takes to serve a longer context: the rule, the factor, and what to tell whom.
+
+    Prints the keys for config.json, a command line for each engine, the memory of the KV cache,
+    what scaling costs short requests, and which engines would compute another magnitude.
+
+    For example:
+
+    ropescale plan Qwen3-8B --target-length 131072
+
+    ropescale plan Qwen3-8B/config.json --target-length 131072 --write
+
+    ropescale plan - --target-length 131072 --json - < config.json
+    """
+    target = file_of(config) if write else None
+    made = make_plan(read_config(config), target_length, original_length)
+    backup = write_config(target, made.config) if target is not None and made.changes else None
+    if json_file != STDOUT:
+        console = stdout_console()
+        print_plan(console, made)
+        if backup is not None:
+            console.print(f"\nwrote {target}; the old file is {backup}", soft_wrap=True)
+        elif write:
+            console.print(f"\n{target} is as it was: nothing has to change", soft_wrap=True)
+    if json_file is not None:
+        write_json(json_file, as_json(made, backup))
+
+
+def as_json(made: Plan, backup: Path | None) -> dict[str, Any]:
+    """Return a plan as JSON values."""
+    cache = made.kv_cache if isinstance(made.kv_cache, str) else asdict(made.kv_cache)
+    written = None if backup is None else str(backup)
+    return {**asdict(made), "kv_cache": cache, "backup": written}

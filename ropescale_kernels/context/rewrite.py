@@ -1,0 +1,117 @@
+"""A config with other rope parameters, and how it gets into its file."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from ropescale_kernels.errors import RopeScaleConfigError, expected
+
+# Keys that the new rope parameters replace, wherever the old ones stood.
+_OLD = ("rope_scaling", "rope_parameters")
+
+
+def rewritten(
+    config: Mapping[str, object],
+    rope: Mapping[str, object],
+    top: Mapping[str, object],
+    layer_type: str | None,
+    *,
+    rope_parameters: bool,
+) -> dict[str, object]:
+    """Return a copy of a config with other rope parameters.
+
+    Args:
+        config: A model's config, possibly multimodal; it is not changed.
+        rope: The new rope parameters, `rope_theta` among them.
+        top: Other keys of the text model to set.
+        layer_type: The entry of nested rope parameters that they belong to, or None.
+        rope_parameters: Whether to write the key of Transformers 5, else `rope_scaling`.
+
+    Returns:
+        The new config, its other keys and their order as they were.
+    """
+    result = copy.deepcopy(dict(config))
+    nested = result.get("text_config")
+    text: dict[str, object] = nested if isinstance(nested, dict) else result
+    text.update(top)
+    if not rope_parameters:
+        values = {key: value for key, value in rope.items() if key != "rope_theta"}
+        text["rope_scaling"] = values
+        return result
+    old = text.get("rope_parameters") or text.get("rope_scaling")
+    inside = isinstance(old, Mapping) and layer_type is not None and layer_type in old
+    text.pop("rope_scaling", None)
+    text["rope_parameters"] = {**old, layer_type: dict(rope)} if inside else dict(rope)  # type: ignore[dict-item]
+    return result
+
+
+def changes(before: Mapping[str, object], after: Mapping[str, object]) -> dict[str, object]:
+    """Return the keys whose values differ, with the new ones; those of `text_config` inside it."""
+    found = {key: value for key, value in after.items() if before.get(key, ...) != value}
+    inner = (before.get("text_config"), after.get("text_config"))
+    if isinstance(inner[0], Mapping) and isinstance(inner[1], Mapping) and "text_config" in found:
+        found["text_config"] = changes(inner[0], inner[1])
+    return found
+
+
+def write(path: Path, config: Mapping[str, object]) -> Path:
+    """Replace a config file at once, the old one kept beside it.
+
+    Args:
+        path: The file; it exists.
+        config: Its new content.
+
+    Returns:
+        The backup's path: the file's name with .bak, or .bak2 and so on.
+
+    Raises:
+        RopeScaleConfigError: If the file is a link, whose target others may share.
+        OSError: If the folder cannot be written; the file is then as it was.
+    """
+    if path.is_symlink():
+        target = os.readlink(path)
+        raise RopeScaleConfigError(
+            expected("config", "a file of its own to write", f"{path}, a link to {target}",
+                     "Copy the folder first: caches share such files.")
+        )  # fmt: skip
+    old = path.read_bytes()
+    backup = _backup_path(path)
+    text = json.dumps(config, indent=_indent(old.decode()), ensure_ascii=False) + "\n"
+    _replace(backup, old, path)
+    _replace(path, text.encode(), path)
+    return backup
+
+
+def _replace(path: Path, content: bytes, like: Path) -> None:
+    mode = like.stat().st_mode & 0o777
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, mode)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def _backup_path(path: Path) -> Path:
+    count = 1
+    while True:
+        backup = path.with_name(f"{path.name}.bak{'' if count == 1 else count}")
+        if not backup.exists():
+            return backup
+        count += 1
+
+
+def _indent(text: str) -> int | str:
+    found = re.search(r"\n([ \t]+)\S", text)
+    return 2 if found is None else found.group(1)

@@ -1,0 +1,117 @@
+"""The text model's part of a config, with what its class adds: keys that layers and heads need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ropescale_kernels.context.side_by_side import BASELINE
+from ropescale_kernels.errors import RopeScaleConfigError, expected
+from ropescale_kernels.scaling import _validate as check
+from ropescale_kernels.scaling.dialects import DIALECTS
+from ropescale_kernels.scaling.rope_entry import RopeEntry, find_rope_entry, layer_types
+
+# A config is untrusted, and a list of layers is made from this number.
+_MAX_LAYERS = 10_000
+
+
+class TextConfig:
+    """Keys of the text model, by name, the class's defaults behind them."""
+
+    def __init__(self, config: Mapping[str, object]) -> None:
+        """Read a config.
+
+        Args:
+            config: A model's config, possibly multimodal.
+
+        Raises:
+            RopeScaleConfigError: If its rope parameters are no mapping.
+        """
+        self.rope_layer_types = layer_types(config)
+        self.entry: RopeEntry = find_rope_entry(config, DIALECTS[BASELINE], self.main_layer_type())
+        self.nested = config.get("text_config") is not None
+
+    def main_layer_type(self) -> str | None:
+        """Return the layer type that reaches over the whole context."""
+        names = self.rope_layer_types
+        return "full_attention" if "full_attention" in names else names[0]
+
+    @property
+    def model_type(self) -> str:
+        """Name of the model type, "" where the config has none."""
+        return self.entry.model_type
+
+    def get(self, key: str) -> object:
+        """Return a key's value, its class's default, or None."""
+        return self.entry.top(key)
+
+    def length(self, key: str) -> int:
+        """Return a positive integer.
+
+        Raises:
+            RopeScaleConfigError: If it is missing or something else.
+        """
+        return check.length(key, self._present(key))
+
+    def _present(self, key: str) -> object:
+        value = self.get(key)
+        if value is None:
+            raise RopeScaleConfigError(expected(key, "an integer in the config", "no such key"))
+        return value
+
+    def optional_length(self, key: str) -> int | None:
+        """Return a positive integer, or None where there is no such key.
+
+        Raises:
+            RopeScaleConfigError: If it is something else.
+        """
+        value = self.get(key)
+        return None if value is None else check.length(key, value)
+
+    def head_dim(self) -> int:
+        """Return the channels of a key's head."""
+        if self.get("head_dim") is not None:
+            return self.length("head_dim")
+        return self.length("hidden_size") // self.length("num_attention_heads")
+
+    def kv_heads(self) -> int:
+        """Return the number of heads of keys and values in a layer."""
+        if self.get("multi_query") is True and self.get("new_decoder_architecture") is not True:
+            return 1
+        for key in ("num_key_value_heads", "num_kv_heads"):
+            if self.get(key) is not None:
+                return self.length(key)
+        return self.length("num_attention_heads")
+
+    def layer_types(self) -> list[str]:
+        """Return what each layer attends to, as configs of Transformers 5 name it.
+
+        Raises:
+            RopeScaleConfigError: If the number of layers is missing or out of bounds.
+        """
+        count = check.bounded(
+            "num_hidden_layers", self._present("num_hidden_layers"), 1, _MAX_LAYERS,
+            f"an integer from 1 to {_MAX_LAYERS}",
+        )  # fmt: skip
+        given = self.get("layer_types")
+        if isinstance(given, list) and len(given) == int(count):
+            return [str(name) for name in given]
+        return [self._layer_type(index) for index in range(int(count))]
+
+    def _layer_type(self, index: int) -> str:
+        # The patterns that classes fill in where a config has no layer_types.
+        if (interval := self.optional_length("full_attention_interval")) is not None:
+            return "linear_attention" if (index + 1) % interval else "full_attention"
+        pattern = self.get("sliding_window_pattern")
+        if pattern is not None and self.get("sliding_window") is not None:
+            # Written out, "LLLG" is a pattern of four.
+            period = len(pattern) if isinstance(pattern, str) else pattern
+            period = check.length("sliding_window_pattern", period)
+            return "sliding_attention" if (index + 1) % period else "full_attention"
+        no_rope = self.get("no_rope_layers")
+        if self.get("attention_chunk_size") is not None and isinstance(no_rope, list):
+            chunked = index < len(no_rope) and bool(no_rope[index])
+            return "chunked_attention" if chunked else "full_attention"
+        uses_window = self.get("use_sliding_window") is not False
+        everywhere = self.get("max_window_layers") is None
+        slides = self.get("sliding_window") is not None and uses_window and everywhere
+        return "sliding_attention" if slides else "full_attention"
