@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TypeVar
 
 import typer
+
+_UNITS = {"": 1, "k": 2**10, "m": 2**20}
+_LONGEST = 2**53
 
 Number = TypeVar("Number", int, float)
 
@@ -19,3 +23,12 @@ def between(low: Number, high: Number) -> Callable[[Number | None], Number | Non
         return value
 
     return check
+
+
+def tokens(text: str) -> int:
+    """Read a number of tokens: 131072, or 128k, or 1m, in units of 1024."""
+    found = re.fullmatch(r"([0-9]{1,16})([km]?)", text.strip().lower())
+    count = 0 if found is None else int(found[1]) * _UNITS[found[2]]
+    if not 1 <= count <= _LONGEST:
+        raise typer.BadParameter(f"expected a number of tokens such as 131072 or 128k, got {text}")
+    return count

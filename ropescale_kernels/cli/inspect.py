@@ -21,6 +21,8 @@ from ._numbers import between
 
 DialectName = Enum("DialectName", {name: name for name in DIALECTS}, type=str)  # type: ignore[misc]
 
+_PICTURES = (".png", ".svg", ".pdf")
+
 
 def inspect(
     config: Annotated[str, typer.Argument(metavar="CONFIG", help=CONFIG_HELP)],
@@ -63,6 +65,11 @@ def inspect(
 
     ropescale inspect - --json - < config.json
     """
+    if plot is not None and plot.suffix not in _PICTURES:
+        raise typer.BadParameter(
+            f"expected a file name that ends in .png, .svg or .pdf, got {plot}",
+            param_hint="--plot",
+        )
     if plot is not None and importlib.util.find_spec("matplotlib") is None:
         raise typer.BadParameter(
             "expected matplotlib, found none; pip install 'ropescale_kernels[plot]'",

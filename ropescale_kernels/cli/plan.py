@@ -13,10 +13,8 @@ from ..context.rewrite import write as write_config
 from ._config import CONFIG_HELP, file_of, read_config
 from ._console import stdout_console
 from ._files import STDOUT, writable_or_stdout, write_json
-from ._numbers import between
+from ._numbers import tokens
 from ._plan_text import print_plan
-
-_LONGEST = 2**53
 
 
 def plan(
@@ -24,13 +22,16 @@ def plan(
     target_length: Annotated[
         int,
         typer.Option(
-            callback=between(1, _LONGEST), help="Tokens to serve, of prompt and output together."
+            parser=tokens,
+            metavar="TOKENS",
+            help="Tokens to serve, of prompt and output together: 131072, or 128k.",
         ),
     ],
     original_length: Annotated[
         int | None,
         typer.Option(
-            callback=between(1, _LONGEST),
+            parser=tokens,
+            metavar="TOKENS",
             help="Tokens that the model was trained on, where you know better than the config.",
         ),
     ] = None,
@@ -54,7 +55,7 @@ def plan(
 
     For example:
 
-    ropescale plan Qwen3-8B --target-length 131072
+    ropescale plan Qwen3-8B --target-length 128k
 
     ropescale plan Qwen3-8B/config.json --target-length 131072 --write
 

@@ -16,7 +16,7 @@ COMMAND = [sys.executable, "-m", "ropescale_kernels.cli"]
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])
-@pytest.mark.parametrize("command", [[], ["bench"], ["verify"], ["doctor"]])
+@pytest.mark.parametrize("command", [[], ["bench"], ["verify"], ["doctor"], ["inspect"], ["plan"]])
 def test_help_has_an_example(ropescale: Ropescale, command: list[str], flag: str) -> None:
     code, out, _ = ropescale(*command, flag)
     assert code == 0
@@ -57,6 +57,18 @@ def test_version(ropescale: Ropescale) -> None:
         (["bench", "--plot", f"{__file__}/x"], "--plot: expected a folder, got the file"),
         (["bench", "--tokns", "3"], "No such option: --tokns (Possible options: --tokens)"),
         (["doctor", "--json", "/nonexistent/x.json"], "--json: expected an existing folder"),
+        (["inspect"], "Missing argument 'CONFIG'"),
+        (["inspect", "x", "--dialect", "tgi"], "--dialect: 'tgi' is not one of 'hf'"),
+        (["inspect", "x", "--seq-len", "-1"], "--seq-len: expected 0 to 9007199254740992, got -1"),
+        (["inspect", "x", "--json", "/nonexistent/x"], "--json: expected an existing folder"),
+        (["plan", "x"], "Missing option '--target-length'"),
+        *(
+            (
+                ["plan", "x", "--target-length", length],
+                f"expected a number of tokens such as 131072 or 128k, got {length}",
+            )
+            for length in ("0", "128kb", "1.5", "k", "9" * 16 + "m")
+        ),
         (["nope"], "No such command 'nope'"),
     ],
 )
@@ -144,7 +156,7 @@ sys.exit(main())
     assert "pip install 'ropescale_kernels[cli]'" in line
 
 
-@pytest.mark.parametrize("command", ["bench", "verify"])
+@pytest.mark.parametrize("command", ["bench", "verify", "inspect", "plan"])
 def test_without_torch_what_needs_it_says_so(command: str) -> None:
     program = f"""
 import sys

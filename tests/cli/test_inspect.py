@@ -1,0 +1,99 @@
+"""`ropescale inspect`."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Ropescale = Callable[..., tuple[int, str, str]]
+CONFIGS = Path(__file__).parent.parent / "fixtures" / "configs"
+R1 = str(CONFIGS / "deepseek-r1-0528-qwen3-8b.json")
+
+
+def test_text(ropescale: Ropescale) -> None:
+    code, out, err = ropescale("inspect", R1)
+    assert (code, err) == (0, "")
+    for part in ("attention_factor", "1.138629436", "kept", "blended", "interpolated", "vLLM 0.32"):
+        assert part in out
+    (sglang,) = [line for line in out.splitlines() if line.strip().startswith("sglang ")]
+    assert "1 *" in sglang
+    assert "hf, hf-4.51, hf-4.45, vllm, deepseek: rope_parameters['attn_factor']" in out
+    pairs = [line for line in out.splitlines() if line.split()[-1:] == ["interpolated"]]
+    assert len(pairs) == 24
+
+
+def test_json_has_everything(ropescale: Ropescale, tmp_path: Path) -> None:
+    code, out, _ = ropescale("inspect", R1, "--json", "-")
+    (found,) = json.loads(out)
+    assert code == 0
+    assert found["numbers"]["attention_factor"] == 1.138629436111989
+    assert len(found["pairs"]) == 64
+    assert {reading["dialect"] for reading in found["readings"]} >= {"hf", "vllm", "sglang"}
+    target = tmp_path / "found.json"
+    assert ropescale("inspect", R1, "--json", str(target))[0] == 0
+    assert json.loads(target.read_text()) == [found]
+
+
+def test_folder_and_stdin(
+    ropescale: Ropescale, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    want = ropescale("inspect", R1)[1]
+    (tmp_path / "config.json").write_text(Path(R1).read_text())
+    assert ropescale("inspect", str(tmp_path))[1] == want
+    monkeypatch.setattr("sys.stdin", io.StringIO(Path(R1).read_text()))
+    assert ropescale("inspect", "-")[1] == want
+
+
+def test_layer_types_one_by_one_or_all(ropescale: Ropescale) -> None:
+    gemma = str(CONFIGS / "gemma-3-4b-it.json")
+    both = ropescale("inspect", gemma)[1]
+    assert "hf resolves of full_attention" in both
+    assert "hf resolves of sliding_attention" in both
+    one = ropescale("inspect", gemma, "--layer-type", "full_attention")[1]
+    assert "sliding_attention" not in one
+    code, _, err = ropescale("inspect", gemma, "--layer-type", "other")
+    assert code == 2
+    assert "layer_type: expected one of" in err
+
+
+def test_another_dialects_numbers(ropescale: Ropescale) -> None:
+    out = ropescale("inspect", R1, "--dialect", "sglang", "--json", "-")[1]
+    (found,) = json.loads(out)
+    assert (found["dialect"], found["numbers"]["attention_factor"]) == ("sglang", 1.0)
+
+
+def test_picture(ropescale: Ropescale, tmp_path: Path) -> None:
+    picture = tmp_path / "ramp.png"
+    code, _, err = ropescale("inspect", R1, "--plot", str(picture))
+    assert (code, err) == (0, "")
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_picture_of_another_kind_is_refused(ropescale: Ropescale, tmp_path: Path) -> None:
+    code, _, err = ropescale("inspect", R1, "--plot", str(tmp_path / "ramp.xyz"))
+    assert code == 2
+    assert "--plot: expected a file name that ends in .png, .svg or .pdf, got" in err
+
+
+@pytest.mark.parametrize("source", ["/nonexistent/config.json", "/"])
+def test_no_config_is_one_line(ropescale: Ropescale, source: str) -> None:
+    code, out, err = ropescale("inspect", source)
+    assert (code, out) == (2, "")
+    (line,) = err.splitlines()
+    assert "config: expected" in line
+    assert source in line
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "3", '{"a": 1', "[" * 100_000])
+def test_bad_json_on_stdin_is_one_line(
+    ropescale: Ropescale, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+    code, out, err = ropescale("inspect", "-")
+    assert (code, out) == (2, "")
+    (line,) = err.splitlines()
+    assert "config: expected" in line

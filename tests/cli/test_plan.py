@@ -1,0 +1,106 @@
+"""`ropescale plan`."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ropescale_kernels.scaling import RopeScaling
+
+Ropescale = Callable[..., tuple[int, str, str]]
+CONFIGS = Path(__file__).parent.parent / "fixtures" / "configs"
+QWEN3 = CONFIGS / "qwen3-8b.json"
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    (tmp_path / "config.json").write_text(QWEN3.read_text())
+    return tmp_path
+
+
+def test_text(ropescale: Ropescale) -> None:
+    code, out, err = ropescale("plan", str(QWEN3), "--target-length", "131072")
+    assert (code, err) == (0, "")
+    assert out.startswith("Scaling is needed: 131,072 tokens are 4 times the 32,768")
+    for part in ("vllm serve MODEL --hf-overrides", "--max-model-len 131072", "--rope-scale 4.0",
+                 "18.00 GiB in bfloat16", "would give 3.2", '"rope_parameters"',
+                 '"rope_scaling"', "RotaryTable([unscaled, scaled])"):  # fmt: skip
+        assert part in out
+    # A command that is folded cannot be pasted.
+    assert len([line for line in out.splitlines() if "--max-model-len" in line]) == 1
+
+
+@pytest.mark.parametrize(("text", "tokens"), [("128k", 2**17), ("1M", 2**20), ("40960", 40960)])
+def test_lengths_in_units(ropescale: Ropescale, text: str, tokens: int) -> None:
+    out = ropescale("plan", str(QWEN3), "--target-length", text, "--json", "-")[1]
+    assert json.loads(out)["target_length"] == tokens
+
+
+def test_nothing_to_do(ropescale: Ropescale, model: Path) -> None:
+    before = (model / "config.json").read_bytes()
+    code, out, _ = ropescale("plan", str(model), "--target-length", "32768", "--write")
+    assert code == 0
+    assert "No scaling is needed" in out
+    assert "nothing has to change" in out
+    assert (model / "config.json").read_bytes() == before
+    assert len(list(model.iterdir())) == 1
+
+
+def test_json(ropescale: Ropescale, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(QWEN3.read_text()))
+    code, out, _ = ropescale("plan", "-", "--target-length", "131072", "--json", "-")
+    found = json.loads(out)
+    assert code == 0
+    assert found["needed"] is True
+    assert found["planned"]["factor"] == 4.0
+    assert found["kv_cache"]["bytes"] == 18 * 2**30
+    assert found["lengths"]["source"] == "the model card of qwen3"
+    assert found["commands"]["llama.cpp"].startswith("llama-server")
+    assert found["backup"] is None
+
+
+def test_write(ropescale: Ropescale, model: Path) -> None:
+    config = model / "config.json"
+    old = config.read_bytes()
+    code, out, _ = ropescale("plan", str(model), "--target-length", "131072", "--write")
+    assert code == 0
+    assert f"wrote {config}; the old file is {config}.bak" in out
+    assert (model / "config.json.bak").read_bytes() == old
+    scaling = RopeScaling.from_hf_config(model)
+    assert scaling.factor == 4.0
+    assert json.loads(config.read_text())["max_position_embeddings"] == 131072
+    # Planned again, it is already there.
+    again = ropescale("plan", str(model), "--target-length", "131072", "--write")[1]
+    assert "No scaling is needed" in again
+    assert "already scaled by 4" in again
+
+
+@pytest.mark.parametrize("name", ["llama-3.1-8b", "phi-4-mini-instruct", "phi-4"])
+def test_what_it_does_not_understand_is_not_written(
+    ropescale: Ropescale, model: Path, name: str
+) -> None:
+    config = model / "config.json"
+    config.write_text((CONFIGS / f"{name}.json").read_text())
+    before = config.read_bytes()
+    code, out, err = ropescale("plan", str(model), "--target-length", "1000000", "--write")
+    assert (code, out) == (2, "")
+    (line,) = err.splitlines()
+    assert "rope_type: expected" in line
+    assert config.read_bytes() == before
+    assert len(list(model.iterdir())) == 1
+
+
+def test_stdin_cannot_be_written(ropescale: Ropescale) -> None:
+    code, _, err = ropescale("plan", "-", "--target-length", "131072", "--write")
+    assert code == 2
+    assert "expected a file or a folder to write to, got stdin" in err
+
+
+def test_a_length_given_wins(ropescale: Ropescale) -> None:
+    out = ropescale("plan", str(QWEN3), "--target-length", "131072", "--original-length", "40960",
+                    "--json", "-")[1]  # fmt: skip
+    assert json.loads(out)["planned"]["factor"] == 3.2

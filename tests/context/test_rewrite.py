@@ -1,0 +1,107 @@
+"""Writing a config: all or nothing, the old one kept, everything else as it was."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ropescale_kernels.context import rewrite
+from ropescale_kernels.errors import RopeScaleConfigError
+
+OLD = {"b": 1e-06, "a": "é", "rope_theta": 1e6, "rope_scaling": None, "list": [1, 2]}
+ROPE = {"rope_type": "yarn", "factor": 4.0, "rope_theta": 1e6}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(OLD, indent=4, ensure_ascii=False))
+    path.chmod(0o640)
+    return path
+
+
+def test_written_at_once_with_a_backup(file: Path) -> None:
+    before = file.read_bytes()
+    new = rewrite.rewritten(OLD, ROPE, {}, None, rope_parameters=False)
+    backup = rewrite.write(file, new)
+    assert backup.name == "config.json.bak"
+    assert backup.read_bytes() == before
+    assert json.loads(file.read_text()) == new
+    assert list(new) == list(OLD)
+    # The look of the file stays: indentation, letters, numbers, permissions.
+    assert '\n    "a": "é",\n' in file.read_text()
+    assert "1e-06" in file.read_text()
+    assert file.stat().st_mode & 0o777 == backup.stat().st_mode & 0o777 == 0o640
+    assert sorted(path.name for path in file.parent.iterdir()) == ["config.json", "config.json.bak"]
+
+
+def test_no_backup_is_overwritten(file: Path) -> None:
+    names = [rewrite.write(file, {"round": index}).name for index in range(3)]
+    assert names == ["config.json.bak", "config.json.bak2", "config.json.bak3"]
+    assert json.loads(file.with_name(names[0]).read_text()) == OLD
+    assert json.loads(file.with_name(names[2]).read_text()) == {"round": 1}
+
+
+def test_a_link_is_refused(file: Path) -> None:
+    link = file.with_name("link.json")
+    link.symlink_to(file)
+    with pytest.raises(RopeScaleConfigError, match=r"config: .*a link to .*Copy the folder"):
+        rewrite.write(link, {})
+    assert json.loads(file.read_text()) == OLD
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace", "chmod"])
+def test_a_failure_leaves_the_file_as_it_was(
+    file: Path, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(rewrite.os, call, fail)
+    with pytest.raises(OSError, match="No space"):
+        rewrite.write(file, {})
+    assert json.loads(file.read_text()) == OLD
+    assert [path.name for path in file.parent.iterdir()] == ["config.json"]
+
+
+def test_a_failure_after_the_backup_leaves_both(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = os.replace
+
+    def fail(source: str, target: Path) -> None:
+        if target == file:
+            raise OSError(5, "Input/output error")
+        whole(source, target)
+
+    monkeypatch.setattr(rewrite.os, "replace", fail)
+    with pytest.raises(OSError, match="Input"):
+        rewrite.write(file, {})
+    assert json.loads(file.read_text()) == OLD
+    assert sorted(path.name for path in file.parent.iterdir()) == ["config.json", "config.json.bak"]
+
+
+def test_nested_parameters_keep_their_neighbours() -> None:
+    nested = {"full_attention": {"rope_type": "default"}, "sliding_attention": {"rope_theta": 1e4}}
+    config = {"text_config": {"rope_parameters": nested, "x": 1}, "y": 2}
+    new = rewrite.rewritten(config, ROPE, {"m": 3}, "full_attention", rope_parameters=True)
+    text = new["text_config"]
+    assert isinstance(text, dict)
+    assert text["rope_parameters"] == {**nested, "full_attention": ROPE}
+    assert (text["x"], text["m"], new["y"]) == (1, 3, 2)
+    # Nothing of the given config moved.
+    assert config["text_config"] == {"rope_parameters": nested, "x": 1}
+    assert rewrite.changes(config, new) == {
+        "text_config": {"m": 3, "rope_parameters": text["rope_parameters"]}
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "indent"), [('{"a": 1}', 2), ('{\n\t"a": 1\n}', "\t"), ('{\n   "a": 1\n}', "   ")]
+)
+def test_indentation(text: str, indent: int | str) -> None:
+    assert rewrite._indent(text) == indent
