@@ -19,11 +19,14 @@ os.environ["TRITON_INTERPRET"] = "1"
 
 import support
 
-from ropescale_kernels.bench import plots
-from ropescale_kernels.bench.cases import HEADLINE
-from ropescale_kernels.bench.report import Report, Row, read_json, short
-
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+from generated_text import replaced  # noqa: E402
+
+from ropescale_kernels.bench import plots  # noqa: E402
+from ropescale_kernels.bench.cases import HEADLINE  # noqa: E402
+from ropescale_kernels.bench.report import Report, Row, read_json, short  # noqa: E402
+
 README = ROOT / "README.md"
 RESULTS = ROOT / "bench" / "results"
 PICTURES = RESULTS / "plots"
@@ -131,10 +134,7 @@ def support_matrix() -> list[str]:
 
 
 def rewritten(text: str, report: Report) -> str:
-    """Put fresh lines between README's marks, and the headline's figure into its first sentence.
-
-    The marks are `<!-- generated: NAME -->` and `<!-- end -->`.
-    """
+    """Put fresh lines between README's marks, and the headline's figure into its first sentence."""
     blocks = {
         "figures": figures(report),
         "shapes": shapes(report),
@@ -142,13 +142,7 @@ def rewritten(text: str, report: Report) -> str:
         "accuracy": accuracy(),
         "support": support_matrix(),
     }
-    for name, lines in blocks.items():
-        pattern = rf"(<!-- generated: {name} -->\n).*?(<!-- end -->)"
-        body = "\n".join(lines)
-        text, count = re.subn(
-            pattern, lambda m, body=body: f"{m[1]}{body}\n{m[2]}", text, flags=re.DOTALL
-        )
-        assert count == 1, f"README has {count} places for {name}"
+    text = replaced(text, {name: "\n".join([*lines, ""]) for name, lines in blocks.items()})
     headline = find(report, HEADLINE, "bfloat16", "default")["ours, in place"].x_copy
     text, count = re.subn(r"in \d\.\d\d of the time", f"in {headline:.2f} of the time", text)
     assert count == 1, f"README has {count} places for the headline"

@@ -157,9 +157,9 @@ def main() -> None:
     if not write:
         print(text)
         return
-    page = PAGE.read_text()
-    head, rest = page.split(BEGIN)
-    PAGE.write_text(head + BEGIN + text + END + rest.split(END, 1)[1])
+    from generated_text import replaced
+
+    PAGE.write_text(replaced(PAGE.read_text(), {"machine code": text}))
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def numbers_table(inspection: Inspection) -> Table:
 def pairs_table(inspection: Inspection) -> Table:
     """Show each pair, and what happens to it."""
     table = new_table("pairs")
-    headings = ("pair", "tokens a turn", "turns", "ramp", "divided by", "tokens a turn, scaled")
+    headings = ("pair", "tokens a turn", "turns", "ramp", "divided by", "then a turn")
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("")
@@ -61,11 +61,14 @@ def pairs_table(inspection: Inspection) -> Table:
 def readings_table(inspection: Inspection) -> Table:
     """Show every dialect side by side; what differs from the first is marked."""
     table = new_table("what each dialect makes of it (* is not what hf has)")
-    for heading in ("", "factor", "L", "attention factor", "softmax scale", "inv_freq off by", ""):
-        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for heading in ("factor", "L", "attention", "softmax", "inv_freq off"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("read in", overflow="fold")
     for reading in inspection.readings:
+        release = Text(reading.release, style="dim")
         if reading.error is not None:
-            table.add_row(reading.dialect, "", "", "", "", "", Text(f"refused: {reading.error}"))
+            table.add_row(reading.dialect, Text("refused", style=DIFFERS), *[""] * 4, release)
             continue
         length = reading.original_max_position_embeddings
         off = "" if not reading.inv_freq_error else f"{reading.inv_freq_error:.2g} *"
@@ -76,7 +79,7 @@ def readings_table(inspection: Inspection) -> Table:
             _marked(reading, "attention_factor"),
             _marked(reading, "softmax_scale_multiplier"),
             Text(off, style=DIFFERS),
-            Text(reading.release, style="dim"),
+            release,
         )
     return table
 
@@ -85,7 +88,8 @@ def remarks(inspection: Inspection) -> RenderableType:
     """Say in words what to look out for, each thing once, with the dialects that say it."""
     said: dict[str, list[str]] = {}
     for reading in inspection.readings:
-        for warning in reading.warnings:
+        refusal = [] if reading.error is None else [f"refused: {reading.error}"]
+        for warning in (*reading.warnings, *refusal):
             # What differs between dialects is their name and nothing else.
             text = warning.replace(f"dialect {reading.dialect!r}", "the dialect")
             said.setdefault(text, []).append(reading.dialect)
@@ -105,5 +109,5 @@ def number(value: object, digits: int = 10) -> str:
 
 
 def _marked(reading: Reading, name: str) -> Text:
-    text = number(getattr(reading, name))
+    text = number(getattr(reading, name), 8)
     return Text(f"{text} *", style=DIFFERS) if name in reading.differs else Text(text)

@@ -92,11 +92,12 @@ def _draw(inspection: Inspection, upper: Any, lower: Any) -> None:
         color="#888888",
         linestyle=":",
     )
-    ramp.set_ylim(0, 1.05)
+    ramp.set_ylim(-0.04, 1.08)
     ramp.set_ylabel("ramp (dotted)")
     ramp.grid(visible=False)
     lower.set_xlabel("pair")
-    lower.set_ylim(bottom=0)
+    most = max((pair.divided_by or 1 for pair in inspection.pairs), default=1)
+    lower.set_ylim(-0.04 * most, 1.08 * most)
 
 
 def _marks(chosen: list[Pair], fate: str, colour: str, mark: str, upper: Any, lower: Any) -> None:

@@ -214,7 +214,7 @@ DIALECTS: Mapping[str, Dialect] = MappingProxyType(
             ),
             Dialect(
                 "deepseek",
-                "DeepSeek-V3, inference/model.py",
+                "DeepSeek-V3, inference code",
                 frozenset({"default", "yarn"}),
                 YarnReading(
                     top_level_length=False,
@@ -229,7 +229,7 @@ DIALECTS: Mapping[str, Dialect] = MappingProxyType(
             ),
             Dialect(
                 "original",
-                "jquesnelle/yarn, LlamaYaRNScaledRotaryEmbedding",
+                "jquesnelle/yarn",
                 frozenset({"default", "yarn"}),
                 _ORIGINAL,
                 partial_in_default=True,

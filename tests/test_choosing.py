@@ -1,0 +1,43 @@
+"""docs/choosing.md: its tables are of this code, its code runs, its numbers are the notes'."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+TEXT = (ROOT / "docs" / "choosing.md").read_text()
+
+
+def test_the_page_is_of_this_code() -> None:
+    tool = [sys.executable, str(ROOT / "tools" / "choosing.py")]
+    done = subprocess.run(tool, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, f"{done.stdout}{done.stderr}run `{' '.join(tool)} --write`"
+
+
+def test_magnitudes_of_the_notes_are_on_the_page() -> None:
+    (table,) = re.findall(r"<!-- generated: magnitudes -->\n(.*?)<!-- end -->", TEXT, re.DOTALL)
+    rows = {line.split("|")[1].split("(")[0].strip(): line for line in table.splitlines()}
+    for name, numbers in {
+        "hf": ["1.13863", "| 1 |"],
+        "sglang": ["**1.41589**", "**1**"],
+        "hf-4.51": ["**1.02231**"],
+        "TurboMind": ["**1.02231**"],
+        "Megatron": ["**1.41589**"],
+    }.items():
+        assert all(number in rows[name] for number in numbers), name
+
+
+def test_code_runs() -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    namespace: dict[str, Any] = {}
+    exec(compile(code.replace("tests/fixtures", f"{ROOT}/tests/fixtures"), "choosing.md", "exec"),
+         namespace)  # fmt: skip
+    assert namespace["unscaled"].factor == 1.0
+    assert namespace["scaled"].factor == 4.0
+    assert torch.isfinite(namespace["q_out"]).all()
