@@ -246,7 +246,9 @@ OTHER_ENGINES: Mapping[str, Dialect] = MappingProxyType(
     {
         name: Dialect(name, "read in autumn 2026", frozenset({"default", "yarn"}), yarn)
         for name, yarn in {
-            "SGLang, fused QK-norm kernel": dataclasses.replace(_SGLANG, factor="ratio"),
+            "SGLang, fused QK-norm kernel of Qwen3 MoE": YarnReading(
+                factor="ratio", betas="or_default"
+            ),
             "TensorRT-LLM, fused": YarnReading(factor="ratio"),
             "TurboMind": YarnReading(factor="ratio", length="maximum"),
             "exllamav2": YarnReading(length="maximum", betas="fixed"),
