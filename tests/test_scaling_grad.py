@@ -165,7 +165,8 @@ def test_neither_threads_nor_instruction_sets_change_bits(exact_impl: str, phase
     for threads in (1, 2, 7):
         torch.set_num_threads(threads)
         try:
-            for x, y in zip(gradients(exact_impl, phase=phase), want, strict=True):
+            got = gradients(exact_impl, phase=phase)
+            for x, y in zip(got, want, strict=True):
                 if exact_impl == "cpu":
                     assert torch.equal(x, y)
                 else:
@@ -174,8 +175,8 @@ def test_neither_threads_nor_instruction_sets_change_bits(exact_impl: str, phase
         finally:
             torch.set_num_threads(before)
         if exact_impl != "cpu":
-            again = gradients(exact_impl, phase=phase)
-            assert torch.equal(again[0], gradients(exact_impl, phase=phase)[0])
+            # Interpreted or emulated, a device knows no threads of torch: two runs say it all.
+            assert torch.equal(gradients(exact_impl, phase=phase)[0], got[0])
             break
 
 
