@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..context.inspection import BLENDED, INTERPOLATED, KEPT, STILL, Inspection
+from ..context.printable import printable
 from ..context.side_by_side import Reading
 
 _FATES = {KEPT: "green", BLENDED: "yellow", INTERPOLATED: "red", STILL: "dim"}
@@ -15,9 +16,9 @@ DIFFERS = "bold yellow"
 
 
 def new_table(title: str | None = None) -> Table:
-    """Make a table in the look of all commands."""
+    """Make a table in the look of all commands; its title is shown as it is."""
     return Table(
-        title=title,
+        title=None if title is None else Text(printable(title)),
         title_justify="left",
         title_style="bold",
         box=box.SIMPLE_HEAD,
@@ -93,7 +94,7 @@ def remarks(inspection: Inspection) -> RenderableType:
             # What differs between dialects is their name and nothing else.
             text = warning.replace(f"dialect {reading.dialect!r}", "the dialect")
             said.setdefault(text, []).append(reading.dialect)
-    lines = [Text(f"{', '.join(names)}: {text}") for text, names in said.items()]
+    lines = [Text(printable(f"{', '.join(names)}: {text}")) for text, names in said.items()]
     return Group(*lines) if lines else Text("no warnings")
 
 

@@ -11,6 +11,7 @@ from rich.text import Text
 from ..context.engines import RELEASES
 from ..context.kv_cache import KVCache, worded_bytes
 from ..context.plan import Plan
+from ..context.printable import printable
 from ._inspect_tables import DIFFERS, new_table, number
 
 _SHOWN = ("rope_type", "factor", "original_max_position_embeddings", "attention_factor",
@@ -45,7 +46,7 @@ def print_plan(console: Console, plan: Plan) -> None:
 
 def _line(console: Console, text: str, style: str = "") -> None:
     # Never folded: a command line that is cut in two cannot be pasted.
-    console.print(Text(text, style=style), soft_wrap=True)
+    console.print(Text(printable(text), style=style), soft_wrap=True)
 
 
 def _heading(console: Console, text: str) -> None:

@@ -13,6 +13,7 @@ from ropescale_kernels.context.inspection import (
     Inspection,
     Pair,
 )
+from ropescale_kernels.context.printable import printable
 
 # Told apart without colour too: each fate has a mark of its own.
 _MARKS = {
@@ -50,7 +51,9 @@ def write_ramp_plot(inspections: list[Inspection], path: Path) -> None:
 
 def _draw(inspection: Inspection, upper: Any, lower: Any) -> None:
     numbers = inspection.numbers
-    name = "" if inspection.layer_type is None else f"{inspection.layer_type}: "
+    # A config is untrusted, and a dollar sign would begin a formula.
+    layer = printable(inspection.layer_type or "").replace("$", r"\$")
+    name = f"{layer}: " if layer else ""
     upper.set_title(
         f"{name}{numbers['rope_type']}, factor {numbers['factor']:g}, "
         f"attention factor {numbers['attention_factor']:.6g}",

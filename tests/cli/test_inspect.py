@@ -97,3 +97,12 @@ def test_bad_json_on_stdin_is_one_line(
     assert (code, out) == (2, "")
     (line,) = err.splitlines()
     assert "config: expected" in line
+
+
+def test_names_are_shown_as_they_are(ropescale: Ropescale, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = {"head_dim": 64, "rope_parameters": {"[bold]\x1b[31mx": {"rope_type": "default"}}}
+    monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(raw)))
+    code, out, _ = ropescale("inspect", "-")
+    assert code == 0
+    assert "[bold]" in out
+    assert "\x1b" not in out

@@ -108,3 +108,11 @@ def test_picture(suffix: str, published: Published, tmp_path: Path) -> None:
         text = path.read_text()
         # One mark for each pair in both panels, of two layer types.
         assert text.count("<use ") >= 4 * 128
+
+
+def test_hostile_names_of_layer_types(tmp_path: Path) -> None:
+    name = "[bold]a$x_{$b\x1b[31m"
+    raw = {"head_dim": 64, "rope_parameters": {name: {"rope_type": "default"}}}
+    (found,) = inspect_config(raw)
+    assert found.layer_type == name
+    write_ramp_plot([found], tmp_path / "ramp.png")

@@ -208,6 +208,15 @@ def test_vllm_measures_a_multimodal_ramp_in_four_lengths() -> None:
     assert resolve(engine_cases.QWEN2_VL)[0].original_max_position_embeddings == 32768
 
 
+def test_nested_truncate(configs: Path) -> None:
+    raw = json.loads((configs / "olmo-3.1-32b-instruct-v5.json").read_text())
+    raw["rope_parameters"]["full_attention"]["truncate"] = False
+    for dialect, read in {"hf": False, "vllm": True, "sglang": True}.items():
+        scaling, messages = resolve(raw, dialect=dialect, layer_type="full_attention")
+        assert scaling._parameters.truncate is not read
+        assert any("truncate" in message for message in messages) is not read
+
+
 def test_sglang_has_no_mscale_beside_mrope() -> None:
     text = engine_cases.QWEN2_VL["text_config"]
     rope = {**text["rope_scaling"], "mscale": 1.0, "mscale_all_dim": 1.0}
