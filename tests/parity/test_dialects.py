@@ -196,6 +196,15 @@ def test_a_weighed_ramp_is_refused(dialect: str) -> None:
     assert resolve(row(QWEN3, QWEN3_ROPE, 131072, extrapolation_factor=1), dialect=dialect)
 
 
+@pytest.mark.parametrize("dialect", ["hf", "hf-4.51", "hf-4.45", "vllm", "deepseek"])
+def test_elsewhere_that_key_is_ignored(dialect: str) -> None:
+    raw = row(QWEN3, QWEN3_ROPE, 131072, extrapolation_factor=0.5)
+    _, messages = resolve(raw, dialect=dialect)
+    assert any(
+        message.startswith("rope_parameters['extrapolation_factor']") for message in messages
+    )
+
+
 @pytest.mark.parametrize("dialect", ["deepseek", "original"])
 def test_rules_that_a_dialect_has_not(dialect: str) -> None:
     with pytest.raises(RopeScaleUnsupportedError, match=r"rope_type: .*'linear'"):
@@ -223,7 +232,8 @@ def test_sglang_has_no_mscale_beside_mrope() -> None:
     raw = {**engine_cases.QWEN2_VL, "text_config": {**text, "rope_scaling": rope}}
     with pytest.raises(RopeScaleConfigError, match=r"mscale: .*mrope_section.*1\.0"):
         resolve(raw, dialect="sglang")
-    assert factor(raw, "vllm") == 1.0
+    for dialect in ("hf", "hf-4.51", "vllm"):
+        assert factor(raw, dialect) == 1.0
 
 
 def test_softmax_switches() -> None:
@@ -232,6 +242,11 @@ def test_softmax_switches() -> None:
     assert resolve(off, dialect="sglang")[0].softmax_scale_multiplier == 1.0
     assert resolve(raw, dialect="sglang")[0].softmax_scale_multiplier > 1.8
     assert resolve(raw, dialect="original")[0].softmax_scale_multiplier == 1.0
+    one = CASES["deepseek, attention_factor 1"]
+    softmax = {d: resolve(one, dialect=d)[0].softmax_scale_multiplier for d in DIALECTS}
+    assert {d for d, multiplier in softmax.items() if multiplier > 1.8} == {
+        "hf", "hf-4.51", "sglang", "deepseek",
+    }  # fmt: skip
 
 
 def test_vllm_dynamic_ntk_needs_the_trained_length() -> None:
