@@ -82,6 +82,9 @@ def yarn(entry: RopeEntry, seq_len: int | None) -> tuple[str, dict[str, object]]
 
 def _length(entry: RopeEntry, reading: YarnReading) -> int:
     if reading.length == "maximum":
+        key = "original_max_position_embeddings"
+        if (top := entry.top(key)) is not None:
+            entry.ignored.append((key, top))
         return entry.maximum_length()
     return entry.original_length(top_level=reading.top_level_length)
 

@@ -214,7 +214,33 @@ def test_rules_that_a_dialect_has_not(dialect: str) -> None:
 def test_vllm_measures_a_multimodal_ramp_in_four_lengths() -> None:
     multimodal, _ = resolve(engine_cases.QWEN2_VL, dialect="vllm")
     assert multimodal.original_max_position_embeddings == 4 * 32768
-    assert resolve(engine_cases.QWEN2_VL)[0].original_max_position_embeddings == 32768
+    for dialect in set(DIALECTS) - {"vllm", "hf-4.45"}:
+        scaling, _ = resolve(engine_cases.QWEN2_VL, dialect=dialect)
+        assert scaling.original_max_position_embeddings == 32768, dialect
+
+
+def test_where_the_trained_length_may_stand() -> None:
+    rope = {"rope_type": "yarn", "factor": 4.0}
+    raw = {**row(QWEN3, rope, 131072), "original_max_position_embeddings": 32768}
+    for dialect in DIALECTS:
+        # The deepseek dialect scales only what is longer than L, which here is the maximum.
+        scaling, messages = resolve(raw, dialect=dialect, seq_len=200_000)
+        read = dialect in ("hf", "vllm", "sglang")
+        assert scaling.original_max_position_embeddings == (32768 if read else 131072), dialect
+        named = any(m.startswith("original_max_position_embeddings: ") for m in messages)
+        assert named is not read
+
+
+def test_zeros() -> None:
+    # A beta of 0 is the default in every release of Transformers; a 0 among mscales is none.
+    for dialect in ("hf", "hf-4.51", "hf-4.45"):
+        scaling, messages = resolve(row(QWEN3, QWEN3_ROPE, 131072, beta_fast=0), dialect=dialect)
+        plain, _ = resolve(CASES["yarn"], dialect=dialect)
+        assert torch.equal(scaling.inv_freq, plain.inv_freq)
+        assert any(f"Dialect '{dialect}' takes 32.0 instead" in message for message in messages)
+    for dialect in ("hf", "hf-4.51", "hf-4.45", "vllm", "original"):
+        for name in ("yarn, mscale 0 and 0", "yarn, mscale 1 and 0"):
+            assert factor(CASES[name], dialect) == pytest.approx(1.138629436)
 
 
 def test_nested_truncate(configs: Path) -> None:
