@@ -166,6 +166,8 @@ def test_deepseek_scales_only_what_is_longer() -> None:
     longer, _ = resolve(raw, dialect="deepseek", seq_len=4097)
     assert longer.softmax_scale_multiplier == pytest.approx(1.8739, abs=5e-5)
     assert longer.attention_factor == 1.0
+    for dialect in set(DIALECTS) - {"deepseek"}:
+        assert resolve(raw, dialect=dialect, seq_len=1)[0].rope_type == "yarn", dialect
     # Whatever the ratio is on q and k elsewhere.
     raw = CASES["deepseek, mscale 0.707 and 1"]
     assert factor(raw, "deepseek") == 1.0
@@ -273,6 +275,24 @@ def test_softmax_switches() -> None:
     assert {d for d, multiplier in softmax.items() if multiplier > 1.8} == {
         "hf", "hf-4.51", "sglang", "deepseek",
     }  # fmt: skip
+
+
+def test_whose_softmax_scale_is_multiplied() -> None:
+    for dialect in DIALECTS:
+        qwen, _ = resolve(CASES["yarn, mscale 1 and 1"], dialect=dialect)
+        assert (qwen.softmax_scale_multiplier > 1) is (dialect == "deepseek"), dialect
+
+
+def test_dynamic_ntk_follows_the_length_in_transformers_alone() -> None:
+    raw = {**CASES["dynamic"], "rope_scaling": {"rope_type": "dynamic", "factor": 4.0}}
+    for dialect in ("hf", "hf-4.51", "hf-4.45", "vllm", "sglang"):
+        scaling, _ = resolve(raw, dialect=dialect)
+        follows = dialect.startswith("hf")
+        assert scaling.depends_on_seq_len is follows
+        # 4 * 4 - (4 - 1): SGLang's base is that of four times the maximum, whatever is asked.
+        if dialect == "sglang":
+            want = RopeScaling.ntk(rotary_dim=128, rope_theta=1e6, factor=13.0)
+            assert torch.equal(scaling.inv_freq, want.inv_freq)
 
 
 def test_vllm_dynamic_ntk_needs_the_trained_length() -> None:
