@@ -233,6 +233,41 @@ def test_where_the_trained_length_may_stand() -> None:
         assert named is not read
 
 
+def test_a_null_factor() -> None:
+    raw = row(QWEN3, QWEN3_ROPE, 131072, factor=None)
+    # Null is the ratio in release 5; in 4.51 the ratio counts whatever the factor says.
+    assert resolve(raw)[0].factor == resolve(raw, dialect="hf-4.51")[0].factor == 4.0
+    bare = {**raw, "rope_scaling": {"rope_type": "yarn", "factor": None}}
+    assert resolve(bare)[0].factor == 1.0
+    for config, dialect in ((raw, "hf-4.45"), (bare, "hf-4.51")):
+        with pytest.raises(RopeScaleConfigError, match=r"factor: .*got None"):
+            resolve(config, dialect=dialect)
+
+
+def test_a_share_of_the_head_without_scaling() -> None:
+    raw = {"model_type": "llama", "head_dim": 128, "rope_theta": 1e4, "partial_rotary_factor": 0.5}
+    for dialect in DIALECTS:
+        scaling, messages = resolve(raw, dialect=dialect)
+        # Llama's class of release 5 rotates whole heads where nothing is scaled.
+        assert scaling.rotary_dim == (128 if dialect == "hf" else 64), dialect
+        assert bool(messages) is (dialect == "hf")
+
+
+def test_llama3_without_its_factors() -> None:
+    rope = {"rope_type": "llama3", "factor": 8.0, "original_max_position_embeddings": 8192}
+    for dialect in ("hf", "hf-4.51", "hf-4.45", "vllm"):
+        with pytest.raises(RopeScaleConfigError, match=r"low_freq_factor: .*no such key"):
+            resolve(row(QWEN3, rope, 131072), dialect=dialect)
+    scaling, messages = resolve(row(QWEN3, rope, 131072), dialect="sglang")
+    assert (
+        scaling
+        == resolve(
+            row(QWEN3, rope, 131072, low_freq_factor=1.0, high_freq_factor=4.0), dialect="sglang"
+        )[0]
+    )
+    assert len(messages) == 2
+
+
 def test_zeros() -> None:
     # A beta of 0 is the default in every release of Transformers; a 0 among mscales is none.
     for dialect in ("hf", "hf-4.51", "hf-4.45"):
