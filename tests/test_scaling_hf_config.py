@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import re
 from typing import Any
 
 import pytest
@@ -53,7 +54,7 @@ def _rope(**changes: Any) -> dict[str, Any]:
         _rope(rope_type=..., type="yarn"),
         _rope(type="yarn"),
         {**YARN, "rope_theta": None, "rope_scaling": {**ROPE, "rope_theta": 1e4}},
-        {"model_type": "some_vlm", "text_config": YARN, "rope_theta": 5.0},
+        {"model_type": "some_vlm", "text_config": YARN, "rope_theta": 1e4},
         {**YARN, "head_dim": None, "hidden_size": 256, "num_attention_heads": 4},
         {**YARN, "head_dim": 128, "partial_rotary_factor": 0.5},
         _rope(factor=None),
@@ -63,6 +64,53 @@ def _rope(**changes: Any) -> dict[str, Any]:
 )
 def test_one_scaling_in_many_spellings(config: Any) -> None:
     assert read(config) == BUILT
+
+
+def test_keys_beside_a_text_config_are_told() -> None:
+    raw = {"model_type": "some_vlm", "text_config": YARN, "rope_theta": 5.0, "rope_scaling": ROPE}
+    with pytest.warns(RopeScaleWarning, match=r"rope_theta: .*got 5\.0\. It has no effect") as all_:
+        assert read(raw) == BUILT
+    # What only repeats the text model's own is no loss.
+    assert len(all_) == 1
+
+
+def test_a_misspelt_key_is_recognised() -> None:
+    rope = {**ROPE, "original_max_position_embedding": 1024}
+    del rope["original_max_position_embeddings"]
+    raw = {**YARN, "rope_scaling": rope}
+    meant = r"rope_scaling\['original_max_position_embedding'\]: .*Did you mean 'original_max_"
+    with pytest.warns(RopeScaleWarning) as caught:
+        read(raw)
+    assert any(re.match(meant, str(warning.message)) for warning in caught)
+    with pytest.raises(RopeScaleConfigError, match=r"rope_type: .*Did you mean 'yarn'\?"):
+        read(_rope(rope_type="Yarn"))
+    with pytest.warns(RopeScaleWarning, match=r"rope_scalling: .*Did you mean 'rope_scaling'\?"):
+        read({**YARN, "rope_scalling": ROPE})
+
+
+def test_a_length_beside_layer_types_is_told() -> None:
+    raw = {**YARN, "model_type": "olmo3", "original_max_position_embeddings": 512}
+    with pytest.warns(RopeScaleWarning, match=r"^original_max_position_embeddings: .*got 512"):
+        read(raw, layer_type="full_attention")
+
+
+def test_layer_types_are_bounded() -> None:
+    raw = {"head_dim": 64, "rope_parameters": {f"l{j}": {} for j in range(17)}}
+    with pytest.raises(RopeScaleConfigError, match=r"at most 16 layer types, got 17"):
+        read(raw, layer_type="l0")
+
+
+@pytest.mark.parametrize("factor", [10**5000, -(10**5000)], ids=["above", "below"])
+def test_integers_of_any_size_are_refused_in_few_words(factor: int) -> None:
+    with pytest.raises(RopeScaleConfigError, match=r"factor: .*an integer of 16610 bits"):
+        read(_rope(factor=factor))
+
+
+def test_an_extreme_base_is_no_overflow() -> None:
+    raw = {**YARN, "head_dim": 512, "rope_theta": 1.0000000000000002}
+    raw["rope_scaling"] = {**ROPE, "original_max_position_embeddings": 2**53}
+    with pytest.warns(RopeScaleWarning):
+        assert torch.isfinite(read(raw).inv_freq).all()
 
 
 def test_two_bases_are_told() -> None:

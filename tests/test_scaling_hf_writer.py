@@ -75,11 +75,12 @@ def test_other_releases_are_refused(transformers: Any) -> None:
         SAME["yarn"].to_hf_config(transformers)
 
 
-def test_odd_share_of_a_head() -> None:
-    raw = {"head_dim": 64, "partial_rotary_factor": 0.3, "rope_theta": 1e4,
+@pytest.mark.parametrize(("head_dim", "share"), [(64, 0.3), (512, 0.6), (512, 0.999)])
+def test_odd_share_of_a_head(head_dim: int, share: float) -> None:
+    raw = {"head_dim": head_dim, "partial_rotary_factor": share, "rope_theta": 1e4,
            "rope_scaling": {"rope_type": "linear", "factor": 2.0}}  # fmt: skip
     scaling = quiet(raw)
-    assert scaling.rotary_dim == 20
+    assert scaling.rotary_dim == int(head_dim * share) + 1
     for transformers in (4, 5):
         assert RopeScaling.from_hf_config(scaling.to_hf_config(transformers)) == scaling
 

@@ -29,9 +29,8 @@ def read_config(source: str) -> Mapping[str, object]:
     """
     if source != STDIN:
         return load_config(source)
-    text = sys.stdin.read(_MAX_CHARACTERS)
     try:
-        found = json.loads(text)
+        found = json.loads(sys.stdin.read(_MAX_CHARACTERS))
     except (ValueError, RecursionError) as error:
         got = f"{type(error).__name__}: {error}"
         raise RopeScaleConfigError(expected("config", "valid JSON on stdin", got)) from error

@@ -73,6 +73,8 @@ def readings_table(inspection: Inspection) -> Table:
             continue
         length = reading.original_max_position_embeddings
         off = "" if not reading.inv_freq_error else f"{reading.inv_freq_error:.2g} *"
+        if "rotary_dim" in reading.differs:
+            off = f"of {reading.rotary_dim} channels *"
         table.add_row(
             reading.dialect,
             _marked(reading, "factor"),

@@ -26,9 +26,12 @@ def between(low: Number, high: Number) -> Callable[[Number | None], Number | Non
 
 
 def tokens(text: str) -> int:
-    """Read a number of tokens: 131072, or 128k, or 1m, in units of 1024."""
-    found = re.fullmatch(r"([0-9]{1,16})([km]?)", text.strip().lower())
+    """Read a number of tokens: 131072, or 128k, or 1m, in units of 1024; 131,072 is one too."""
+    bare = text.strip().lower().replace(",", "").replace("_", "")
+    found = re.fullmatch(r"([0-9]{1,16})([km]?)", bare)
     count = 0 if found is None else int(found[1]) * _UNITS[found[2]]
     if not 1 <= count <= _LONGEST:
-        raise typer.BadParameter(f"expected a number of tokens such as 131072 or 128k, got {text}")
+        raise typer.BadParameter(
+            f"expected a number of tokens such as 131072, 128k or 1m, got {text}"
+        )
     return count

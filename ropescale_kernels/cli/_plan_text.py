@@ -87,10 +87,11 @@ def _cache(cache: KVCache | str) -> str:
         return f"cannot be told: {cache}"
     kept = ", ".join(f"{count} layers keep {what}" for what, count in cache.layers.items())
     latent = " (DeepSeek's compressed latent)" if cache.latent else ""
+    growth = f"{worded_bytes(cache.bytes_per_token)} a token" if cache.bytes_per_token else "fixed"
     return (
         f"{worded_bytes(cache.bytes)} in {cache.dtype} for one sequence of {cache.tokens:,} "
         f"tokens, {worded_bytes(cache.bytes_fp8)} in fp8; "
-        f"{worded_bytes(cache.bytes_per_token)} a token"
+        f"{growth}"
         f"{latent}. {kept}."
     )
 

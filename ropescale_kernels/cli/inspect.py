@@ -17,7 +17,7 @@ from ._config import CONFIG_HELP, read_config
 from ._console import stdout_console
 from ._files import STDOUT, writable, writable_or_stdout, write_json
 from ._inspect_tables import numbers_table, pairs_table, readings_table, remarks
-from ._numbers import between
+from ._numbers import tokens
 
 DialectName = Enum("DialectName", {name: name for name in DIALECTS}, type=str)  # type: ignore[misc]
 
@@ -38,7 +38,7 @@ def inspect(
     seq_len: Annotated[
         int | None,
         typer.Option(
-            callback=between(0, 2**53), help="Length in tokens, for rules that follow it."
+            parser=tokens, metavar="TOKENS", help="Length, for rules that follow it: 4096, or 128k."
         ),
     ] = None,
     plot: Annotated[

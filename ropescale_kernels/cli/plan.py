@@ -12,7 +12,7 @@ from ..context.plan import Plan, make_plan
 from ..context.rewrite import write as write_config
 from ._config import CONFIG_HELP, file_of, read_config
 from ._console import stdout_console
-from ._files import STDOUT, writable_or_stdout, write_json
+from ._files import STDOUT, writable, writable_or_stdout, write_json
 from ._numbers import tokens
 from ._plan_text import print_plan
 
@@ -24,7 +24,7 @@ def plan(
         typer.Option(
             parser=tokens,
             metavar="TOKENS",
-            help="Tokens to serve, of prompt and output together: 131072, or 128k.",
+            help="Tokens to serve, of prompt and output together: 131072, 128k or 1m.",
         ),
     ],
     original_length: Annotated[
@@ -61,7 +61,7 @@ def plan(
 
     ropescale plan - --target-length 131072 --json - < config.json
     """
-    target = file_of(config) if write else None
+    target = writable(file_of(config)) if write else None
     made = make_plan(read_config(config), target_length, original_length)
     backup = write_config(target, made.config) if target is not None and made.changes else None
     if json_file != STDOUT:

@@ -49,7 +49,7 @@ def commands(
 
 def _llama_flags(scaling: RopeScaling) -> list[str]:
     if scaling.rope_type == "linear":
-        return ["--rope-scaling", "linear", "--rope-scale", f"{scaling.factor:g}"]
+        return ["--rope-scaling", "linear", "--rope-scale", repr(scaling.factor)]
     p = scaling._parameters
     flags = ["--rope-scaling", "yarn", "--rope-scale", repr(scaling.factor)]
     flags += ["--yarn-orig-ctx", str(scaling.original_max_position_embeddings)]

@@ -61,7 +61,19 @@ def extend(
         raise RopeScaleUnsupportedError(
             expected("rope_type", requirement, scaling.rope_type, reason)
         )
+    reads_as = text.entry.model.aliases.get("yarn")
+    if reads_as is not None and scaling.rope_type == "default":
+        requirement = f"a model type that has YaRN, to reach {target:,} tokens"
+        reason = f"Its class reads 'yarn' as {reads_as!r}."
+        raise RopeScaleUnsupportedError(
+            expected("model_type", requirement, repr(text.model_type), reason)
+        )
     extension = rule(text, scaling, lengths, target)
+    if scaling.rope_type == "yarn" and extension.factor > UNTRAINED_FACTOR:
+        extension.remarks.append(
+            f"The model was made for factor {scaling.factor:g}, and {extension.factor:g} is beyond "
+            "that. Measure the quality before you rely on it."
+        )
     if extension.factor > UNTRAINED_FACTOR and scaling.rope_type == "default":
         extension.remarks.append(
             f"Factor {extension.factor:g} is beyond the {UNTRAINED_FACTOR:g} that Qwen documents "
@@ -72,9 +84,21 @@ def extend(
 
 
 def _base(text: TextConfig, scaling: RopeScaling) -> dict[str, object]:
-    kept = ("partial_rotary_factor", "mrope_section", "mrope_interleaved")
+    kept = ("mrope_section", "mrope_interleaved")
     values = {key: text.entry.values[key] for key in kept if text.entry.values.get(key) is not None}
-    return {**values, "rope_theta": scaling.rope_theta}
+    return {**values, **_share(text, scaling), "rope_theta": scaling.rope_theta}
+
+
+def _share(text: TextConfig, scaling: RopeScaling) -> dict[str, object]:
+    """Return the rotated share of a head, which Transformers 5 keeps among the rope parameters.
+
+    Whoever replaces those in a loaded config would otherwise lose it.
+    """
+    entry = text.entry
+    share = entry.get("partial_rotary_factor", entry.model.partial_key, None)
+    if share is None and entry.top(entry.model.channels_key) is not None:
+        share = scaling.rotary_dim / entry.head_dim()
+    return {} if share is None else {"partial_rotary_factor": share}
 
 
 def _from_default(
@@ -94,8 +118,10 @@ def _from_yarn(
     text: TextConfig, scaling: RopeScaling, lengths: TrainedLength, target: int
 ) -> Extension:
     factor, remarks = target / lengths.original, []
-    rope = {key: value for key, value in text.entry.values.items() if key != "type"}
-    rope |= {
+    # With "type" where it was: a model's own code may read that name of the rule.
+    rope = {
+        **text.entry.values,
+        **_share(text, scaling),
         "rope_type": "yarn",
         "factor": factor,
         "original_max_position_embeddings": lengths.original,

@@ -54,7 +54,7 @@ def kv_cache(text: TextConfig, tokens: int) -> KVCache | str:
         elements, latent = _elements_per_token(text)
     except RopeScaleConfigError as error:
         return str(error)
-    dtype = text.get("dtype") or text.get("torch_dtype")
+    dtype = text.anywhere("dtype") or text.anywhere("torch_dtype")
     name = dtype if isinstance(dtype, str) and dtype in _BYTES else _DEFAULT_DTYPE
     kept = sum(count for _, count in layers)
     growing = sum(1 for word, _ in layers if word == "all tokens")

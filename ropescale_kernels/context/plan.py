@@ -9,6 +9,7 @@ from ropescale_kernels.context.engines import commands
 from ropescale_kernels.context.extension import Extension, extend
 from ropescale_kernels.context.inspection import KEPT, numbers, pairs
 from ropescale_kernels.context.kv_cache import KVCache, kv_cache
+from ropescale_kernels.context.mistakes import mistakes
 from ropescale_kernels.context.rewrite import changes, rewritten
 from ropescale_kernels.context.side_by_side import BASELINE, Reading, readings, resolve
 from ropescale_kernels.context.text_config import TextConfig
@@ -18,6 +19,15 @@ from ropescale_kernels.scaling import RopeScaling
 from ropescale_kernels.scaling import _validate as check
 from ropescale_kernels.scaling.dialects import DIALECTS, OTHER_ENGINES
 from ropescale_kernels.scaling.rope_entry import find_rope_entry
+
+# What has to come out of the planned config as it was meant.
+_COMPARED = (
+    "rope_type",
+    "factor",
+    "original_max_position_embeddings",
+    "rope_theta",
+    "rotary_dim",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,16 +93,22 @@ def make_plan(
     layer_type = text.main_layer_type()
     current, notes = resolve(config, BASELINE, layer_type, None)
     lengths = trained_length(text, current, original_length)
-    warnings = [*notes, *_mistakes(text, current, lengths, target)]
-    extension, top = None, {}
+    extension: Extension | None = None
+    top: dict[str, object] = {}
     if target > lengths.reach:
         extension = extend(text, current, lengths, target)
-        warnings += extension.remarks
         top = {"max_position_embeddings": target}
+        if text.entry.model.needs_head_dim and text.get("head_dim") is None:
+            # Transformers' YaRN fails without it.
+            top["head_dim"] = text.head_dim()
     elif target > lengths.maximum:
         top = {"max_position_embeddings": lengths.reach}
     new = _new_config(config, text, extension, top)
-    planned = _read_back(new, layer_type, extension, current)
+    planned, planned_notes = _read_back(new, layer_type, extension, current)
+    warnings = [
+        *(notes if extension is None else [*planned_notes, *extension.remarks]),
+        *mistakes(text, current, lengths, target),
+    ]
     return Plan(
         target_length=target,
         needed=extension is not None,
@@ -104,15 +120,18 @@ def make_plan(
         config=new,
         changes=changes(config, new),
         transformers_4=_keys(text, extension, top, rope_parameters=False),
-        transformers_5=_keys(text, extension, top, rope_parameters=True),
+        transformers_5={
+            **_without_old(text, extension),
+            **_keys(text, extension, top, rope_parameters=True),
+        },
         commands=commands(
-            _keys(text, extension, top, rope_parameters=True),
+            _of_loaded(text, _keys(text, extension, top, rope_parameters=True)),
             planned,
             target,
             scaled_here=extension is not None,
         ),
         kv_cache=kv_cache(text, target),
-        short_requests=_short_requests(planned, lengths),
+        short_requests=_short_requests(planned, lengths, current.rope_type == "default"),
         other_magnitudes=_other_magnitudes(new, text, planned),
         warnings=list(dict.fromkeys(warnings)),
     )
@@ -131,7 +150,14 @@ def _new_config(
         nested = {**inner, **top} if isinstance(inner, Mapping) else None
         return {**config, "text_config": nested} if nested else {**config, **top}
     style = text.entry.config.get("rope_parameters") is not None
-    return rewritten(config, extension.rope, top, text.main_layer_type(), rope_parameters=style)
+    return rewritten(
+        config,
+        extension.rope,
+        top,
+        text.main_layer_type(),
+        rope_parameters=style,
+        theta_key=text.entry.model.theta_key,
+    )
 
 
 def _read_back(
@@ -139,19 +165,27 @@ def _read_back(
     layer_type: str | None,
     extension: Extension | None,
     current: RopeScaling,
-) -> RopeScaling:
+) -> tuple[RopeScaling, tuple[str, ...]]:
+    planned, notes = resolve(config, BASELINE, layer_type, None)
     if extension is None:
-        return resolve(config, BASELINE, layer_type, None)[0]
-    wanted = (extension.rope["rope_type"], extension.factor)
-    try:
-        planned = resolve(config, BASELINE, layer_type, None)[0]
-        found: object = (planned.rope_type, planned.factor)
-    except ValueError as error:
-        planned, found = current, str(error)
+        wanted = {name: getattr(current, name) for name in _COMPARED}
+    else:
+        rope = extension.rope
+        wanted = {
+            "rope_type": rope["rope_type"],
+            "factor": extension.factor,
+            "original_max_position_embeddings": rope.get("original_max_position_embeddings"),
+            "rope_theta": current.rope_theta,
+            "rotary_dim": current.rotary_dim,
+        }
+    found = {name: getattr(planned, name) for name in _COMPARED}
     if found != wanted:
-        requirement = f"a model whose config class takes {wanted[0]} with factor {wanted[1]:g}"
-        raise RopeScaleUnsupportedError(expected("rope_type", requirement, str(found)))
-    return planned
+        differs = [name for name in _COMPARED if found[name] != wanted[name]]
+        requirement = ", ".join(f"{name} {wanted[name]}" for name in differs)
+        got = ", ".join(f"{name} {found[name]}" for name in differs)
+        hint = "This config would not mean what is planned, so nothing is planned."
+        raise RopeScaleUnsupportedError(expected("config", requirement, got, hint))
+    return planned, notes
 
 
 def _keys(
@@ -174,6 +208,18 @@ def _keys(
         keys["rope_theta"] = rope.pop("rope_theta")
         keys["rope_scaling"] = rope
     return {"text_config": keys} if keys and text.nested else keys
+
+
+def _without_old(text: TextConfig, extension: Extension | None) -> dict[str, object]:
+    # In a file that has both keys, rope_scaling wins.
+    stays = extension is not None and text.entry.config.get("rope_scaling") and not text.nested
+    return {"rope_scaling": None} if stays else {}
+
+
+def _of_loaded(text: TextConfig, keys: dict[str, object]) -> dict[str, object]:
+    # Classes of some flat files put the text model's keys into a config of its own.
+    nests = text.entry.model.nests_text and not text.nested
+    return {"text_config": keys} if keys and nests else keys
 
 
 def _entry_of(text: TextConfig, layer_type: str) -> dict[str, object]:
@@ -199,60 +245,44 @@ def _verdict(
             f"{lengths.original:,} that the model was trained on. YaRN with factor "
             f"{extension.factor:g}. Changing max_position_embeddings alone would scale nothing."
         )
+    if lifts_maximum and current.factor == 1:
+        return (
+            f"No scaling is needed: the model was trained on {lengths.original:,} tokens. Engines "
+            f"stop at max_position_embeddings {lengths.maximum:,}, which has to be raised."
+        )
     if lifts_maximum:
         return (
             f"No other scaling is needed: factor {current.factor:g} already reaches "
             f"{lengths.reach:,} tokens, but engines stop at max_position_embeddings "
             f"{lengths.maximum:,}, which has to be raised."
         )
-    scaled = "" if current.factor == 1 else f", already scaled by {current.factor:g}"
-    return (
-        f"No scaling is needed: the model serves {lengths.maximum:,} tokens as it is{scaled}. "
-        "Limit the engine's length instead, and short requests lose nothing."
-    )
+    serves = f"No scaling is needed: the config serves {lengths.maximum:,} tokens as it is"
+    if current.factor == 1:
+        return f"{serves}. Limit the engine's length and change nothing."
+    return f"{serves}, already scaled by {current.factor:g}. Limit the engine's length instead."
 
 
-def _mistakes(
-    text: TextConfig, current: RopeScaling, lengths: TrainedLength, target: int
+def _short_requests(
+    planned: RopeScaling, lengths: TrainedLength, new_to_the_model: bool
 ) -> list[str]:
-    found = []
-    beyond = target > lengths.reach
-    if beyond and current.rope_type == "default" and lengths.original != lengths.maximum:
-        found.append(
-            f"The factor counts from the {lengths.original:,} tokens of training "
-            f"({lengths.source}); max_position_embeddings {lengths.maximum:,} would give "
-            f"{target / lengths.maximum:g}."
-        )
-    if beyond and lengths.is_guess and current.rope_type == "default":
-        found.append(
-            "The config does not say what the model was trained on, so max_position_embeddings "
-            f"{lengths.maximum:,} is taken for it; if that is wrong, give --original-length."
-        )
-    if lengths.is_missing:
-        found.append(
-            f"original_max_position_embeddings is missing, so max_position_embeddings "
-            f"{lengths.maximum:,} counts as L, and the factor is applied on top of it."
-        )
-    if current.rope_type == "yarn" and current.factor > 1 and lengths.maximum == lengths.original:
-        found.append(
-            "max_position_embeddings equals original_max_position_embeddings: implementations "
-            "that take their ratio for the factor (hf-4.51) scale nothing."
-        )
-    if beyond and text.get("use_sliding_window") is True:
-        found.append("use_sliding_window limits what some layers see, whatever the length.")
-    return found
-
-
-def _short_requests(planned: RopeScaling, lengths: TrainedLength) -> list[str]:
-    if planned.rope_type not in ("yarn", "linear") or planned.factor == 1:
+    if planned.rope_type != "yarn" or planned.factor == 1:
         return []
     changed = [pair for pair in pairs(planned, lengths.original) if pair.fate != KEPT]
-    logits = planned.attention_factor**2
-    # The rule's own words on each number; the advice is in docs/choosing.md.
-    return [
+    logits = planned.attention_factor**2 * planned.softmax_scale_multiplier
+    fact = (
         f"Scaling is static in every engine: also within {lengths.original:,} tokens, "
         f"{len(changed)} of {planned.rotary_dim // 2} pairs turn slower and logits of rotated "
-        f"channels are multiplied by {logits:.4g}.",
+        f"channels are multiplied by {logits:.4g}."
+    )
+    if not new_to_the_model:
+        return [
+            fact,
+            "A model that was trained with its scaling wants it at every length. Where the keys "
+            f"were added to reach further, leave them out for requests within {lengths.original:,} "
+            "tokens.",
+        ]
+    return [
+        fact,
         "Where most requests are short, serve them unscaled: run two instances, or here a table of "
         "two profiles, chosen per request: RotaryTable([unscaled, scaled]), profile_ids.",
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import re
@@ -12,9 +11,6 @@ from pathlib import Path
 
 from ropescale_kernels.errors import RopeScaleConfigError, expected
 
-# Keys that the new rope parameters replace, wherever the old ones stood.
-_OLD = ("rope_scaling", "rope_parameters")
-
 
 def rewritten(
     config: Mapping[str, object],
@@ -23,6 +19,7 @@ def rewritten(
     layer_type: str | None,
     *,
     rope_parameters: bool,
+    theta_key: str = "rope_theta",
 ) -> dict[str, object]:
     """Return a copy of a config with other rope parameters.
 
@@ -32,23 +29,28 @@ def rewritten(
         top: Other keys of the text model to set.
         layer_type: The entry of nested rope parameters that they belong to, or None.
         rope_parameters: Whether to write the key of Transformers 5, else `rope_scaling`.
+        theta_key: Top-level key of the base.
 
     Returns:
         The new config, its other keys and their order as they were.
     """
-    result = copy.deepcopy(dict(config))
+    result = dict(config)
     nested = result.get("text_config")
-    text: dict[str, object] = nested if isinstance(nested, dict) else result
-    text.update(top)
-    if not rope_parameters:
-        values = {key: value for key, value in rope.items() if key != "rope_theta"}
-        text["rope_scaling"] = values
-        return result
-    old = text.get("rope_parameters") or text.get("rope_scaling")
-    inside = isinstance(old, Mapping) and layer_type is not None and layer_type in old
-    text.pop("rope_scaling", None)
-    text["rope_parameters"] = {**old, layer_type: dict(rope)} if inside else dict(rope)  # type: ignore[dict-item]
-    return result
+    text: dict[str, object] = {**(nested if isinstance(nested, Mapping) else result), **top}
+    key = "rope_parameters" if rope_parameters else "rope_scaling"
+    old = text.get(key)
+    if isinstance(old, Mapping) and layer_type is not None and layer_type in old:
+        text[key] = {**old, layer_type: dict(rope)}
+    elif rope_parameters:
+        text[key] = dict(rope)
+    else:
+        text[key] = {name: value for name, value in rope.items() if name != "rope_theta"}
+        if text.get(theta_key) is None:
+            # It stood among the old parameters, or came from the class with them.
+            text[theta_key] = rope["rope_theta"]
+    if isinstance(nested, Mapping):
+        return {**result, "text_config": text}
+    return text
 
 
 def changes(before: Mapping[str, object], after: Mapping[str, object]) -> dict[str, object]:
@@ -71,7 +73,7 @@ def write(path: Path, config: Mapping[str, object]) -> Path:
         The backup's path: the file's name with .bak, or .bak2 and so on.
 
     Raises:
-        RopeScaleConfigError: If the file is a link, whose target others may share.
+        RopeScaleConfigError: If the file is a link, whose target others may share, or is not UTF-8.
         OSError: If the folder cannot be written; the file is then as it was.
     """
     if path.is_symlink():
@@ -82,9 +84,14 @@ def write(path: Path, config: Mapping[str, object]) -> Path:
         )  # fmt: skip
     old = path.read_bytes()
     backup = _backup_path(path)
-    text = json.dumps(config, indent=_indent(old.decode()), ensure_ascii=False) + "\n"
+    try:
+        text = json.dumps(config, indent=_indent(old.decode()), ensure_ascii=False) + "\n"
+        new = text.encode()
+    except (ValueError, RecursionError) as error:
+        got = f"{path} ({type(error).__name__}: {error})"
+        raise RopeScaleConfigError(expected("config", "a file of UTF-8 to write", got)) from error
     _replace(backup, old, path)
-    _replace(path, text.encode(), path)
+    _replace(path, new, path)
     return backup
 
 

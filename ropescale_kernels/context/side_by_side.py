@@ -24,12 +24,13 @@ class Reading:
         release: Where it was read.
         error: Why it has no scaling, or None.
         rope_type: Name of the rule.
+        rotary_dim: Rotated channels.
         factor: Context extension factor in force.
         original_max_position_embeddings: L, tokens.
         attention_factor: What multiplies q and k.
         softmax_scale_multiplier: What multiplies the softmax scale.
         inv_freq_error: Largest relative distance of a frequency from that of dialect "hf".
-        differs: Names of those of the five numbers above that are not those of dialect "hf".
+        differs: Names of those of the six numbers above that are not those of dialect "hf".
         warnings: What it says of the config.
     """
 
@@ -37,6 +38,7 @@ class Reading:
     release: str
     error: str | None = None
     rope_type: str | None = None
+    rotary_dim: int | None = None
     factor: float | None = None
     original_max_position_embeddings: int | None = None
     attention_factor: float | None = None
@@ -51,7 +53,7 @@ class Reading:
         return bool({"attention_factor", "softmax_scale_multiplier"} & set(self.differs))
 
 
-_COMPARED = ("factor", "attention_factor", "softmax_scale_multiplier")
+_COMPARED = ("rotary_dim", "factor", "attention_factor", "softmax_scale_multiplier")
 
 
 def resolve(
@@ -122,6 +124,7 @@ def _reading(
         dialect=dialect.name,
         release=dialect.release,
         rope_type=scaling.rope_type,
+        rotary_dim=scaling.rotary_dim,
         factor=scaling.factor,
         original_max_position_embeddings=scaling.original_max_position_embeddings,
         attention_factor=scaling.attention_factor,

@@ -29,6 +29,7 @@ class TextConfig:
         self.rope_layer_types = layer_types(config)
         self.entry: RopeEntry = find_rope_entry(config, DIALECTS[BASELINE], self.main_layer_type())
         self.nested = config.get("text_config") is not None
+        self._whole = config
 
     def main_layer_type(self) -> str | None:
         """Return the layer type that reaches over the whole context."""
@@ -43,6 +44,11 @@ class TextConfig:
     def get(self, key: str) -> object:
         """Return a key's value, its class's default, or None."""
         return self.entry.top(key)
+
+    def anywhere(self, key: str) -> object:
+        """Return a key's value of the text model, else of the whole model, or None."""
+        value = self.get(key)
+        return self._whole.get(key) if value is None else value
 
     def length(self, key: str) -> int:
         """Return a positive integer.

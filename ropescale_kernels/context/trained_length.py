@@ -5,16 +5,18 @@ from __future__ import annotations
 import dataclasses
 
 from ropescale_kernels.context.text_config import TextConfig
+from ropescale_kernels.errors import RopeScaleConfigError, expected
 from ropescale_kernels.scaling import RopeScaling
 from ropescale_kernels.scaling import _validate as check
 
 # Configs whose max_position_embeddings is not what the model was trained on, and that do not say
 # so: their model cards do. Qwen3: 32,768 trained, and 8,192 on top as room for an output.
 # Qwen2.5-VL: its YaRN settings count from 32,768.
+# By model type and length: L, and what the model serves unscaled.
 _MODEL_CARDS = {
-    ("qwen3", 40_960): 32_768,
-    ("qwen3_moe", 40_960): 32_768,
-    ("qwen2_5_vl", 128_000): 32_768,
+    ("qwen3", 40_960): (32_768, 40_960),
+    ("qwen3_moe", 40_960): (32_768, 40_960),
+    ("qwen2_5_vl", 128_000): (32_768, 32_768),
 }
 
 
@@ -42,12 +44,13 @@ class TrainedLength:
     @property
     def is_guess(self) -> bool:
         """Whether nothing says what the model was trained on."""
-        return self.source == _MAXIMUM
+        return self.source in (_MAXIMUM, "model_max_length")
 
-    @property
-    def is_missing(self) -> bool:
-        """Whether a rule that counts from L was not given it."""
-        return self.source.startswith(_MAXIMUM) and not self.is_guess
+
+def card_length(text: TextConfig, length: int | None) -> int | None:
+    """Return L by the model card of a config whose length is this one, or None."""
+    card = _MODEL_CARDS.get((text.model_type, length or 0))
+    return None if card is None else card[0]
 
 
 def trained_length(text: TextConfig, scaling: RopeScaling, given: int | None) -> TrainedLength:
@@ -59,22 +62,44 @@ def trained_length(text: TextConfig, scaling: RopeScaling, given: int | None) ->
         given: L where the caller knows it.
 
     Raises:
-        RopeScaleConfigError: If the config has no max_position_embeddings.
+        RopeScaleConfigError: If the config has no max_position_embeddings, if its scaling counts
+            from a length that it does not name, or from another one than the given.
     """
-    maximum = text.length("max_position_embeddings")
-    maximum = max(maximum, text.optional_length("model_max_length") or 0)
+    maximum, maximum_source = text.length(_MAXIMUM), _MAXIMUM
+    promised = text.optional_length("model_max_length") or 0
+    if promised > maximum:
+        maximum, maximum_source = promised, "model_max_length"
     known = scaling.original_max_position_embeddings
+    named = text.entry.values.get(_ORIGINAL) or text.get(_ORIGINAL)
+    if known is None and named and scaling.rope_type == "default":
+        # Where a rule is added, this is what it will count from.
+        known = check.length(_ORIGINAL, named)
     card = _MODEL_CARDS.get((text.model_type, maximum))
+    if known is not None and not named and given is None:
+        # max_position_embeddings would count as L, and every change of it would move the ramp.
+        hint = "Name it in the config, or give --original-length."
+        raise RopeScaleConfigError(
+            expected(_ORIGINAL, f"a number beside rope_type {scaling.rope_type!r}", "no such key",
+                     hint)
+        )  # fmt: skip
+    if given is not None and named and check.length("original_length", given) != known:
+        requirement = f"{known}, which the config's own scaling counts from"
+        raise RopeScaleConfigError(expected("original_length", requirement, given))
+    if given is not None and scaling.rope_type == "linear":
+        requirement = "no such number for a linear scaling, which counts from its own factor"
+        raise RopeScaleConfigError(expected("original_length", requirement, given))
     if given is not None:
         original, source = check.length("original_length", given), "as given"
     elif known is not None:
-        named = text.entry.values.get(_ORIGINAL) or text.get(_ORIGINAL)
-        original, source = known, _ORIGINAL if named else f"{_MAXIMUM}, for want of {_ORIGINAL}"
+        original, source = known, _ORIGINAL
     elif card is not None:
-        original, source = card, f"the model card of {text.model_type}"
+        original, source = card[0], f"the model card of {text.model_type}"
     else:
-        original, source = maximum, _MAXIMUM
+        original, source = maximum, maximum_source
     reach = maximum
-    if known is not None and scaling.rope_type == "yarn":
-        reach = max(maximum, int(known * scaling.factor))
+    if scaling.rope_type == "default":
+        reach = original if given is not None else card[1] if card is not None else maximum
+    elif scaling.rope_type == "yarn":
+        # What was given is not in the config yet, so that it serves no length as it is.
+        reach = max(maximum, int((known or 0) * scaling.factor)) if named else 0
     return TrainedLength(original, source, maximum, reach)

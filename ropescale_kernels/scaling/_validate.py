@@ -14,6 +14,8 @@ from ropescale_kernels.errors import RopeScaleConfigError, RopeScaleTypeError, e
 MAX_LENGTH = 2**53
 # The operators rotate heads of up to this many channels.
 MAX_HEAD_DIM = 512
+# Python refuses to write out integers of thousands of digits.
+_SHOWN_BITS = 1024
 FLOAT32_MAX = float(torch.finfo(torch.float32).max)
 FLOAT32_TINY = float(torch.finfo(torch.float32).tiny)
 
@@ -24,6 +26,8 @@ def shown(value: object) -> str:
         return repr(value[:100])
     if isinstance(value, Sized):
         return f"a {type(value).__name__} of {len(value)}"
+    if isinstance(value, int) and value.bit_length() > _SHOWN_BITS:
+        return f"an integer of {value.bit_length()} bits"
     return repr(value)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from ropescale_kernels.errors import RopeScaleUnsupportedError, RopeScaleValueError, expected
 from ropescale_kernels.scaling import rules
+from ropescale_kernels.scaling._validate import MAX_LENGTH
 from ropescale_kernels.scaling.parameters import Parameters
 
 _RELEASES = (4, 5)
@@ -54,8 +55,9 @@ def _dimensions(p: Parameters) -> dict[str, object]:
         # The softmax scale is DeepSeek's, so its model type has to say so.
         return {"model_type": "deepseek_v3", "qk_rope_head_dim": p.rotary_dim}
     if p.frequency_dim != p.rotary_dim:
-        # An odd D can only be a share of a head.
-        return {"head_dim": 2 * p.frequency_dim, "partial_rotary_factor": 0.5}
+        # An odd D can only be a share of a head: D + 0.5 of D + 1 channels, rounded down.
+        share = (p.frequency_dim + 0.5) / p.rotary_dim
+        return {"head_dim": p.rotary_dim, "partial_rotary_factor": share}
     return {"head_dim": p.rotary_dim}
 
 
@@ -64,7 +66,7 @@ def _max_position_embeddings(p: Parameters) -> int | None:
         return p.max_position_embeddings
     if p.original_max_position_embeddings is None:
         return None
-    return math.floor(p.original_max_position_embeddings * p.factor)
+    return min(math.floor(p.original_max_position_embeddings * p.factor), MAX_LENGTH)
 
 
 def _named(rope_type: str, *keys: str) -> Callable[[Parameters], dict[str, object]]:

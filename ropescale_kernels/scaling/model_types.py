@@ -33,12 +33,14 @@ class ModelType:
     Attributes:
         defaults: Values of top-level keys that the config leaves out.
         head_dim_key: Key of the rotated head's channels.
+        needs_head_dim: Whether Transformers 5.23 fails on YaRN and longrope without that key.
         layer_head_dim_keys: The same for layer types whose heads are of another size.
         theta_key: Top-level key of the base.
         partial_key: Top-level key of the rotated share of the head.
         channels_key: Top-level key of the rotated channels, where no share is given.
         partial_in_default: Whether the rule without scaling reads that share.
         softmax_mscale: Whether attention multiplies its softmax scale by mscale squared.
+        nests_text: Whether the class makes a text config of its own from a flat file.
         aliases: Names of rules that mean another one in this model.
         own_keys: Rope keys that the model uses outside the rotation.
         own_top_keys: The same of top-level keys whose names are like a rotation's.
@@ -47,12 +49,14 @@ class ModelType:
 
     defaults: Mapping[str, object] = dataclasses.field(default_factory=dict)
     head_dim_key: str = "head_dim"
+    needs_head_dim: bool = False
     layer_head_dim_keys: Mapping[str, str] = dataclasses.field(default_factory=dict)
     theta_key: str = "rope_theta"
     partial_key: str = "partial_rotary_factor"
     channels_key: str = ""
     partial_in_default: bool = False
     softmax_mscale: bool = False
+    nests_text: bool = False
     aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
     own_keys: frozenset[str] = frozenset()
     own_top_keys: frozenset[str] = frozenset()
@@ -104,8 +108,10 @@ def _partial(share: float, **defaults: object) -> ModelType:
     return ModelType(defaults={"partial_rotary_factor": share, **defaults}, partial_in_default=True)
 
 
-def _mrope(rope_theta: float, **defaults: object) -> ModelType:
-    return ModelType(defaults={"rope_theta": rope_theta, **defaults}, aliases={"mrope": "default"})
+def _mrope(rope_theta: float, *, nests_text: bool = False) -> ModelType:
+    return ModelType(
+        defaults={"rope_theta": rope_theta}, aliases={"mrope": "default"}, nests_text=nests_text
+    )
 
 
 MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
@@ -120,14 +126,14 @@ MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
         "granite": _PLAIN,
         "granitemoe": _PLAIN,
         "starcoder2": _PLAIN,
-        "ministral": _PLAIN,
+        "ministral": ModelType(needs_head_dim=True),
         "arcee": _PLAIN,
         "qwen3": _head(128),
         "gemma": _head(256),
         "gemma2": ModelType(defaults={"head_dim": 256, "sliding_window_pattern": 2}),
         "seed_oss": _head(128),
         "qwen3_moe": _PLAIN,
-        "mixtral": _theta(1e6),
+        "mixtral": ModelType(defaults={"rope_theta": 1e6}, needs_head_dim=True),
         "cohere": _theta(5e5),
         "cohere2": ModelType(defaults={"sliding_window_pattern": 4}),
         "smollm3": _theta(2e6),
@@ -135,8 +141,8 @@ MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
         "llama4_text": _theta(5e5, head_dim=128),
         "mllama_text_model": _theta(5e5),
         "ernie4_5": _theta(5e5, head_dim=128),
-        "hunyuan_v1_dense": _PLAIN,
-        "hunyuan_v1_moe": _PLAIN,
+        "hunyuan_v1_dense": ModelType(needs_head_dim=True),
+        "hunyuan_v1_moe": ModelType(needs_head_dim=True),
         "exaone4": ModelType(defaults={"sliding_window_pattern": 4}),
         "minimax_m2": ModelType(
             defaults={"rope_theta": 5e6, "head_dim": 128},
@@ -145,9 +151,9 @@ MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
         ),
         "qwen3_next": _partial(0.25, head_dim=256),
         "glm4v_text": ModelType(partial_in_default=True, aliases={"mrope": "default"}),
-        "qwen2_vl": _mrope(1e6),
+        "qwen2_vl": _mrope(1e6, nests_text=True),
         "qwen2_vl_text": _mrope(1e6),
-        "qwen2_5_vl": _mrope(1e6),
+        "qwen2_5_vl": _mrope(1e6, nests_text=True),
         "qwen2_5_vl_text": _mrope(1e6),
         "qwen3_vl": _theta(5e5, head_dim=128),
         "qwen3_vl_text": _theta(5e5, head_dim=128),

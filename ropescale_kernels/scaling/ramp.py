@@ -66,7 +66,8 @@ def linear_ramp(low: float, high: float, half: int) -> torch.Tensor:
     if low == high:
         high += 0.001
     pair = torch.arange(half, dtype=torch.float32, device="cpu")
-    return torch.clamp((pair - low) / (high - low), 0, 1)
+    # As floats: an extreme base puts the limits beyond what a tensor takes for an integer.
+    return torch.clamp((pair - float(low)) / float(high - low), 0, 1)
 
 
 def llama3_ramp(

@@ -180,8 +180,11 @@ def rule_of(entry: RopeEntry) -> Rule:
     rule = RULES.get(entry.rope_type)
     known = sorted(entry.dialect.rules)
     if rule is None:
-        requirement = f"one of {known}"
-        raise RopeScaleConfigError(expected("rope_type", requirement, check.shown(entry.rope_type)))
+        requirement, close = f"one of {known}", entry.rope_type[:100].lower()
+        hint = f"Did you mean {close!r}?" if close in known else ""
+        raise RopeScaleConfigError(
+            expected("rope_type", requirement, check.shown(entry.rope_type), hint)
+        )
     if entry.rope_type not in entry.dialect.rules:
         requirement = f"one of {known}, which is all that dialect {entry.dialect.name!r} has"
         raise RopeScaleUnsupportedError(expected("rope_type", requirement, repr(entry.rope_type)))

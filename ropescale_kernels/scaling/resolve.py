@@ -101,7 +101,8 @@ def resolve(
     check.flag("strict", strict)
     if seq_len is not None:
         check.length("seq_len", seq_len, low=0)
-    entry = find_rope_entry(load_config(config), reading, layer_type)
+    loaded = load_config(config)
+    entry = find_rope_entry(loaded, reading, layer_type)
     rule = rule_of(entry)
     constructor, arguments = rule.read(entry, seq_len)
     dimensions, frequency_dim = _dimensions(entry, rule, constructor)
@@ -112,8 +113,15 @@ def resolve(
         "mrope_interleaved": entry.values.get("mrope_interleaved", False),
         **arguments,
     }
-    _report_ignored(entry, rule)
-    ignored = entry.worded_ignored(_NOTES)
+    known = _report_ignored(entry, rule)
+    if entry.config is not loaded and loaded.get("text_config") is not None:
+        # Beside a text model's own config nobody looks for them; what repeats it is no loss.
+        entry.ignored.extend(
+            (key, value)
+            for key, value in _rotary(loaded)
+            if entry.config.get(key) != value and key not in entry.model.own_top_keys
+        )
+    ignored = entry.worded_ignored(_NOTES, known)
     if strict and ignored:
         raise RopeScaleConfigError(ignored[0])
     notes = entry.notes + ignored
@@ -124,7 +132,7 @@ def resolve(
     return Resolved(constructor, arguments, frequency_dim, softmax_mscale, reading.name, notes)
 
 
-def _report_ignored(entry: RopeEntry, rule: Rule) -> None:
+def _report_ignored(entry: RopeEntry, rule: Rule) -> frozenset[str]:
     known = _NAMES | rule.keys(entry) | entry.model.own_keys
     known |= _INNER if entry.reads_inner() else frozenset()
     ignored = [(key, value) for key, value in entry.values.items() if key not in known]
@@ -135,24 +143,33 @@ def _report_ignored(entry: RopeEntry, rule: Rule) -> None:
             for key, value in entry.outer.items()
             if not isinstance(value, Mapping) and value is not None and key not in beside
         ]
-    entry.ignored.extend((f"rope_parameters[{check.shown(key)}]", value) for key, value in ignored)
+    entry.ignored.extend(
+        (f"{entry.container}[{check.shown(key)}]", value) for key, value in ignored
+    )
     model = entry.model
     own = {model.theta_key, model.partial_key, model.channels_key, *model.own_top_keys}
     own |= {layer.theta_key or "" for layer in model.layers.values()}
-    entry.ignored.extend(
+    strangers = _rotary(entry.config)
+    entry.ignored.extend((key, value) for key, value in strangers if key not in _TOP_LEVEL | own)
+    return known | _TOP_LEVEL
+
+
+def _rotary(config: Mapping[str, object]) -> list[tuple[str, object]]:
+    return [
         (check.shown(key)[1:-1], value)
-        for key, value in entry.config.items()
-        if value is not None
-        and isinstance(key, str)
-        and key.startswith(_ROTARY_NAMES)
-        and key not in _TOP_LEVEL | own
-    )
+        for key, value in config.items()
+        if value is not None and isinstance(key, str) and key.startswith(_ROTARY_NAMES)
+    ]
 
 
 def _dimensions(
     entry: RopeEntry, rule: Rule, constructor: str
 ) -> tuple[dict[str, object], int | None]:
     head_dim = entry.head_dim()
+    unnamed = entry.model.needs_head_dim and entry.top("head_dim") is None
+    if unnamed and constructor in ("yarn", "longrope") and entry.dialect.name == "hf":
+        requirement = f"{head_dim}, without which Transformers fails on a {entry.model_type} model"
+        entry.notes.append(expected("head_dim", requirement, "no such key"))
     name = entry.model.partial_key
     given = entry.get("partial_rotary_factor", name, None)
     if given is None and (channels := entry.top(entry.model.channels_key)) is not None:

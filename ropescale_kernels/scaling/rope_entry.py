@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import difflib
+from collections.abc import Collection, Mapping
 
 from ropescale_kernels.errors import RopeScaleConfigError, expected
 from ropescale_kernels.scaling import _validate as check
@@ -11,6 +12,9 @@ from ropescale_kernels.scaling.dialects import Dialect
 from ropescale_kernels.scaling.model_types import MODEL_TYPES, UNKNOWN, ModelType
 
 _EMPTY: Mapping[str, object] = {}
+# Models have two or three; what is shown and drawn for each is bounded by this.
+_MAX_LAYER_TYPES = 16
+_SHOWN_KEYS = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +28,7 @@ class RopeEntry:
         model_type: That type's name.
         rope_type: Name of the rule, aliases resolved.
         layer_type: Which layer type was asked for.
+        container: Key of the config that holds the rope parameters.
         values: The rope parameters themselves.
         outer: The mapping that nests them by layer type, or None where they are flat.
         notes: Warnings found so far.
@@ -36,6 +41,7 @@ class RopeEntry:
     model_type: str
     rope_type: str
     layer_type: str | None
+    container: str
     values: Mapping[str, object]
     outer: Mapping[str, object] | None
     notes: list[str]
@@ -85,6 +91,8 @@ class RopeEntry:
         """
         key = "original_max_position_embeddings"
         given, top = self.values.get(key), self.top(key) if self.outer is None else None
+        if self.outer is not None and self.config.get(key) is not None:
+            self.ignored.append((key, self.config[key]))
         if top is not None and not top_level:
             self.ignored.append((key, top))
             top = None
@@ -94,7 +102,7 @@ class RopeEntry:
         lengths = [check.length(key, value) for value in (top, given) if value is not None]
         if lengths[0] != lengths[-1]:
             hint = f"The top-level value {lengths[0]} wins."
-            name = f"rope_parameters[{key!r}]"
+            name = f"{self.container}[{key!r}]"
             self.notes.append(expected(name, f"{lengths[0]} as in the config", lengths[1], hint))
         return lengths[0]
 
@@ -103,13 +111,18 @@ class RopeEntry:
         name = "max_position_embeddings"
         return check.length(name, self.require(name))
 
-    def worded_ignored(self, limit: int) -> list[str]:
-        """Return what to say of the first ignored keys."""
+    def worded_ignored(self, limit: int, known: Collection[str]) -> list[str]:
+        """Return what to say of the first ignored keys.
+
+        Args:
+            limit: How many.
+            known: Keys that would have an effect, one of which may have been meant.
+        """
         name = self.dialect.name
         requirement = f"a key that dialect {name!r} reads for rope_type {self.rope_type!r}"
         return [
-            expected(key, requirement, check.shown(value), "It has no effect.")
-            for key, value in self.ignored[:limit]
+            expected(key, requirement, check.shown(value), f"It has no effect.{_meant(key, known)}")
+            for key, value in list(dict(self.ignored[: 2 * limit]).items())[:limit]
         ]
 
     def compare_lengths(self, factor: float, length: int) -> None:
@@ -131,6 +144,13 @@ class RopeEntry:
 
 
 _HEAD_KEYS = ("hidden_size", "num_attention_heads")
+
+
+def _meant(key: str, known: Collection[str]) -> str:
+    # The key itself stands between quotes where it is inside the rope parameters.
+    bare = key.split("'")[1] if "'" in key else key
+    close = difflib.get_close_matches(bare[:100].lower(), sorted(known), n=1, cutoff=0.85)
+    return f" Did you mean {close[0]!r}?" if close and close[0] != bare else ""
 
 
 def find_rope_entry(
@@ -171,6 +191,7 @@ def find_rope_entry(
         model_type=model_type,
         rope_type=rope_type,
         layer_type=layer_type,
+        container="rope_scaling" if text.get("rope_scaling") else "rope_parameters",
         values=values,
         outer=outer,
         notes=notes,
@@ -192,8 +213,7 @@ def layer_types(config: Mapping[str, object]) -> list[str | None]:
     """
     text, model_type = _text_config(config)
     parameters = _rope_parameters(text, MODEL_TYPES.get(model_type, UNKNOWN), [])
-    nested = [key for key, value in parameters.items() if isinstance(value, Mapping)]
-    return [*nested] or [None]
+    return [*_nested(parameters)] or [None]
 
 
 def _top(config: Mapping[str, object], model: ModelType, key: str) -> object:
@@ -211,10 +231,6 @@ def _optional_mapping(name: str, value: object) -> Mapping[str, object]:
     return _EMPTY if value is None else _mapping(name, value)
 
 
-def _summary(parameters: Mapping[str, object]) -> dict[str, str]:
-    return {key: check.shown(value) for key, value in parameters.items()}
-
-
 def _text_config(config: Mapping[str, object]) -> tuple[Mapping[str, object], str]:
     nested = config.get("text_config")
     text = config if nested is None else _mapping("text_config", nested)
@@ -229,9 +245,12 @@ def _rope_parameters(
 ) -> Mapping[str, object]:
     old = _optional_mapping("rope_scaling", config.get("rope_scaling"))
     new = _optional_mapping("rope_parameters", config.get("rope_parameters"))
-    if old and new and _summary(old) != _summary(new):
-        hint = "rope_scaling wins."
-        notes.append(expected("rope_parameters", "rope_scaling's values", _summary(new), hint))
+    if old and new and old != new:
+        other = [key for key in new if old.get(key, ...) != new[key]][:_SHOWN_KEYS]
+        got = str({key: check.shown(new[key]) for key in other}) if other else "fewer keys"
+        notes.append(
+            expected("rope_parameters", "rope_scaling's values", got, "rope_scaling wins.")
+        )
     default = _optional_mapping("rope_parameters", model.defaults.get("rope_parameters"))
     given = old or new or default
     if not model.layers or any(isinstance(value, Mapping) for value in given.values()):
@@ -247,10 +266,18 @@ def _rope_parameters(
     }
 
 
+def _nested(parameters: Mapping[str, object]) -> list[str]:
+    layers = [key for key, value in parameters.items() if isinstance(value, Mapping)]
+    if len(layers) > _MAX_LAYER_TYPES:
+        requirement = f"parameters of at most {_MAX_LAYER_TYPES} layer types"
+        raise RopeScaleConfigError(expected("rope_parameters", requirement, len(layers)))
+    return layers
+
+
 def _select(
     parameters: Mapping[str, object], layer_type: str | None
 ) -> tuple[Mapping[str, object], Mapping[str, object] | None]:
-    layers = [key for key, value in parameters.items() if isinstance(value, Mapping)]
+    layers = _nested(parameters)
     if not layers:
         return parameters, None
     if layer_type is None:

@@ -57,11 +57,10 @@ def yarn(entry: RopeEntry, seq_len: int | None) -> tuple[str, dict[str, object]]
         RopeScaleUnsupportedError: For a weighed ramp, which no rule here has.
     """
     reading = reading_of(entry)
-    if reading.extrapolation_factor and entry.values.get("extrapolation_factor", 1) != 1:
-        got = check.shown(entry.values["extrapolation_factor"])
-        raise RopeScaleUnsupportedError(
-            expected("extrapolation_factor", "1, a ramp that nothing weighs", got)
-        )
+    name = "extrapolation_factor"
+    if reading.extrapolation_factor and check.number(name, entry.values.get(name, 1)) != 1:
+        got = check.shown(entry.values[name])
+        raise RopeScaleUnsupportedError(expected(name, "1, a ramp that nothing weighs", got))
     length = _length(entry, reading)
     if reading.needs_length:
         reached = entry.maximum_length() if seq_len is None else seq_len

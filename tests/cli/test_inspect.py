@@ -21,7 +21,7 @@ def test_text(ropescale: Ropescale) -> None:
         assert part in out
     (sglang,) = [line for line in out.splitlines() if line.strip().startswith("sglang ")]
     assert "1 *" in sglang
-    assert "hf, hf-4.51, hf-4.45, vllm, deepseek: rope_parameters['attn_factor']" in out
+    assert "hf, hf-4.51, hf-4.45, vllm, deepseek: rope_scaling['attn_factor']" in out
     pairs = [line for line in out.splitlines() if line.split()[-1:] == ["interpolated"]]
     assert len(pairs) == 24
 

@@ -59,13 +59,13 @@ def test_version(ropescale: Ropescale) -> None:
         (["doctor", "--json", "/nonexistent/x.json"], "--json: expected an existing folder"),
         (["inspect"], "Missing argument 'CONFIG'"),
         (["inspect", "x", "--dialect", "tgi"], "--dialect: 'tgi' is not one of 'hf'"),
-        (["inspect", "x", "--seq-len", "-1"], "--seq-len: expected 0 to 9007199254740992, got -1"),
+        (["inspect", "x", "--seq-len", "-1"], "expected a number of tokens such as 131072"),
         (["inspect", "x", "--json", "/nonexistent/x"], "--json: expected an existing folder"),
         (["plan", "x"], "Missing option '--target-length'"),
         *(
             (
                 ["plan", "x", "--target-length", length],
-                f"expected a number of tokens such as 131072 or 128k, got {length}",
+                f"expected a number of tokens such as 131072, 128k or 1m, got {length}",
             )
             for length in ("0", "128kb", "1.5", "k", "9" * 16 + "m")
         ),

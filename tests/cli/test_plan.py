@@ -89,9 +89,32 @@ def test_what_it_does_not_understand_is_not_written(
     code, out, err = ropescale("plan", str(model), "--target-length", "1000000", "--write")
     assert (code, out) == (2, "")
     (line,) = err.splitlines()
-    assert "rope_type: expected" in line
+    assert "_type: expected" in line
     assert config.read_bytes() == before
     assert len(list(model.iterdir())) == 1
+
+
+@pytest.mark.parametrize("content", [b'{"a": "\\ud800"', QWEN3.read_text().encode("utf-16")])
+def test_a_file_that_cannot_be_written_again_is_left_alone(
+    ropescale: Ropescale, model: Path, content: bytes
+) -> None:
+    config = model / "config.json"
+    if content.startswith(b"{"):
+        content = QWEN3.read_bytes().replace(b"{", content + b", ", 1)
+    config.write_bytes(content)
+    code, _, err = ropescale("plan", str(model), "--target-length", "128k", "--write")
+    assert code == 2
+    assert "config: expected a file of UTF-8 to write" in err
+    assert config.read_bytes() == content
+    assert len(list(model.iterdir())) == 1
+
+
+def test_a_deep_config_is_no_traceback(
+    ropescale: Ropescale, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = QWEN3.read_text().replace("{", '{"x": ' + "[" * 600 + "]" * 600 + ", ", 1)
+    monkeypatch.setattr("sys.stdin", io.StringIO(raw))
+    assert ropescale("plan", "-", "--target-length", "128k")[0] == 0
 
 
 def test_stdin_cannot_be_written(ropescale: Ropescale) -> None:

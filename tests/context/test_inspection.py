@@ -110,6 +110,16 @@ def test_picture(suffix: str, published: Published, tmp_path: Path) -> None:
         assert text.count("<use ") >= 4 * 128
 
 
+def test_other_channels_are_marked() -> None:
+    raw = {"model_type": "llama", "head_dim": 128, "max_position_embeddings": 4096,
+           "partial_rotary_factor": 0.5}  # fmt: skip
+    (found,) = inspect_config(raw)
+    assert {reading.dialect: reading.differs for reading in found.readings}["vllm"] == (
+        "rotary_dim",
+        "inv_freq",
+    )
+
+
 def test_hostile_names_of_layer_types(tmp_path: Path) -> None:
     name = "[bold]a$x_{$b\x1b[31m"
     raw = {"head_dim": 64, "rope_parameters": {name: {"rope_type": "default"}}}

@@ -1,0 +1,69 @@
+"""The usual mistakes that a config and a wanted length show, in plain words."""
+
+from __future__ import annotations
+
+from ropescale_kernels.context.text_config import TextConfig
+from ropescale_kernels.context.trained_length import TrainedLength, card_length
+from ropescale_kernels.scaling import RopeScaling
+from ropescale_kernels.scaling.magnitude import yarn_attention_factor
+
+
+def mistakes(
+    text: TextConfig, current: RopeScaling, lengths: TrainedLength, target: int
+) -> list[str]:
+    """Return what is likely not meant.
+
+    Args:
+        text: The text model's config.
+        current: What it resolves to now.
+        lengths: How far it reaches.
+        target: Length wanted, tokens.
+    """
+    found = []
+    beyond = target > lengths.reach
+    if beyond and current.rope_type == "default" and lengths.original != lengths.maximum:
+        found.append(
+            f"The factor counts from the {lengths.original:,} tokens of training "
+            f"({lengths.source}); max_position_embeddings {lengths.maximum:,} would give "
+            f"{target / lengths.maximum:g}."
+        )
+    if beyond and lengths.is_guess and current.rope_type == "default":
+        found.append(
+            "The config does not say what the model was trained on, so "
+            f"{lengths.source} {lengths.maximum:,} is taken for it; if that is wrong, give "
+            "--original-length."
+        )
+    if current.rope_type == "yarn":
+        found += _of_yarn(text, current, lengths, beyond)
+    kinds = set(text.layer_types()) if text.get("num_hidden_layers") is not None else set()
+    window = text.get("sliding_window")
+    if kinds == {"sliding_attention"} and isinstance(window, int) and window < target:
+        found.append(f"No layer sees beyond its window of {window:,} tokens, scaled or not.")
+    return found
+
+
+def _of_yarn(
+    text: TextConfig, current: RopeScaling, lengths: TrainedLength, beyond: bool
+) -> list[str]:
+    found = []
+    if not beyond and current.factor > 1 and lengths.maximum == lengths.original:
+        found.append(
+            "max_position_embeddings equals original_max_position_embeddings: implementations "
+            "that take their ratio for the factor (hf-4.51) scale nothing."
+        )
+    card = card_length(text, lengths.original)
+    if card is not None:
+        found.append(
+            f"original_max_position_embeddings {lengths.original:,} is the "
+            f"max_position_embeddings of {text.model_type}, which was trained on {card:,}: the "
+            "ramp is in the wrong place and the factor too small."
+        )
+    p = current._parameters
+    formula = yarn_attention_factor(current.factor, None, p.mscale, p.mscale_all_dim)
+    given = p.attention_factor
+    if not beyond and given is not None and given != 1 and abs(given - formula) > 1e-6:
+        found.append(
+            f"attention_factor {given!r} is not the formula's {formula:.6g} at "
+            f"factor {current.factor:g}: left over from another factor?"
+        )
+    return found
