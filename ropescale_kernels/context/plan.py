@@ -96,8 +96,10 @@ def make_plan(
     extension: Extension | None = None
     top: dict[str, object] = {}
     if target > lengths.reach:
-        extension = extend(text, current, lengths, target)
-        top = {"max_position_embeddings": target}
+        # Where L has to be written down, the factor beside it stays at least what it was.
+        meant = int(lengths.original * current.factor) if lengths.is_unnamed else 0
+        extension = extend(text, current, lengths, max(target, meant))
+        top = {"max_position_embeddings": max(target, meant)}
         if text.entry.model.needs_head_dim and text.get("head_dim") is None:
             # Transformers' YaRN fails without it.
             top["head_dim"] = text.head_dim()
@@ -238,6 +240,12 @@ def _verdict(
         return (
             f"More scaling is needed: the model serves {lengths.maximum:,} tokens with linear "
             f"factor {current.factor:g}; {target:,} take {extension.factor:g}."
+        )
+    if extension is not None and lengths.is_unnamed:
+        return (
+            f"The config's YaRN does not name the length that it counts from: {lengths.original:,} "
+            f"is written beside factor {extension.factor:g}, which then serves "
+            f"{int(lengths.original * extension.factor):,} tokens."
         )
     if extension is not None:
         return (

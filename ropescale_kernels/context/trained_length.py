@@ -33,13 +33,19 @@ class TrainedLength:
         source: Where L was found.
         maximum: What engines take a model to serve: max_position_embeddings, or model_max_length
             where a config has that and it is more.
-        reach: What the config serves as it is: `maximum`, or L times the factor if that is more.
+        reach: What the config serves as it is: `maximum`, or L times the factor if that is more; 0
+            for a scaling that does not name its L.
     """
 
     original: int
     source: str
     maximum: int
     reach: int
+
+    @property
+    def is_unnamed(self) -> bool:
+        """Whether the config's own scaling counts from a length that only the caller named."""
+        return self.reach == 0
 
     @property
     def is_guess(self) -> bool:

@@ -142,10 +142,13 @@ def test_a_missing_length_is_refused_until_it_is_given(published: Published) -> 
             RopeScaleConfigError, match=r"original_max_position_embeddings: .*no su"
         ):
             make_plan(raw, target)
-    plan = make_plan(raw, 131072, original_length=32768)
-    assert plan.needed
-    assert plan.planned["original_max_position_embeddings"] == 32768
-    assert plan.planned["factor"] == 4.0
+    for target, factor in ((4096, 4.0), (131072, 4.0), (262144, 8.0)):
+        plan = make_plan(raw, target, original_length=32768)
+        assert plan.needed
+        assert "does not name the length" in plan.verdict
+        assert plan.planned["original_max_position_embeddings"] == 32768
+        assert plan.planned["factor"] == factor
+        assert plan.changes["max_position_embeddings"] == 32768 * factor
 
 
 def test_given_lengths_that_cannot_be(published: Published) -> None:
