@@ -15,7 +15,7 @@ MAX_LENGTH = 2**53
 # The operators rotate heads of up to this many channels.
 MAX_HEAD_DIM = 512
 # Python refuses to write out integers of thousands of digits.
-_SHOWN_BITS = 1024
+_SHOWN_BITS = 8192
 FLOAT32_MAX = float(torch.finfo(torch.float32).max)
 FLOAT32_TINY = float(torch.finfo(torch.float32).tiny)
 
