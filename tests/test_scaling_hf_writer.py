@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from engine_cases import CASES
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ropescale_kernels.errors import RopeScaleUnsupportedError, RopeScaleValueError
@@ -112,6 +112,7 @@ def test_transformers_reads_what_is_written() -> None:
         assert scaling.attention_factor == factor
 
 
+@settings(deadline=None)
 @given(
     dim=st.integers(2, 128).map(lambda half: 2 * half),
     theta=st.floats(2.0, 1e9),

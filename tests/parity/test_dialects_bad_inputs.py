@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from engine_cases import QWEN3, QWEN3_ROPE, row
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ropescale_kernels.errors import RopeScaleConfigError, RopeScaleError
@@ -95,6 +95,7 @@ KEYS = sorted(
 TYPES = st.sampled_from(["yarn", "default", "linear", "dynamic", "llama3", "longrope", "su", "ntk"])
 
 
+@settings(deadline=None, max_examples=300)
 @given(
     rope=st.dictionaries(st.sampled_from(KEYS), JSON, max_size=6),
     rope_type=TYPES,
