@@ -55,6 +55,11 @@ CASES: dict[str, dict[str, Any]] = {
     "deepseek, attention_factor 1": row(
         DEEPSEEK, DEEPSEEK_ROPE, 163840, mscale=1.0, mscale_all_dim=1.0, attention_factor=1.0
     ),
+    "deepseek, attention_factor 1.25 and attn_factor 0.5": row(
+        DEEPSEEK, DEEPSEEK_ROPE, 163840, attention_factor=1.25, attn_factor=0.5
+    ),
+    "deepseek, mscale 0.5 alone": row(DEEPSEEK, DEEPSEEK_ROPE, 163840, mscale=0.5),
+    "deepseek, betas 64 and 0.5": row(DEEPSEEK, DEEPSEEK_ROPE, 163840, beta_fast=64, beta_slow=0.5),
     "deepseek, truncate false": row(DEEPSEEK, DEEPSEEK_ROPE, 163840, truncate=False),
     "linear": row(QWEN3, {"rope_type": "linear", "factor": 4.0}, 32768),
     "dynamic": row(QWEN3, {"rope_type": "dynamic", "factor": 4.0}, 4096),

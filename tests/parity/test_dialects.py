@@ -181,14 +181,20 @@ def test_sglang_takes_one_for_a_missing_factor() -> None:
 
 @pytest.mark.parametrize("dialect", ["vllm", "sglang", "deepseek", "original"])
 def test_betas_and_a_null_factor_are_used_as_given(dialect: str) -> None:
-    for more, name in (({"beta_fast": 0}, "beta_fast"), ({"beta_slow": None}, "beta_slow"),
-                       ({"factor": None}, "factor")):  # fmt: skip
-        with pytest.raises(RopeScaleConfigError, match=f"{name}: expected"):
-            resolve(row(QWEN3, QWEN3_ROPE, 131072, **more), dialect=dialect)
+    for top, rope in ((QWEN3, QWEN3_ROPE), (DEEPSEEK, DEEPSEEK_ROPE)):
+        for more, name in (
+            ({"beta_fast": 0}, "beta_fast"),
+            ({"beta_slow": None}, "beta_slow"),
+            ({"factor": None}, "factor"),
+        ):
+            with pytest.raises(RopeScaleConfigError, match=f"{name}: expected"):
+                resolve(row(top, rope, 163840, **more), dialect=dialect)
 
 
 @pytest.mark.parametrize("dialect", ["sglang", "original"])
 def test_a_weighed_ramp_is_refused(dialect: str) -> None:
+    with pytest.raises(RopeScaleUnsupportedError, match="extrapolation_factor: "):
+        resolve(row(DEEPSEEK, DEEPSEEK_ROPE, 163840, extrapolation_factor=0.5), dialect=dialect)
     with pytest.raises(RopeScaleUnsupportedError, match=r"extrapolation_factor: .*0\.5"):
         resolve(row(QWEN3, QWEN3_ROPE, 131072, extrapolation_factor=0.5), dialect=dialect)
     assert resolve(row(QWEN3, QWEN3_ROPE, 131072, extrapolation_factor=1), dialect=dialect)
