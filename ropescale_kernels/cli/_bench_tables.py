@@ -5,22 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import groupby
 
-from rich import box
 from rich.table import Table
 
 from ..bench.cases import Case
 from ..bench.compare import Change
 from ..bench.report import Fact, Row, short
+from ._tables import new_table
 
 
 def _table(title: str, headings: Iterable[str]) -> Table:
-    table = Table(
-        title=title,
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-    )
+    table = new_table(title)
     for heading in headings:
         table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
     return table

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import typer
 
-from ..errors import RopeScaleConfigError, expected
-from ..scaling.config_file import load_config
+from ..scaling.config_file import load_config, read_config
 
 STDIN = "-"
 CONFIG_HELP = "A config.json, the folder of a model, or - for a config on stdin."
-# What a config on stdin is called where a file would have a name.
-_MAX_CHARACTERS = 64 * 2**20
 
 
-def read_config(source: str) -> Mapping[str, object]:
+def config_of(source: str) -> Mapping[str, object]:
     """Return the keys of a config.
 
     Args:
@@ -27,17 +23,7 @@ def read_config(source: str) -> Mapping[str, object]:
     Raises:
         RopeScaleConfigError: If there is no JSON object to read.
     """
-    if source != STDIN:
-        return load_config(source)
-    try:
-        found = json.loads(sys.stdin.read(_MAX_CHARACTERS))
-    except (ValueError, RecursionError) as error:
-        got = f"{type(error).__name__}: {error}"
-        raise RopeScaleConfigError(expected("config", "valid JSON on stdin", got)) from error
-    if not isinstance(found, Mapping):
-        got = type(found).__name__
-        raise RopeScaleConfigError(expected("config", "an object of keys and values", got))
-    return found
+    return read_config(sys.stdin, "stdin") if source == STDIN else load_config(source)
 
 
 def file_of(source: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import sys
@@ -52,3 +53,12 @@ def writable_folder(path: Path | None) -> Path | None:
     if not os.access(there, os.W_OK):
         raise typer.BadParameter(f"expected a place that can be written, got {path}")
     return path
+
+
+def need_matplotlib() -> None:
+    """Refuse to draw where that cannot be done, before any work is done for it."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise typer.BadParameter(
+            "expected matplotlib, found none; pip install 'ropescale_kernels[plot]'",
+            param_hint="--plot",
+        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -10,28 +9,17 @@ from rich.text import Text
 from ..context.inspection import BLENDED, INTERPOLATED, KEPT, STILL, Inspection
 from ..context.printable import printable
 from ..context.side_by_side import Reading
+from ._tables import new_table
 
 _FATES = {KEPT: "green", BLENDED: "yellow", INTERPOLATED: "red", STILL: "dim"}
 DIFFERS = "bold yellow"
 
 
-def new_table(title: str | None = None) -> Table:
-    """Make a table in the look of all commands; its title is shown as it is."""
-    return Table(
-        title=None if title is None else Text(printable(title)),
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-    )
-
-
 def numbers_table(inspection: Inspection) -> Table:
     """Show the resolved numbers."""
     layer = "" if inspection.layer_type is None else f" of {inspection.layer_type}"
-    table = new_table(f"what dialect {inspection.dialect} resolves{layer}")
-    table.show_header = False
+    title = printable(f"what dialect {inspection.dialect} resolves{layer}")
+    table = new_table(title, title_style="bold", show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in inspection.numbers.items():
@@ -41,7 +29,7 @@ def numbers_table(inspection: Inspection) -> Table:
 
 def pairs_table(inspection: Inspection) -> Table:
     """Show each pair, and what happens to it."""
-    table = new_table("pairs")
+    table = new_table("pairs", title_style="bold")
     headings = ("pair", "tokens a turn", "turns", "ramp", "divided by", "then a turn")
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
@@ -61,7 +49,8 @@ def pairs_table(inspection: Inspection) -> Table:
 
 def readings_table(inspection: Inspection) -> Table:
     """Show every dialect side by side; what differs from the first is marked."""
-    table = new_table("what each dialect makes of it (* is not what hf has)")
+    title = "what each dialect makes of it (* is not what hf has)"
+    table = new_table(title, title_style="bold")
     table.add_column("", no_wrap=True)
     for heading in ("factor", "L", "attention", "softmax", "inv_freq off"):
         table.add_column(heading, justify="right", no_wrap=True)

@@ -12,7 +12,8 @@ from ..context.engines import RELEASES
 from ..context.kv_cache import KVCache, worded_bytes
 from ..context.plan import Plan
 from ..context.printable import printable
-from ._inspect_tables import DIFFERS, new_table, number
+from ._inspect_tables import DIFFERS, number
+from ._tables import new_table
 
 _SHOWN = ("rope_type", "factor", "original_max_position_embeddings", "attention_factor",
           "softmax_scale_multiplier", "rope_theta")  # fmt: skip

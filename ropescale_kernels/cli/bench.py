@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -22,7 +21,7 @@ from ..bench.plan import Plan, Watcher, run
 from ..errors import RopeScaleValueError
 from ._bench_tables import case_table, changes_table, facts_table
 from ._console import Bar, progress, stdout_console
-from ._files import writable, writable_folder
+from ._files import need_matplotlib, writable, writable_folder
 from ._numbers import between
 
 Model = Enum("Model", {name: name for name in MODELS}, type=str)  # type: ignore[misc]
@@ -145,11 +144,8 @@ def bench(
     ropescale bench --suite tokens --against today.json
     """
     earlier = None if against is None else _read(against)
-    if plot is not None and importlib.util.find_spec("matplotlib") is None:
-        raise typer.BadParameter(
-            "expected matplotlib, found none; pip install 'ropescale_kernels[plot]'",
-            param_hint="--plot",
-        )
+    if plot is not None:
+        need_matplotlib()
     if device is Device.cuda and not torch.cuda.is_available():
         raise typer.BadParameter("expected a CUDA device, found none", param_hint="--device")
     plan = Plan(

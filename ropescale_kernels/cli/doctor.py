@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from .. import doctor as diagnosis
 from ._console import stdout_console
 from ._files import STDOUT, writable_or_stdout, write_json
+from ._tables import new_table
 
 _COLOURS = {diagnosis.OK: "green", diagnosis.NOTE: "yellow", diagnosis.PROBLEM: "bold red"}
 
@@ -55,7 +55,7 @@ def doctor(
 
 
 def _table(findings: list[diagnosis.Finding]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_header=False)
+    table = new_table(show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")

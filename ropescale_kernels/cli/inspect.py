@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
@@ -13,9 +12,9 @@ import typer
 from ..context.inspection import inspect_config
 from ..context.ramp_plot import write_ramp_plot
 from ..scaling.dialects import DIALECTS
-from ._config import CONFIG_HELP, read_config
+from ._config import CONFIG_HELP, config_of
 from ._console import stdout_console
-from ._files import STDOUT, writable, writable_or_stdout, write_json
+from ._files import STDOUT, need_matplotlib, writable, writable_or_stdout, write_json
 from ._inspect_tables import numbers_table, pairs_table, readings_table, remarks
 from ._numbers import tokens
 
@@ -70,12 +69,9 @@ def inspect(
             f"expected a file name that ends in .png, .svg or .pdf, got {plot}",
             param_hint="--plot",
         )
-    if plot is not None and importlib.util.find_spec("matplotlib") is None:
-        raise typer.BadParameter(
-            "expected matplotlib, found none; pip install 'ropescale_kernels[plot]'",
-            param_hint="--plot",
-        )
-    inspections = inspect_config(read_config(config), dialect.value, layer_type, seq_len)
+    if plot is not None:
+        need_matplotlib()
+    inspections = inspect_config(config_of(config), dialect.value, layer_type, seq_len)
     if json_file != STDOUT:
         console = stdout_console()
         for inspection in inspections:

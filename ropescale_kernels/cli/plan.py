@@ -10,7 +10,7 @@ import typer
 
 from ..context.plan import Plan, make_plan
 from ..context.rewrite import write as write_config
-from ._config import CONFIG_HELP, file_of, read_config
+from ._config import CONFIG_HELP, config_of, file_of
 from ._console import stdout_console
 from ._files import STDOUT, writable, writable_or_stdout, write_json
 from ._numbers import tokens
@@ -62,7 +62,7 @@ def plan(
     ropescale plan - --target-length 131072 --json - < config.json
     """
     target = writable(file_of(config)) if write else None
-    made = make_plan(read_config(config), target_length, original_length)
+    made = make_plan(config_of(config), target_length, original_length)
     backup = write_config(target, made.config) if target is not None and made.changes else None
     if json_file != STDOUT:
         console = stdout_console()

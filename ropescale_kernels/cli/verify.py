@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich import box
 from rich.table import Table
 
 from .. import verify as verification
 from ..build import build_info
 from ._console import progress, stdout_console
 from ._files import STDOUT, writable_or_stdout, write_json
+from ._tables import new_table
 
 LIMIT = 2**34
 
@@ -70,7 +70,7 @@ def verify(
 
 def _table(checks: list[verification.Check]) -> Table:
     headings = ("impl", "phase", "position", "error", "bound", "from exact", "bits", "")
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table = new_table()
     for heading in headings:
         table.add_column(heading, no_wrap=True)
     for check in checks:

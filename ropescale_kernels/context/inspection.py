@@ -9,10 +9,9 @@ from collections.abc import Mapping
 import torch
 
 from ropescale_kernels.context.side_by_side import BASELINE, Reading, readings, resolve
+from ropescale_kernels.context.text_config import TextConfig
 from ropescale_kernels.scaling import RopeScaling
-from ropescale_kernels.scaling import _validate as check
-from ropescale_kernels.scaling.dialects import DIALECTS
-from ropescale_kernels.scaling.rope_entry import find_rope_entry, layer_types
+from ropescale_kernels.scaling.rope_entry import layer_types
 
 KEPT, BLENDED, INTERPOLATED, STILL = "kept", "blended", "interpolated", "still"
 # What float32 leaves of "divided by the factor" and of "kept".
@@ -160,17 +159,4 @@ def _tokens_per_radian(scaling: RopeScaling) -> torch.Tensor:
 
 def _length(scaling: RopeScaling, config: Mapping[str, object]) -> int | None:
     known = scaling.original_max_position_embeddings or scaling.max_position_embeddings
-    return known or max_position_embeddings(config)
-
-
-def max_position_embeddings(config: Mapping[str, object]) -> int | None:
-    """Return a config's max_position_embeddings, its class's default, or None without either."""
-    value = find_rope_entry(config, DIALECTS[BASELINE], first_layer_type(config)).top(
-        "max_position_embeddings"
-    )
-    return None if value is None else check.length("max_position_embeddings", value)
-
-
-def first_layer_type(config: Mapping[str, object]) -> str | None:
-    """Return a layer type that has rope parameters: any serves for what layers share."""
-    return layer_types(config)[0]
+    return known or TextConfig(config).optional_length("max_position_embeddings")

@@ -107,6 +107,7 @@ def make_plan(
         top = {"max_position_embeddings": lengths.reach}
     new = _new_config(config, text, extension, top)
     planned, planned_notes = _read_back(new, layer_type, extension, current)
+    keys = _keys(text, extension, top, rope_parameters=True)
     warnings = [
         *(notes if extension is None else [*planned_notes, *extension.remarks]),
         *mistakes(text, current, lengths, target),
@@ -122,15 +123,9 @@ def make_plan(
         config=new,
         changes=changes(config, new),
         transformers_4=_keys(text, extension, top, rope_parameters=False),
-        transformers_5={
-            **_without_old(text, extension),
-            **_keys(text, extension, top, rope_parameters=True),
-        },
+        transformers_5={**_without_old(text, extension), **keys},
         commands=commands(
-            _of_loaded(text, _keys(text, extension, top, rope_parameters=True)),
-            planned,
-            target,
-            scaled_here=extension is not None,
+            _of_loaded(text, keys), planned, target, scaled_here=extension is not None
         ),
         kv_cache=kv_cache(text, target),
         short_requests=_short_requests(planned, lengths, current.rope_type == "default"),
@@ -145,16 +140,10 @@ def _new_config(
     extension: Extension | None,
     top: Mapping[str, object],
 ) -> dict[str, object]:
-    if extension is None:
-        if not top:
-            return dict(config)
-        inner = config.get("text_config")
-        nested = {**inner, **top} if isinstance(inner, Mapping) else None
-        return {**config, "text_config": nested} if nested else {**config, **top}
     style = text.entry.config.get("rope_parameters") is not None
     return rewritten(
         config,
-        extension.rope,
+        None if extension is None else extension.rope,
         top,
         text.main_layer_type(),
         rope_parameters=style,

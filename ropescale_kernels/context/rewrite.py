@@ -14,18 +14,18 @@ from ropescale_kernels.errors import RopeScaleConfigError, expected
 
 def rewritten(
     config: Mapping[str, object],
-    rope: Mapping[str, object],
+    rope: Mapping[str, object] | None,
     top: Mapping[str, object],
     layer_type: str | None,
     *,
     rope_parameters: bool,
     theta_key: str = "rope_theta",
 ) -> dict[str, object]:
-    """Return a copy of a config with other rope parameters.
+    """Return a copy of a config with other rope parameters and other keys of its text model.
 
     Args:
         config: A model's config, possibly multimodal; it is not changed.
-        rope: The new rope parameters, `rope_theta` among them.
+        rope: The new rope parameters, `rope_theta` among them, or None to leave the old ones.
         top: Other keys of the text model to set.
         layer_type: The entry of nested rope parameters that they belong to, or None.
         rope_parameters: Whether to write the key of Transformers 5, else `rope_scaling`.
@@ -37,20 +37,31 @@ def rewritten(
     result = dict(config)
     nested = result.get("text_config")
     text: dict[str, object] = {**(nested if isinstance(nested, Mapping) else result), **top}
-    key = "rope_parameters" if rope_parameters else "rope_scaling"
+    if rope is not None:
+        key = "rope_parameters" if rope_parameters else "rope_scaling"
+        _put(text, key, rope, layer_type, theta_key)
+    if isinstance(nested, Mapping):
+        return {**result, "text_config": text}
+    return text
+
+
+def _put(
+    text: dict[str, object],
+    key: str,
+    rope: Mapping[str, object],
+    layer_type: str | None,
+    theta_key: str,
+) -> None:
     old = text.get(key)
     if isinstance(old, Mapping) and layer_type is not None and layer_type in old:
         text[key] = {**old, layer_type: dict(rope)}
-    elif rope_parameters:
+    elif key == "rope_parameters":
         text[key] = dict(rope)
     else:
         text[key] = {name: value for name, value in rope.items() if name != "rope_theta"}
         if text.get(theta_key) is None:
             # It stood among the old parameters, or came from the class with them.
             text[theta_key] = rope["rope_theta"]
-    if isinstance(nested, Mapping):
-        return {**result, "text_config": text}
-    return text
 
 
 def changes(before: Mapping[str, object], after: Mapping[str, object]) -> dict[str, object]:

@@ -91,32 +91,35 @@ def readings(
         config: A model's config.
         layer_type: Which entry of nested rope parameters to use.
         seq_len: Length in tokens, for rules that follow it.
-        dialects: Whose readings; default the public ones, "hf" first.
+        dialects: Whose readings, "hf" among them; default the public ones, "hf" first.
 
     Returns:
         One reading for each dialect, in their order.
     """
-    try:
-        base: RopeScaling | None = resolve(config, BASELINE, layer_type, seq_len)[0]
-    except RopeScaleError:
-        base = None
-    return [_reading(config, each, layer_type, seq_len, base) for each in dialects.values()]
+    found = {name: _outcome(config, dialects[name], layer_type, seq_len) for name in dialects}
+    return [_reading(dialects[name], found[name], found[BASELINE]) for name in dialects]
 
 
-def _reading(
-    config: Mapping[str, object],
-    dialect: Dialect,
-    layer_type: str | None,
-    seq_len: int | None,
-    base: RopeScaling | None,
-) -> Reading:
+_Outcome = tuple[RopeScaling, tuple[str, ...]] | RopeScaleError
+
+
+def _outcome(
+    config: Mapping[str, object], dialect: Dialect, layer_type: str | None, seq_len: int | None
+) -> _Outcome:
     try:
-        scaling, notes = resolve(config, dialect, layer_type, seq_len)
+        return resolve(config, dialect, layer_type, seq_len)
     except RopeScaleError as error:
-        return Reading(dialect.name, dialect.release, error=str(error))
+        return error
+
+
+def _reading(dialect: Dialect, outcome: _Outcome, baseline: _Outcome) -> Reading:
+    if isinstance(outcome, RopeScaleError):
+        return Reading(dialect.name, dialect.release, error=str(outcome))
+    scaling, notes = outcome
     distance: float | None = None
     differs: tuple[str, ...] = ()
-    if base is not None:
+    if not isinstance(baseline, RopeScaleError):
+        base = baseline[0]
         distance = _distance(scaling.inv_freq, base.inv_freq)
         names = [name for name in _COMPARED if getattr(scaling, name) != getattr(base, name)]
         differs = (*names, "inv_freq") if distance != 0 else tuple(names)

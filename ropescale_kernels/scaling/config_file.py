@@ -6,7 +6,7 @@ import json
 import os
 import pathlib
 from collections.abc import Mapping
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TextIO, runtime_checkable
 
 from ropescale_kernels.errors import RopeScaleConfigError, RopeScaleTypeError, expected
 
@@ -45,6 +45,28 @@ def load_config(config: object) -> Mapping[str, object]:
     else:
         requirement = "a dict, a path, or a config object with to_dict()"
         raise RopeScaleTypeError(expected("config", requirement, type(config).__name__))
+    return _keys(loaded)
+
+
+def read_config(stream: TextIO, name: str) -> Mapping[str, object]:
+    """Return the keys of a config from an open stream.
+
+    Args:
+        stream: Holds a JSON object; no more is read than of a file.
+        name: What messages call it.
+
+    Raises:
+        RopeScaleConfigError: If it holds no JSON object.
+    """
+    try:
+        loaded = json.loads(stream.read(_MAX_BYTES))
+    except (ValueError, RecursionError) as error:
+        got = f"{type(error).__name__}: {error}"
+        raise RopeScaleConfigError(expected("config", f"valid JSON on {name}", got)) from error
+    return _keys(loaded)
+
+
+def _keys(loaded: object) -> Mapping[str, object]:
     if not isinstance(loaded, Mapping):
         raise RopeScaleConfigError(
             expected("config", "an object of keys and values", type(loaded).__name__)

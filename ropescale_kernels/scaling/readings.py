@@ -36,38 +36,26 @@ class Rule:
     takes_odd_share: bool = True
 
 
-def required(entry: RopeEntry, key: str) -> object:
-    """Return a rope parameter, null included.
-
-    Raises:
-        RopeScaleConfigError: If there is no such key.
-    """
-    if key not in entry.values:
-        requirement = f"a number for rope_type {entry.rope_type!r}"
-        raise RopeScaleConfigError(expected(key, requirement, "no such key"))
-    return entry.values[key]
-
-
 def _default(entry: RopeEntry, seq_len: int | None) -> tuple[str, dict[str, object]]:
     return "default", {}
 
 
 def _linear(entry: RopeEntry, seq_len: int | None) -> tuple[str, dict[str, object]]:
-    return "linear", {"factor": required(entry, "factor")}
+    return "linear", {"factor": entry.parameter("factor")}
 
 
 def _dynamic(entry: RopeEntry, seq_len: int | None) -> tuple[str, dict[str, object]]:
     kind = entry.dialect.dynamic
     if kind == "length":
         arguments = {
-            "factor": required(entry, "factor"),
+            "factor": entry.parameter("factor"),
             "max_position_embeddings": entry.require("max_position_embeddings"),
             "seq_len": seq_len,
         }
         return "dynamic_ntk", arguments
     if (alpha := entry.values.get("alpha")) is not None:
         return "ntk", {"factor": check.scale_factor(alpha, "alpha")}
-    factor = check.scale_factor(required(entry, "factor"))
+    factor = check.scale_factor(entry.parameter("factor"))
     maximum = entry.maximum_length()
     if kind == "trained":
         name = "max_trained_positions"
@@ -95,7 +83,7 @@ def _llama3(entry: RopeEntry, seq_len: int | None) -> tuple[str, dict[str, objec
             entry.notes.append(expected(name, "a number", "no such key", hint))
             arguments[name] = default
         else:
-            arguments[name] = required(entry, name)
+            arguments[name] = entry.parameter(name)
     arguments["original_max_position_embeddings"] = entry.original_length()
     return "llama3", arguments
 

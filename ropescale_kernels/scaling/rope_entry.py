@@ -59,9 +59,22 @@ class RopeEntry:
         """
         value = self.top(key)
         if value is None:
-            requirement = f"a number for rope_type {self.rope_type!r}"
-            raise RopeScaleConfigError(expected(key, requirement, "no such key"))
+            raise self._missing(key)
         return value
+
+    def parameter(self, key: str) -> object:
+        """Return a rope parameter, null included.
+
+        Raises:
+            RopeScaleConfigError: If there is no such key.
+        """
+        if key not in self.values:
+            raise self._missing(key)
+        return self.values[key]
+
+    def _missing(self, key: str) -> RopeScaleConfigError:
+        requirement = f"a number for rope_type {self.rope_type!r}"
+        return RopeScaleConfigError(expected(key, requirement, "no such key"))
 
     def get(self, key: str, top_key: str, default: object) -> object:
         """Return a rope parameter, else a top-level key, else a default.
@@ -97,8 +110,7 @@ class RopeEntry:
             self.ignored.append((key, top))
             top = None
         if given is None and top is None:
-            name = "max_position_embeddings"
-            return check.length(name, self.require(name))
+            return self.maximum_length()
         lengths = [check.length(key, value) for value in (top, given) if value is not None]
         if lengths[0] != lengths[-1]:
             hint = f"The top-level value {lengths[0]} wins."

@@ -89,15 +89,11 @@ def _length(entry: RopeEntry, reading: YarnReading) -> int:
 
 
 def _factor(entry: RopeEntry, reading: YarnReading, length: int) -> float:
-    missing = "factor" not in entry.values
-    if missing and reading.factor == "or_one":
+    if "factor" not in entry.values and reading.factor == "or_one":
         hint = f"Dialect {entry.dialect.name!r} takes 1, which scales nothing."
         entry.notes.append(expected("factor", "a number for 'yarn'", "no such key", hint))
         return 1.0
-    if missing:
-        requirement = f"a number for rope_type {entry.rope_type!r}"
-        raise RopeScaleConfigError(expected("factor", requirement, "no such key"))
-    given = entry.values["factor"]
+    given = entry.parameter("factor")
     if given is None and reading.null_factor:
         ratio: float = entry.maximum_length() / length
         return check.scale_factor(ratio)
