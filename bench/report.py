@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import re
+import runpy
 import sys
 import warnings
 from pathlib import Path
@@ -19,14 +20,12 @@ os.environ["TRITON_INTERPRET"] = "1"
 
 import support
 
+from ropescale_kernels.bench import plots
+from ropescale_kernels.bench.cases import HEADLINE
+from ropescale_kernels.bench.report import Report, Row, read_json, short
+
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tools"))
-from generated_text import replaced  # noqa: E402
-
-from ropescale_kernels.bench import plots  # noqa: E402
-from ropescale_kernels.bench.cases import HEADLINE  # noqa: E402
-from ropescale_kernels.bench.report import Report, Row, read_json, short  # noqa: E402
-
+replaced = runpy.run_path(str(ROOT / "tools" / "generated_text.py"))["replaced"]
 README = ROOT / "README.md"
 RESULTS = ROOT / "bench" / "results"
 PICTURES = RESULTS / "plots"

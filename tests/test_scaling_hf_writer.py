@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from typing import Any
 
 import pytest
@@ -11,6 +10,7 @@ import torch
 from engine_cases import CASES
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from resolving import quiet
 
 from ropescale_kernels.errors import RopeScaleUnsupportedError, RopeScaleValueError
 from ropescale_kernels.scaling import RopeScaling
@@ -34,12 +34,6 @@ SAME = {
     "proportional": RopeScaling.proportional(**SHAPE, partial_rotary_factor=0.25, factor=2.0),
     "mrope": RopeScaling.default(**SHAPE, mrope_section=[8, 12, 12], mrope_interleaved=True),
 }  # fmt: skip
-
-
-def quiet(raw: Any, **options: Any) -> RopeScaling:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return RopeScaling.from_hf_config(raw, **options)
 
 
 @pytest.mark.parametrize("transformers", [4, 5])

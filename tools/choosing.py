@@ -10,20 +10,19 @@ import argparse
 import contextlib
 import io
 import json
+import runpy
 import sys
 from pathlib import Path
 
+from generated_text import replaced
+
+from ropescale_kernels.cli import main as ropescale
+from ropescale_kernels.context.side_by_side import Reading, readings
+from ropescale_kernels.scaling.dialects import DIALECTS, OTHER_ENGINES, Dialect
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "choosing.md"
-sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tools")]
-
-from engine_cases import CASES  # noqa: E402
-from generated_text import replaced  # noqa: E402
-
-from ropescale_kernels.cli import main as ropescale  # noqa: E402
-from ropescale_kernels.context.side_by_side import Reading, readings  # noqa: E402
-from ropescale_kernels.scaling.dialects import DIALECTS, OTHER_ENGINES, Dialect  # noqa: E402
-
+CASES = runpy.run_path(str(ROOT / "tests" / "engine_cases.py"))["CASES"]
 EVERYONE = {**DIALECTS, **OTHER_ENGINES}
 # Heading of a column to the config in it.
 COLUMNS = {

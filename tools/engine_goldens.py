@@ -14,6 +14,7 @@ from __future__ import annotations
 import importlib
 import importlib.machinery
 import json
+import runpy
 import sys
 import types
 import warnings
@@ -24,9 +25,9 @@ from typing import Any
 import torch
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "tests" / "parity"), str(ROOT / "tests")]
-from conftest import CONFIGS, config_of  # noqa: E402
-from engine_cases import CASES  # noqa: E402
+CASES = runpy.run_path(str(ROOT / "tests" / "engine_cases.py"))["CASES"]
+_PARITY = runpy.run_path(str(ROOT / "tests" / "parity" / "conftest.py"))
+CONFIGS, config_of = _PARITY["CONFIGS"], _PARITY["config_of"]
 
 RELEASES = {"vllm": "vLLM 0.32.0", "sglang": "SGLang 0.5.23"}
 ROTARY = {

@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ropescale_kernels.context.plan import make_plan
 from ropescale_kernels.errors import RopeScaleConfigError, RopeScaleError, RopeScaleUnsupportedError
-from ropescale_kernels.scaling import RopeScaling
 
 Published = Callable[[str], dict[str, Any]]
-FIXTURES = Path(__file__).parent.parent / "fixtures"
-NAMES = sorted(path.stem for path in (FIXTURES / "configs").glob("*.json"))
-FLAGS = json.loads((FIXTURES / "engine_flags.json").read_text())
-TARGETS = (4096, 40961, 131072, 262144, 1_000_000)
-
-
-def quiet(config: Any, **options: Any) -> RopeScaling:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return RopeScaling.from_hf_config(config, **options)
 
 
 def test_the_question_that_people_ask(published: Published) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 import json
 import shlex
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from resolving import quiet
 
 from ropescale_kernels.context.plan import Plan, make_plan
 from ropescale_kernels.errors import RopeScaleUnsupportedError
@@ -22,12 +22,6 @@ FIXTURES = Path(__file__).parent.parent / "fixtures"
 NAMES = sorted(path.stem for path in (FIXTURES / "configs").glob("*.json"))
 FLAGS = json.loads((FIXTURES / "engine_flags.json").read_text())
 TARGETS = (4096, 40961, 131072, 262144, 1_000_000)
-
-
-def quiet(config: Any, **options: Any) -> RopeScaling:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return RopeScaling.from_hf_config(config, **options)
 
 
 def plans(published: Published) -> list[tuple[str, int, Plan]]:

@@ -11,6 +11,7 @@ import engine_cases
 import pytest
 import torch
 from engine_cases import CASES, DEEPSEEK, DEEPSEEK_ROPE, QWEN3, QWEN3_ROPE, row
+from resolving import resolve
 
 from ropescale_kernels.errors import (
     RopeScaleConfigError,
@@ -23,13 +24,6 @@ from ropescale_kernels.scaling.frequencies import correction_range
 
 ENGINES = json.loads((Path(__file__).parent.parent / "fixtures" / "engines.json").read_text())
 GOLDENS = [(engine, name) for engine, run in ENGINES.items() for name in run["configs"]]
-
-
-def resolve(raw: Any, **options: Any) -> tuple[RopeScaling, list[str]]:
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        scaling = RopeScaling.from_hf_config(raw, **options)
-    return scaling, [str(warning.message) for warning in caught]
 
 
 def factor(raw: Any, dialect: str, **options: Any) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import pytest
@@ -10,19 +9,11 @@ import torch
 from engine_cases import QWEN3, QWEN3_ROPE, row
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from resolving import resolve
 
 from ropescale_kernels.errors import RopeScaleConfigError, RopeScaleError
-from ropescale_kernels.scaling import RopeScaling
 from ropescale_kernels.scaling.dialects import DIALECTS
 from ropescale_kernels.scaling.model_types import MODEL_TYPES
-
-
-def resolve(raw: Any, **options: Any) -> tuple[RopeScaling, list[str]]:
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        scaling = RopeScaling.from_hf_config(raw, **options)
-    return scaling, [str(warning.message) for warning in caught]
-
 
 NO_NUMBER = [float("nan"), float("inf"), "4", True, [4], 10**400]
 BAD: dict[str, list[Any]] = {
