@@ -30,8 +30,7 @@ def test_two_processes_rotate_their_shards(tmp_path: Path) -> None:
             code = process.wait(timeout=240)
             said = output.read_text()
             assert code == 0, said[-3000:]
-            assert "heads of q alone\n" in said
-            assert "refusals\n" in said
+            assert said.endswith("refusals\ndone\n"), said[-3000:]
     finally:
         for process in ranks:
             process.kill()
