@@ -162,7 +162,10 @@ def test_flat_parameters_serve_every_layer_type() -> None:
         (_rope(truncate="yes"), ["truncate", "'yes'"]),
         (_rope(rope_type="llama3"), ["low_freq_factor", "no such key"]),
         (_rope(rope_type="longrope"), ["short_factor", "None"]),
-        (_rope(mrope_section=[1, 2, 3]), ["mrope_section", "[1, 2, 3]"]),
+        (
+            _rope(mrope_section=[1, 2, 3]) | {"model_type": "qwen2_vl"},
+            ["mrope_section", "[1, 2, 3]"],
+        ),
         ({**YARN, "rope_scaling": [1]}, ["rope_scaling", "list of 1"]),
         ({**YARN, "text_config": 5}, ["text_config", "5"]),
         ({**YARN, "model_type": 5}, ["model_type", "5"]),

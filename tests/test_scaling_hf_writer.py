@@ -86,6 +86,10 @@ def test_a_dialects_numbers_can_be_written_for_transformers(name: str, dialect: 
         scaling = quiet(CASES[name], dialect=dialect)
     except RopeScaleUnsupportedError:
         return
+    if scaling.mrope_section is not None and scaling._parameters.softmax_mscale:
+        with pytest.raises(RopeScaleUnsupportedError, match=r"mrope_section: expected None where"):
+            scaling.to_hf_config()
+        return
     read = quiet(scaling.to_hf_config())
     assert torch.equal(read.inv_freq, scaling.inv_freq)
     assert read.attention_factor == scaling.attention_factor

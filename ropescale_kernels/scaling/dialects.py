@@ -113,6 +113,8 @@ class Dialect:
             model type.
         softmax: Whether the softmax scale is multiplied by mscale squared: as the model type does
             ("model"), always, or never.
+        class_axes: Whether a multimodal model's class says how the axes share the pairs, and others
+            have none; where not, two keys say it.
         optional_llama3: Whether `low_freq_factor` and `high_freq_factor` may be left out.
         aliases: Names of rules that mean another one.
     """
@@ -127,6 +129,7 @@ class Dialect:
     rope_parameters: bool = True
     partial_in_default: bool = False
     softmax: Literal["model", "always", "never"] = "model"
+    class_axes: bool = False
     optional_llama3: bool = False
     aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
@@ -160,7 +163,7 @@ DIALECTS: Mapping[str, Dialect] = MappingProxyType(
     {
         dialect.name: dialect
         for dialect in (
-            Dialect("hf", "Transformers 5.23", _RULES, _HF),
+            Dialect("hf", "Transformers 5.23", _RULES, _HF, class_axes=True),
             Dialect(
                 "hf-4.51",
                 "Transformers 4.51 to 4.53",
@@ -169,6 +172,7 @@ DIALECTS: Mapping[str, Dialect] = MappingProxyType(
                 longrope=LongropeReading(factor="top_level"),
                 rope_parameters=False,
                 partial_in_default=True,
+                class_axes=True,
             ),
             Dialect(
                 "hf-4.45",
@@ -178,6 +182,7 @@ DIALECTS: Mapping[str, Dialect] = MappingProxyType(
                 longrope=LongropeReading(factor="top_level", long="always"),
                 rope_parameters=False,
                 partial_in_default=True,
+                class_axes=True,
             ),
             Dialect(
                 "vllm",

@@ -24,7 +24,8 @@ def hf_config(parameters: Parameters, transformers: int) -> dict[str, object]:
         A new dict of JSON values.
 
     Raises:
-        RopeScaleUnsupportedError: For a rule that this release has not.
+        RopeScaleUnsupportedError: For a rule that this release has not, and for M-RoPE with
+            DeepSeek's softmax scale, which no model has.
         RopeScaleValueError: For another release.
     """
     if isinstance(transformers, bool) or transformers not in _RELEASES:
@@ -36,6 +37,10 @@ def hf_config(parameters: Parameters, transformers: int) -> dict[str, object]:
     rope = {key: value for key, value in write(parameters).items() if value is not None}
     rope_theta = rope.pop("rope_theta", parameters.rope_theta)
     if parameters.mrope_section is not None:
+        if parameters.softmax_mscale:
+            requirement = "None where the softmax scale is multiplied: no class has both"
+            got = list(parameters.mrope_section)
+            raise RopeScaleUnsupportedError(expected("mrope_section", requirement, got))
         rope["mrope_section"] = list(parameters.mrope_section)
         rope["mrope_interleaved"] = parameters.mrope_interleaved
     top = _dimensions(parameters)

@@ -27,12 +27,26 @@ class LayerType:
 
 
 @dataclasses.dataclass(frozen=True)
+class Axes:
+    """How a multimodal class shares its pairs among the axes of a position.
+
+    Attributes:
+        section: Pairs of each axis, where the config has no `mrope_section`.
+        interleaved: Whether the axes alternate; classes do not read `mrope_interleaved`.
+    """
+
+    section: tuple[int, ...]
+    interleaved: bool
+
+
+@dataclasses.dataclass(frozen=True)
 class ModelType:
     """How one model type reads its config.
 
     Attributes:
         defaults: Values of top-level keys that the config leaves out.
         head_dim_key: Key of the rotated head's channels.
+        unrotated_key: Key of further channels of the head, which the share counts too.
         needs_head_dim: Whether Transformers 5.23 fails on YaRN and longrope without that key.
         layer_head_dim_keys: The same for layer types whose heads are of another size.
         theta_key: Top-level key of the base.
@@ -40,6 +54,7 @@ class ModelType:
         channels_key: Top-level key of the rotated channels, where no share is given.
         partial_in_default: Whether the rule without scaling reads that share.
         softmax_mscale: Whether attention multiplies its softmax scale by mscale squared.
+        axes: Its axes, for a multimodal model.
         nests_text: Whether the class makes a text config of its own from a flat file.
         aliases: Names of rules that mean another one in this model.
         own_keys: Rope keys that the model uses outside the rotation.
@@ -49,6 +64,7 @@ class ModelType:
 
     defaults: Mapping[str, object] = dataclasses.field(default_factory=dict)
     head_dim_key: str = "head_dim"
+    unrotated_key: str = ""
     needs_head_dim: bool = False
     layer_head_dim_keys: Mapping[str, str] = dataclasses.field(default_factory=dict)
     theta_key: str = "rope_theta"
@@ -56,6 +72,7 @@ class ModelType:
     channels_key: str = ""
     partial_in_default: bool = False
     softmax_mscale: bool = False
+    axes: Axes | None = None
     nests_text: bool = False
     aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
     own_keys: frozenset[str] = frozenset()
@@ -67,9 +84,6 @@ class ModelType:
 UNKNOWN = ModelType(partial_in_default=True)
 
 _PLAIN = ModelType()
-_DEEPSEEK = ModelType(
-    defaults={"qk_rope_head_dim": 64}, head_dim_key="qk_rope_head_dim", softmax_mscale=True
-)
 _GPT_OSS_ROPE = {
     "rope_type": "yarn",
     "factor": 32.0,
@@ -86,6 +100,15 @@ _GEMMA4_ROPE = {
         "rope_theta": 1e6,
     },
 }
+_APERTUS_ROPE = {
+    "rope_type": "llama3",
+    "rope_theta": 1.2e7,
+    "factor": 8.0,
+    "original_max_position_embeddings": 8192,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+}
+_CWM_ROPE = {**_APERTUS_ROPE, "rope_theta": 1e6, "factor": 16.0}
 _MINISTRAL3_ROPE = {
     "rope_type": "yarn",
     "rope_theta": 1e6,
@@ -93,6 +116,20 @@ _MINISTRAL3_ROPE = {
     "original_max_position_embeddings": 16384,
     "mscale": 1.0,
     "mscale_all_dim": 1.0,
+}
+
+
+_AXES_QWEN2 = Axes((16, 24, 24), interleaved=False)
+_AXES_QWEN3 = Axes((24, 20, 20), interleaved=True)
+_AXES_QWEN3_5 = Axes((11, 11, 10), interleaved=True)
+_AXES_GLM = Axes((8, 12, 12), interleaved=False)
+_OLD_MROPE = MappingProxyType({"mrope": "default"})
+_LLAMA4_SCALING = frozenset({"llama_4_scaling_beta", "max_position_embeddings"})
+_MISTRAL4_ROPE = {
+    **_MINISTRAL3_ROPE,
+    "rope_theta": 1e4,
+    "factor": 128.0,
+    "original_max_position_embeddings": 8192,
 }
 
 
@@ -104,13 +141,28 @@ def _head(head_dim: int) -> ModelType:
     return ModelType(defaults={"head_dim": head_dim})
 
 
-def _partial(share: float, **defaults: object) -> ModelType:
-    return ModelType(defaults={"partial_rotary_factor": share, **defaults}, partial_in_default=True)
+def _partial(share: float, axes: Axes | None = None, **defaults: object) -> ModelType:
+    shares = {"partial_rotary_factor": share, **defaults}
+    return ModelType(defaults=shares, partial_in_default=True, axes=axes)
 
 
-def _mrope(rope_theta: float, *, nests_text: bool = False) -> ModelType:
+def _mla(channels: int = 64, **defaults: object) -> ModelType:
+    """Return a row of DeepSeek's attention, which rotates channels of their own."""
     return ModelType(
-        defaults={"rope_theta": rope_theta}, aliases={"mrope": "default"}, nests_text=nests_text
+        defaults={"qk_rope_head_dim": channels, **defaults},
+        head_dim_key="qk_rope_head_dim",
+        softmax_mscale=True,
+    )
+
+
+def _axes(
+    axes: Axes, rope_theta: float, *, nests_text: bool = False, **defaults: object
+) -> ModelType:
+    return ModelType(
+        defaults={"rope_theta": rope_theta, **defaults},
+        aliases=_OLD_MROPE,
+        axes=axes,
+        nests_text=nests_text,
     )
 
 
@@ -150,21 +202,81 @@ MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
             partial_in_default=True,
         ),
         "qwen3_next": _partial(0.25, head_dim=256),
-        "glm4v_text": ModelType(partial_in_default=True, aliases={"mrope": "default"}),
-        "qwen2_vl": _mrope(1e6, nests_text=True),
-        "qwen2_vl_text": _mrope(1e6),
-        "qwen2_5_vl": _mrope(1e6, nests_text=True),
-        "qwen2_5_vl_text": _mrope(1e6),
-        "qwen3_vl": _theta(5e5, head_dim=128),
-        "qwen3_vl_text": _theta(5e5, head_dim=128),
-        "deepseek_v2": _DEEPSEEK,
-        "deepseek_v3": _DEEPSEEK,
-        "deepseek_v32": _DEEPSEEK,
-        "glm_moe_dsa": _DEEPSEEK,
-        "kimi_k2": _DEEPSEEK,
+        "qwen2_vl": _axes(_AXES_QWEN2, 1e6, nests_text=True),
+        "qwen2_vl_text": _axes(_AXES_QWEN2, 1e6),
+        "qwen2_5_vl": _axes(_AXES_QWEN2, 1e6, nests_text=True),
+        "qwen2_5_vl_text": _axes(_AXES_QWEN2, 1e6),
+        "qwen2_5_omni_text": _axes(_AXES_QWEN2, 1e6),
+        "qwen3_vl": _axes(_AXES_QWEN3, 5e5, head_dim=128),
+        "qwen3_vl_text": _axes(_AXES_QWEN3, 5e5, head_dim=128),
+        "qwen3_vl_moe": _axes(_AXES_QWEN3, 5e5),
+        "qwen3_vl_moe_text": _axes(_AXES_QWEN3, 5e5),
+        "qwen3_omni_moe_text": _axes(_AXES_QWEN3, 1e6),
+        "qwen3_5_text": _partial(0.25, _AXES_QWEN3_5, head_dim=256),
+        "qwen3_5_moe_text": _partial(0.25, _AXES_QWEN3_5, head_dim=256),
+        "paddleocr_vl_text": _axes(_AXES_QWEN2, 5e5, head_dim=128),
+        "glm4v_text": ModelType(partial_in_default=True, aliases=_OLD_MROPE, axes=_AXES_GLM),
+        "glm4v_moe_text": _partial(0.5, _AXES_GLM),
+        "glm_ocr_text": ModelType(partial_in_default=True, axes=_AXES_GLM),
+        "deepseek_v2": _mla(),
+        "deepseek_v3": _mla(),
+        "deepseek_v32": _mla(),
+        "glm_moe_dsa": _mla(),
+        "kimi_k2": _mla(),
         "gpt_oss": _theta(
             1.5e5, head_dim=64, rope_parameters=_GPT_OSS_ROPE, sliding_window_pattern=2
         ),
+        "afmoe": _head(128),
+        "apertus": ModelType(defaults={"rope_theta": 1.2e7, "rope_parameters": _APERTUS_ROPE}),
+        "aria_text": _PLAIN,
+        "axk1": _mla(),
+        "bailing_hybrid": _mla(rope_theta=6e6),
+        "bamba": _partial(0.5),
+        "bitnet": _theta(5e5),
+        "cwm": ModelType(
+            defaults={"head_dim": 128, "rope_theta": 1e6, "rope_parameters": _CWM_ROPE}
+        ),
+        "diffllama": _PLAIN,
+        "doge": _PLAIN,
+        "dots1": _PLAIN,
+        "ernie4_5_moe": _theta(5e5),
+        "eurobert": _PLAIN,
+        "exaone_moe": _PLAIN,
+        "falcon_h1": _PLAIN,
+        "flex_olmo": _theta(5e5),
+        "glm4_moe_lite": dataclasses.replace(_mla(), partial_in_default=True),
+        "granite_swa": _PLAIN,
+        "granitemoe_swa": _PLAIN,
+        "granitemoehybrid": _PLAIN,
+        "granitemoeshared": _PLAIN,
+        "helium": _theta(1e5, head_dim=128),
+        "hy_v3": _theta(11_158_840.0, head_dim=128),
+        "hy_v4": _mla(),
+        "hyperclovax": _PLAIN,
+        "jais2": _PLAIN,
+        "jetmoe": _head(128),
+        "lfm2": _theta(1e6),
+        "lfm2_moe": _theta(1e6),
+        "longcat_flash": ModelType(
+            defaults={"head_dim": 64, "rope_theta": 1e7}, softmax_mscale=True
+        ),
+        "minicpm3": _mla(32),
+        "minimax": ModelType(defaults={"rope_theta": 1e6}, needs_head_dim=True),
+        "minimax_m3_vl_text": ModelType(
+            defaults={"rope_theta": 5e6, "head_dim": 128}, partial_in_default=True
+        ),
+        "nanochat": _PLAIN,
+        "olmo_hybrid": _PLAIN,
+        "olmoe": _PLAIN,
+        "qwen4_exp_text": ModelType(
+            defaults={"head_dim": 256}, partial_in_default=True, axes=_AXES_QWEN3_5
+        ),
+        "solar_open": ModelType(
+            defaults={"rope_theta": 1e6, "head_dim": 128}, partial_in_default=True
+        ),
+        "vaultgemma": _head(256),
+        "voxtral_realtime_text": _PLAIN,
+        "youtu": _mla(),
         "phi": _partial(0.5),
         "phi3": ModelType(
             defaults={"original_max_position_embeddings": 4096},
@@ -185,7 +297,19 @@ MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
         "persimmon": _partial(0.5),
         "ministral3": ModelType(
             defaults={"head_dim": 128, "rope_parameters": _MINISTRAL3_ROPE},
-            own_keys=frozenset({"llama_4_scaling_beta", "max_position_embeddings"}),
+            own_keys=_LLAMA4_SCALING,
+        ),
+        "mistral4": ModelType(
+            defaults={
+                "qk_rope_head_dim": 64,
+                "qk_nope_head_dim": 64,
+                "rope_parameters": _MISTRAL4_ROPE,
+            },
+            head_dim_key="qk_rope_head_dim",
+            unrotated_key="qk_nope_head_dim",
+            channels_key="qk_rope_head_dim",
+            softmax_mscale=True,
+            own_keys=_LLAMA4_SCALING,
         ),
         "gemma3_text": ModelType(
             defaults={
@@ -204,6 +328,21 @@ MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
         "gemma4_text": ModelType(
             defaults={"head_dim": 256, "global_head_dim": 512, "rope_parameters": _GEMMA4_ROPE},
             layer_head_dim_keys={"full_attention": "global_head_dim"},
+        ),
+        "gemma3n_text": ModelType(
+            defaults={
+                "head_dim": 256,
+                "num_attention_heads": 8,
+                "num_key_value_heads": 2,
+                "max_position_embeddings": 32_768,
+                "sliding_window": 512,
+                "sliding_window_pattern": 5,
+                "num_kv_shared_layers": 15,
+            },
+            layers={
+                "full_attention": LayerType("rope_theta", 1e6, scaled=True),
+                "sliding_attention": LayerType("rope_local_base_freq", 1e4, scaled=False),
+            },
         ),
         # The class takes rope_theta for the first entry and leaves the second its default.
         "olmo3": ModelType(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 from ropescale_kernels.errors import (
     RopeScaleConfigError,
@@ -16,6 +17,7 @@ from ropescale_kernels.errors import (
 from ropescale_kernels.scaling import _validate as check
 from ropescale_kernels.scaling.config_file import load_config
 from ropescale_kernels.scaling.dialects import DIALECTS, Dialect
+from ropescale_kernels.scaling.model_types import UNKNOWN
 from ropescale_kernels.scaling.readings import Rule, rule_of
 from ropescale_kernels.scaling.rope_entry import RopeEntry, find_rope_entry
 from ropescale_kernels.scaling.yarn_reading import reads_truncate_beside, scales_softmax
@@ -109,8 +111,7 @@ def resolve(
     arguments = {
         **dimensions,
         "rope_theta": entry.get("rope_theta", entry.model.theta_key, _DEFAULT_THETA),
-        "mrope_section": entry.values.get("mrope_section"),
-        "mrope_interleaved": entry.values.get("mrope_interleaved", False),
+        **_axes(entry, dimensions["rotary_dim"]),
         **arguments,
     }
     known = _report_ignored(entry, rule)
@@ -130,6 +131,27 @@ def resolve(
         notes.append(expected("config", "no other ignored keys", got))
     softmax_mscale = constructor == "yarn" and scales_softmax(entry)
     return Resolved(constructor, arguments, frequency_dim, softmax_mscale, reading.name, notes)
+
+
+def _axes(entry: RopeEntry, rotary_dim: int) -> dict[str, object]:
+    """Return how the axes of a multimodal position share the pairs."""
+    section = entry.values.get("mrope_section")
+    interleaved = entry.values.get("mrope_interleaved", False)
+    axes = entry.model.axes
+    if not entry.dialect.class_axes or entry.model is UNKNOWN:
+        return {"mrope_section": section, "mrope_interleaved": interleaved}
+    if axes is None:
+        given = {"mrope_section": section, "mrope_interleaved": interleaved or None}
+        entry.ignored.extend((key, value) for key, value in given.items() if value is not None)
+        return {}
+    check.flag("mrope_interleaved", interleaved)
+    if "mrope_interleaved" in entry.values and interleaved is not axes.interleaved:
+        requirement = f"{axes.interleaved}, as in the class of {entry.model_type}"
+        hint = "It has no effect."
+        entry.notes.append(expected("mrope_interleaved", requirement, interleaved, hint))
+    if section is None and 2 * sum(axes.section) == rotary_dim:
+        section = axes.section
+    return {"mrope_section": section, "mrope_interleaved": axes.interleaved}
 
 
 def _report_ignored(entry: RopeEntry, rule: Rule) -> frozenset[str]:
@@ -164,7 +186,7 @@ def _rotary(config: Mapping[str, object]) -> list[tuple[str, object]]:
 
 def _dimensions(
     entry: RopeEntry, rule: Rule, constructor: str
-) -> tuple[dict[str, object], int | None]:
+) -> tuple[dict[str, Any], int | None]:
     head_dim = entry.head_dim()
     unnamed = entry.model.needs_head_dim and entry.top("head_dim") is None
     if unnamed and constructor in ("yarn", "longrope") and entry.dialect.name == "hf":

@@ -150,7 +150,10 @@ class RopeEntry:
         key = self.model.layer_head_dim_keys.get(self.layer_type or "", self.model.head_dim_key)
         value = self.top(key)
         if value is not None:
-            return check.dimension(key, value, even=False)
+            channels = check.dimension(key, value, even=False)
+            if key_of_rest := self.model.unrotated_key:
+                channels += check.dimension(key_of_rest, self.require(key_of_rest), even=False)
+            return channels
         sizes = [check.length(name, self.require(name)) for name in _HEAD_KEYS]
         return check.dimension(" // ".join(_HEAD_KEYS), sizes[0] // sizes[1], even=False)
 

@@ -43,16 +43,19 @@ def rope_of(
         config = config.per_layer_config[layer_type]
     if rope_type != "default":
         return ROPE_INIT_FUNCTIONS[rope_type](config, device=None, seq_len=seq_len, **kwargs)
-    return _embedding_class(config).compute_default_rope_parameters(config, **kwargs)
+    return embedding_class(config).compute_default_rope_parameters(config, **kwargs)
 
 
-def _embedding_class(config: Any) -> Any:
+def embedding_class(config: Any) -> Any:
+    """Return the rotary module's class of a text config object."""
     package = type(config).__module__.rsplit(".", 1)[0]
     module = importlib.import_module(f"{package}.modeling_{package.rsplit('.', 1)[1]}")
     found = [
         value
         for name, value in vars(module).items()
-        if name.endswith("RotaryEmbedding") and hasattr(value, "compute_default_rope_parameters")
+        if name.endswith("RotaryEmbedding")
+        and "Vision" not in name
+        and hasattr(value, "compute_default_rope_parameters")
     ]
     assert found, module
     return found[0]
@@ -62,7 +65,7 @@ def _embedding_class(config: Any) -> Any:
 def hf() -> SimpleNamespace:
     """Give the functions of this file, where Transformers is installed."""
     pytest.importorskip("transformers")
-    return SimpleNamespace(config_of=config_of, rope_of=rope_of)
+    return SimpleNamespace(config_of=config_of, rope_of=rope_of, embedding_class=embedding_class)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,6 @@ import torch
 
 from ropescale_kernels.errors import RopeScaleConfigError, RopeScaleWarning
 from ropescale_kernels.scaling import RopeScaling
-from ropescale_kernels.scaling.model_types import MODEL_TYPES
 
 DIMS = (64, 96, 128, 256)
 THETAS = (1e4, 5e5, 1e6, 123456.789)
@@ -131,50 +130,4 @@ def test_nested_truncate_is_read_beside_the_layers(layer_type: str, hf: SimpleNa
         with pytest.warns(RopeScaleWarning, match=r"truncate.*False"):
             RopeScaling.from_hf_config(raw, layer_type=layer_type)
     scaling = _quiet(raw, layer_type=layer_type)
-    assert torch.equal(scaling.inv_freq, want)
-
-
-def _sized(model_type: str, **top: Any) -> dict[str, Any]:
-    sizes = {"hidden_size": 1280, "num_attention_heads": 8, "max_position_embeddings": LENGTH}
-    raw = {"model_type": model_type, **sizes, **top}
-    if model_type == "qwen3_vl":
-        return {"model_type": model_type, "text_config": {**raw, "model_type": "qwen3_vl_text"}}
-    return raw
-
-
-def _layers(model_type: str) -> list[str | None]:
-    row = MODEL_TYPES[model_type]
-    nested = row.layers or row.layer_head_dim_keys
-    return ["full_attention", "sliding_attention"] if nested else [None]
-
-
-# One that the installed Transformers knows by another name.
-KNOWN = sorted(set(MODEL_TYPES) - {"kimi_k2"})
-
-
-@pytest.mark.parametrize("model_type", KNOWN)
-def test_model_type_defaults(model_type: str, hf: SimpleNamespace) -> None:
-    raw = _sized(model_type)
-    config = hf.config_of(raw)
-    for layer_type in _layers(model_type):
-        want, attention_factor = hf.rope_of(config, layer_type)
-        scaling = _quiet(raw, layer_type=layer_type)
-        assert torch.equal(scaling.inv_freq, want)
-        assert scaling.attention_factor == attention_factor
-        assert torch.equal(_quiet(config, layer_type=layer_type).inv_freq, want)
-
-
-@pytest.mark.parametrize("model_type", [name for name in KNOWN if _layers(name) == [None]])
-def test_model_type_and_a_share_of_the_head(model_type: str, hf: SimpleNamespace) -> None:
-    raw = _sized(model_type, **{MODEL_TYPES[model_type].partial_key: 0.5})
-    if "rope_parameters" not in MODEL_TYPES[model_type].defaults:
-        want, _ = hf.rope_of(hf.config_of(raw))
-        assert torch.equal(_quiet(raw).inv_freq, want)
-
-
-def test_channels_instead_of_a_share(hf: SimpleNamespace) -> None:
-    raw = _sized("minimax_m2", rotary_dim=48)
-    want, _ = hf.rope_of(hf.config_of(raw))
-    scaling = RopeScaling.from_hf_config(raw)
-    assert scaling.rotary_dim == 48
     assert torch.equal(scaling.inv_freq, want)

@@ -1,0 +1,183 @@
+"""What each model type's class makes of a config: defaults, keys and axes, as in Transformers."""
+
+from __future__ import annotations
+
+import warnings
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+import ropescale_kernels as rk
+from ropescale_kernels.errors import RopeScaleWarning
+from ropescale_kernels.scaling import RopeScaling
+from ropescale_kernels.scaling.model_types import MODEL_TYPES
+
+SIZES = {"hidden_size": 1280, "num_attention_heads": 8, "max_position_embeddings": 4096}
+# Files of these types have the text model's keys in text_config.
+TEXT_TYPES = {
+    "llama4": "llama4_text",
+    "qwen3_vl": "qwen3_vl_text",
+    "qwen3_vl_moe": "qwen3_vl_moe_text",
+}
+# One that the installed Transformers knows by another name.
+KNOWN = sorted(set(MODEL_TYPES) - {"kimi_k2"})
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 1024}
+LINEAR = {"type": "linear", "factor": 2.0}
+KEYS: dict[str, dict[str, Any]] = {
+    "a base": {"rope_theta": 54321.0},
+    "yarn": {"rope_theta": 54321.0, "rope_scaling": YARN},
+    "yarn, Transformers 5": {"rope_parameters": {**YARN, "rope_theta": 54321.0}},
+    "head_dim": {"head_dim": 64},
+    "head_dim and yarn": {"head_dim": 64, "rope_theta": 54321.0, "rope_scaling": YARN},
+    "a share": {"partial_rotary_factor": 0.5},
+    "a share and yarn": {"partial_rotary_factor": 0.5, "rope_theta": 5e4, "rope_scaling": YARN},
+    "linear": {"rope_theta": 54321.0, "rope_scaling": LINEAR},
+}
+# Configs that the class refuses, or of which it makes heads that its model cannot rotate.
+REFUSED = {
+    ("falcon", "head_dim"),
+    ("falcon", "head_dim and yarn"),
+    *(("phi3", name) for name in KEYS if "yarn" in name or name == "linear"),
+    *(("mistral4", name) for name in ("yarn", "linear", "head_dim")),
+}
+
+
+def _raw(model_type: str, **top: Any) -> dict[str, Any]:
+    text = {"model_type": TEXT_TYPES.get(model_type, model_type), **SIZES, **top}
+    return {"model_type": model_type, "text_config": text} if model_type in TEXT_TYPES else text
+
+
+def _quiet(raw: Any, **options: Any) -> RopeScaling:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RopeScaleWarning)
+        return RopeScaling.from_hf_config(raw, **options)
+
+
+def _layers(model_type: str) -> list[str | None]:
+    row = MODEL_TYPES[model_type]
+    nested = row.layers or row.layer_head_dim_keys
+    return ["full_attention", "sliding_attention"] if nested else [None]
+
+
+@pytest.mark.parametrize("model_type", KNOWN)
+def test_defaults(model_type: str, hf: SimpleNamespace) -> None:
+    raw = _raw(model_type)
+    config = hf.config_of(raw)
+    for layer_type in _layers(model_type):
+        want, attention_factor = hf.rope_of(config, layer_type)
+        scaling = _quiet(raw, layer_type=layer_type)
+        assert torch.equal(scaling.inv_freq, want)
+        assert scaling.attention_factor == attention_factor
+        assert torch.equal(_quiet(config, layer_type=layer_type).inv_freq, want)
+
+
+@pytest.mark.parametrize("model_type", [name for name in KNOWN if _layers(name) == [None]])
+def test_keys(model_type: str, hf: SimpleNamespace) -> None:
+    row = MODEL_TYPES[model_type]
+    for name, keys in KEYS.items():
+        # Keys that are no text model's own are lost where a class makes its config of a flat file.
+        lost = row.nests_text and keys.keys() & {"head_dim", "partial_rotary_factor"}
+        if (model_type, name) in REFUSED or lost:
+            continue
+        raw = _raw(model_type, **keys)
+        config = hf.config_of(raw)
+        if row.needs_head_dim and "yarn" in name and "head_dim" not in keys:
+            with pytest.raises(TypeError):
+                hf.embedding_class(config)(config)
+            with pytest.warns(RopeScaleWarning, match=r"^head_dim: expected"):
+                RopeScaling.from_hf_config(raw)
+            continue
+        module = hf.embedding_class(config)(config)
+        scaling = _quiet(raw)
+        assert torch.equal(scaling.inv_freq, module.inv_freq), name
+        assert scaling.attention_factor == module.attention_scaling, name
+
+
+@pytest.mark.parametrize("model_type", [name for name in KNOWN if _layers(name) == [None]])
+def test_own_key_of_the_share(model_type: str, hf: SimpleNamespace) -> None:
+    raw = _raw(model_type, **{MODEL_TYPES[model_type].partial_key: 0.5})
+    if "rope_parameters" not in MODEL_TYPES[model_type].defaults:
+        want, _ = hf.rope_of(hf.config_of(raw))
+        assert torch.equal(_quiet(raw).inv_freq, want)
+
+
+def test_channels_instead_of_a_share(hf: SimpleNamespace) -> None:
+    raw = _raw("minimax_m2", rotary_dim=48)
+    want, _ = hf.rope_of(hf.config_of(raw))
+    scaling = RopeScaling.from_hf_config(raw)
+    assert scaling.rotary_dim == 48
+    assert torch.equal(scaling.inv_freq, want)
+
+
+def test_a_share_of_parts_of_a_head(hf: SimpleNamespace) -> None:
+    rope = {**YARN, "rope_theta": 1e4, "mscale": 1.0, "mscale_all_dim": 1.0}
+    for share in ({}, {"partial_rotary_factor": 0.25}):
+        raw = _raw("mistral4", qk_nope_head_dim=96, qk_rope_head_dim=32,
+                   rope_parameters={**rope, **share})  # fmt: skip
+        scaling = _quiet(raw)
+        assert scaling.rotary_dim == 32
+        assert torch.equal(scaling.inv_freq, hf.rope_of(hf.config_of(raw))[0])
+        assert scaling.softmax_scale_multiplier == pytest.approx(1.138629436**2)
+
+
+AXES = [name for name in KNOWN if MODEL_TYPES[name].axes is not None]
+
+
+@pytest.mark.parametrize("model_type", AXES)
+@pytest.mark.parametrize("keys", ["none", "section", "contrary"])
+def test_axes(model_type: str, keys: str, hf: SimpleNamespace) -> None:
+    row = MODEL_TYPES[model_type]
+    assert row.axes is not None
+    share = float(str(row.defaults.get("partial_rotary_factor", 1)))
+    section = list(row.axes.section)
+    head_dim = int(2 * sum(section) / share)
+    rope: dict[str, Any] = {"rope_type": "default", "rope_theta": 1e4}
+    if keys == "section":
+        section = [section[0] + 2, section[1] - 1, section[2] - 1]
+        rope["mrope_section"] = section
+    if keys == "contrary":
+        rope["mrope_interleaved"] = not row.axes.interleaved
+    sizes = {"head_dim": head_dim, "hidden_size": head_dim * 8}
+    raw = _raw(model_type, **sizes, rope_parameters=rope)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        scaling = RopeScaling.from_hf_config(raw)
+    said = [str(w.message) for w in caught if "mrope_interleaved" in str(w.message)]
+    assert bool(said) == (keys == "contrary")
+    assert scaling.mrope_section == section
+    assert scaling.mrope_interleaved is row.axes.interleaved
+
+    positions = torch.tensor([3, 5, 11]).reshape(3, 1)
+    config = hf.config_of(raw)
+    _, want = hf.embedding_class(config)(config)(torch.zeros(1), positions[:, None])
+    pairs = scaling.rotary_dim // 2
+    want = want.flatten()
+    # Some modules repeat each pair's number side by side, others half by half.
+    want = want[::2] if torch.equal(want[::2], want[1::2]) else want[:pairs]
+    q = torch.zeros(1, 1, 2 * pairs)
+    q[..., :pairs] = 1.0
+    got, _ = rk.apply_rotary_qk(q, None, positions, rk.RotaryTable(scaling))
+    torch.testing.assert_close(got[0, 0, pairs:], want)
+
+
+def test_axes_of_other_numbers_are_left_out() -> None:
+    # Of 80 pairs; the class has a section for 64.
+    assert RopeScaling.from_hf_config(_raw("qwen3_vl")).mrope_section is not None
+    assert RopeScaling.from_hf_config(_raw("qwen2_vl")).mrope_section is None
+
+
+@pytest.mark.parametrize("dialect", ["hf", "hf-4.51", "hf-4.45"])
+def test_a_text_model_has_no_axes(dialect: str) -> None:
+    rope = {**YARN, "mrope_section": [16, 24, 24], "mrope_interleaved": True}
+    raw = {"model_type": "qwen2", **SIZES, "head_dim": 128, "rope_scaling": rope}
+    with pytest.warns(RopeScaleWarning) as caught:
+        scaling = RopeScaling.from_hf_config(raw, dialect)
+    said = " ".join(str(w.message) for w in caught)
+    assert scaling.mrope_section is None
+    assert "mrope_section" in said
+    assert "mrope_interleaved" in said
+    for engine in ("vllm", "sglang"):
+        assert _quiet(raw, dialect=engine).mrope_section == [16, 24, 24]
+        assert _quiet(raw, dialect=engine).mrope_interleaved is True
