@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 
+from ropescale_kernels.context.layers import layer_kinds, window
 from ropescale_kernels.context.text_config import TextConfig
-from ropescale_kernels.errors import RopeScaleConfigError, expected
+from ropescale_kernels.errors import RopeScaleConfigError
+from ropescale_kernels.scaling import _validate as check
 
 # Bytes of an element, by the names that configs use.
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "float8_e4m3fn": 1, "float8_e5m2": 1}
 _DEFAULT_DTYPE = "bfloat16"
+_ALL = "all tokens"
 _FP8 = "float8_e4m3fn"
-# What a layer of each type keeps: every token, the last ones only, or nothing that grows.
-_WINDOWS = {"sliding_attention": "sliding_window", "chunked_attention": "attention_chunk_size"}
-_FIXED = frozenset({"linear_attention", "mamba", "conv", "recurrent"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +26,8 @@ class KVCache:
         bytes_per_token: Of one more token in the layers that keep every token.
         bytes: Of the whole sequence.
         bytes_fp8: The same with elements of one byte.
-        layers: How many layers keep "all tokens", "the last N tokens", or "nothing that grows".
+        layers: How many layers keep "all tokens", "the last N tokens", "nothing that grows", or
+            "those of an earlier layer".
         latent: Whether a layer keeps DeepSeek's compressed latent instead of keys and values.
     """
 
@@ -47,49 +48,65 @@ def kv_cache(text: TextConfig, tokens: int) -> KVCache | str:
         tokens: Length of the sequence.
 
     Returns:
-        The memory, without an engine's block rounding, or the error of a key that is missing.
+        The memory, without an engine's block rounding and without the keys of a sparse indexer,
+        or the error of a key that is missing or unknown.
     """
     try:
-        layers = _layer_tokens(text, tokens)
-        elements, latent = _elements_per_token(text)
+        kinds = layer_kinds(text)
+        own = len(kinds) - _shared_layers(text)
+        layers = [
+            _layer(text, kind, tokens) if index < own else ("those of an earlier layer", 0, 0)
+            for index, kind in enumerate(kinds)
+        ]
     except RopeScaleConfigError as error:
         return str(error)
     dtype = text.anywhere("dtype") or text.anywhere("torch_dtype")
     name = dtype if isinstance(dtype, str) and dtype in _BYTES else _DEFAULT_DTYPE
-    kept = sum(count for _, count in layers)
-    growing = sum(1 for word, _ in layers if word == "all tokens")
-    words = [word for word, _ in layers]
+    elements = sum(kept * size for _, kept, size in layers)
+    words = [word for word, _, _ in layers]
     return KVCache(
         tokens=tokens,
         dtype=name,
-        bytes_per_token=growing * elements * _BYTES[name],
-        bytes=kept * elements * _BYTES[name],
-        bytes_fp8=kept * elements * _BYTES[_FP8],
+        bytes_per_token=sum(size for word, _, size in layers if word == _ALL) * _BYTES[name],
+        bytes=elements * _BYTES[name],
+        bytes_fp8=elements * _BYTES[_FP8],
         layers={word: words.count(word) for word in dict.fromkeys(words)},
-        latent=latent,
+        latent=_is_latent(text),
     )
 
 
-def _layer_tokens(text: TextConfig, tokens: int) -> list[tuple[str, int]]:
-    kept = []
-    for kind in text.layer_types():
-        window = text.get(_WINDOWS[kind]) if kind in _WINDOWS else None
-        if kind in _FIXED:
-            kept.append(("nothing that grows", 0))
-        elif isinstance(window, int) and not isinstance(window, bool) and 0 < window < tokens:
-            kept.append((f"the last {window:,} tokens", window))
-        else:
-            kept.append(("all tokens", tokens))
-    return kept
+def _shared_layers(text: TextConfig) -> int:
+    # The last layers of Gemma 3n and 4 read what earlier ones keep.
+    key = "num_kv_shared_layers"
+    given = text.get(key)
+    return 0 if given in (None, 0) else check.length(key, given)
 
 
-def _elements_per_token(text: TextConfig) -> tuple[int, bool]:
-    if text.entry.model.layer_head_dim_keys:
-        requirement = "heads of one size, to multiply them by the layers"
-        raise RopeScaleConfigError(expected("model_type", requirement, repr(text.model_type)))
-    if text.get("kv_lora_rank") is not None:
-        return text.length("kv_lora_rank") + text.length("qk_rope_head_dim"), True
-    return 2 * text.kv_heads() * text.head_dim(), False
+def _layer(text: TextConfig, kind: str, tokens: int) -> tuple[str, int, int]:
+    """Return what a layer keeps in words, as a number of tokens, and the elements of one."""
+    kept = window(text, kind)
+    if kept == 0:
+        return "nothing that grows", 0, 0
+    elements = _elements_per_token(text, kind)
+    if kept is not None and kept < tokens:
+        return f"the last {kept:,} tokens", kept, elements
+    return _ALL, tokens, elements
+
+
+def _is_latent(text: TextConfig) -> bool:
+    return text.get("kv_lora_rank") is not None
+
+
+def _elements_per_token(text: TextConfig, kind: str) -> int:
+    if _is_latent(text):
+        return text.length("kv_lora_rank") + text.length("qk_rope_head_dim")
+    head_dim_key = text.entry.model.layer_head_dim_keys.get(kind)
+    if head_dim_key is not None:
+        # Gemma 4: the layers that see everything have other heads.
+        key = "num_global_key_value_heads"
+        heads = text.kv_heads() if text.get(key) is None else text.length(key)
+        return 2 * heads * text.length(head_dim_key)
+    return text.kv_heads() * (text.head_dim() + text.value_head_dim())
 
 
 def worded_bytes(count: int) -> str:

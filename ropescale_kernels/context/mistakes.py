@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ropescale_kernels.context.layers import SLIDING, layer_kinds, window
 from ropescale_kernels.context.text_config import TextConfig
 from ropescale_kernels.context.trained_length import TrainedLength, card_length
 from ropescale_kernels.scaling import RopeScaling
@@ -35,10 +36,10 @@ def mistakes(
         )
     if current.rope_type == "yarn":
         found += _of_yarn(text, current, lengths, beyond)
-    kinds = set(text.layer_types()) if text.get("num_hidden_layers") is not None else set()
-    window = text.get("sliding_window")
-    if kinds == {"sliding_attention"} and isinstance(window, int) and window < target:
-        found.append(f"No layer sees beyond its window of {window:,} tokens, scaled or not.")
+    kinds = set(layer_kinds(text)) if text.get("num_hidden_layers") is not None else set()
+    kept = window(text, SLIDING) if kinds == {SLIDING} else None
+    if kept is not None and kept < target:
+        found.append(f"No layer sees beyond its window of {kept:,} tokens, scaled or not.")
     return found
 
 

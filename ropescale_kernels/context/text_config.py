@@ -1,4 +1,4 @@
-"""The text model's part of a config, with what its class adds: keys that layers and heads need."""
+"""The text model's part of a config, with what its class adds: keys that heads and layers need."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ from ropescale_kernels.errors import RopeScaleConfigError, expected
 from ropescale_kernels.scaling import _validate as check
 from ropescale_kernels.scaling.dialects import DIALECTS
 from ropescale_kernels.scaling.rope_entry import RopeEntry, find_rope_entry, layer_types
-
-# A config is untrusted, and a list of layers is made from this number.
-_MAX_LAYERS = 10_000
 
 
 class TextConfig:
@@ -56,9 +53,14 @@ class TextConfig:
         Raises:
             RopeScaleConfigError: If it is missing or something else.
         """
-        return check.length(key, self._present(key))
+        return check.length(key, self.present(key))
 
-    def _present(self, key: str) -> object:
+    def present(self, key: str) -> object:
+        """Return a key's value.
+
+        Raises:
+            RopeScaleConfigError: If neither the config nor its class has one.
+        """
         value = self.get(key)
         if value is None:
             raise RopeScaleConfigError(expected(key, "an integer in the config", "no such key"))
@@ -79,6 +81,10 @@ class TextConfig:
             return self.length("head_dim")
         return self.length("hidden_size") // self.length("num_attention_heads")
 
+    def value_head_dim(self) -> int:
+        """Return the channels of a value's head."""
+        return self.head_dim() if self.get("v_head_dim") is None else self.length("v_head_dim")
+
     def kv_heads(self) -> int:
         """Return the number of heads of keys and values in a layer."""
         if self.get("multi_query") is True and self.get("new_decoder_architecture") is not True:
@@ -87,37 +93,3 @@ class TextConfig:
             if self.get(key) is not None:
                 return self.length(key)
         return self.length("num_attention_heads")
-
-    def layer_types(self) -> list[str]:
-        """Return what each layer attends to, as configs of Transformers 5 name it.
-
-        Raises:
-            RopeScaleConfigError: If the number of layers is missing or out of bounds.
-        """
-        count = check.bounded(
-            "num_hidden_layers", self._present("num_hidden_layers"), 1, _MAX_LAYERS,
-            f"an integer from 1 to {_MAX_LAYERS}",
-        )  # fmt: skip
-        given = self.get("layer_types")
-        if isinstance(given, list) and len(given) == int(count):
-            return [str(name) for name in given]
-        return [self._layer_type(index) for index in range(int(count))]
-
-    def _layer_type(self, index: int) -> str:
-        # The patterns that classes fill in where a config has no layer_types.
-        if (interval := self.optional_length("full_attention_interval")) is not None:
-            return "linear_attention" if (index + 1) % interval else "full_attention"
-        pattern = self.get("sliding_window_pattern")
-        if pattern is not None and self.get("sliding_window") is not None:
-            # Written out, "LLLG" is a pattern of four.
-            period = len(pattern) if isinstance(pattern, str) else pattern
-            period = check.length("sliding_window_pattern", period)
-            return "sliding_attention" if (index + 1) % period else "full_attention"
-        no_rope = self.get("no_rope_layers")
-        if self.get("attention_chunk_size") is not None and isinstance(no_rope, list):
-            chunked = index < len(no_rope) and bool(no_rope[index])
-            return "chunked_attention" if chunked else "full_attention"
-        uses_window = self.get("use_sliding_window") is not False
-        everywhere = self.get("max_window_layers") is None
-        slides = self.get("sliding_window") is not None and uses_window and everywhere
-        return "sliding_attention" if slides else "full_attention"

@@ -59,6 +59,7 @@ class ModelType:
         aliases: Names of rules that mean another one in this model.
         own_keys: Rope keys that the model uses outside the rotation.
         own_top_keys: The same of top-level keys whose names are like a rotation's.
+        layer_pattern: What layers attend to, repeated, where no key of the config says it.
         layers: Entries by layer type that the class makes from flat keys.
     """
 
@@ -77,6 +78,7 @@ class ModelType:
     aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
     own_keys: frozenset[str] = frozenset()
     own_top_keys: frozenset[str] = frozenset()
+    layer_pattern: tuple[str, ...] = ()
     layers: Mapping[str, LayerType] = dataclasses.field(default_factory=dict)
 
 
@@ -84,6 +86,7 @@ class ModelType:
 UNKNOWN = ModelType(partial_in_default=True)
 
 _PLAIN = ModelType()
+_SLIDING = ModelType(layer_pattern=("sliding_attention",))
 _GPT_OSS_ROPE = {
     "rope_type": "yarn",
     "factor": 32.0,
@@ -122,6 +125,7 @@ _MINISTRAL3_ROPE = {
 _AXES_QWEN2 = Axes((16, 24, 24), interleaved=False)
 _AXES_QWEN3 = Axes((24, 20, 20), interleaved=True)
 _AXES_QWEN3_5 = Axes((11, 11, 10), interleaved=True)
+_QWEN3_5: dict[str, object] = {"head_dim": 256, "full_attention_interval": 4}
 _AXES_GLM = Axes((8, 12, 12), interleaved=False)
 _OLD_MROPE = MappingProxyType({"mrope": "default"})
 _LLAMA4_SCALING = frozenset({"llama_4_scaling_beta", "max_position_embeddings"})
@@ -166,10 +170,14 @@ def _axes(
     )
 
 
+_LLAMA4 = ModelType(
+    defaults={"rope_theta": 5e5, "head_dim": 128, "attention_chunk_size": 8192},
+    layer_pattern=(*3 * ("chunked_attention",), "full_attention"),
+)
 MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
     {
         "llama": _PLAIN,
-        "mistral": _PLAIN,
+        "mistral": _SLIDING,
         "qwen2": _PLAIN,
         "qwen2_moe": _PLAIN,
         "olmo2": _PLAIN,
@@ -177,20 +185,20 @@ MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
         "falcon": ModelType(defaults={"max_position_embeddings": 2048}),
         "granite": _PLAIN,
         "granitemoe": _PLAIN,
-        "starcoder2": _PLAIN,
-        "ministral": ModelType(needs_head_dim=True),
+        "starcoder2": _SLIDING,
+        "ministral": dataclasses.replace(_SLIDING, needs_head_dim=True),
         "arcee": _PLAIN,
         "qwen3": _head(128),
         "gemma": _head(256),
         "gemma2": ModelType(defaults={"head_dim": 256, "sliding_window_pattern": 2}),
         "seed_oss": _head(128),
         "qwen3_moe": _PLAIN,
-        "mixtral": ModelType(defaults={"rope_theta": 1e6}, needs_head_dim=True),
+        "mixtral": dataclasses.replace(_SLIDING, defaults={"rope_theta": 1e6}, needs_head_dim=True),
         "cohere": _theta(5e5),
         "cohere2": ModelType(defaults={"sliding_window_pattern": 4}),
         "smollm3": _theta(2e6),
-        "llama4": _theta(5e5, head_dim=128),
-        "llama4_text": _theta(5e5, head_dim=128),
+        "llama4": _LLAMA4,
+        "llama4_text": _LLAMA4,
         "mllama_text_model": _theta(5e5),
         "ernie4_5": _theta(5e5, head_dim=128),
         "hunyuan_v1_dense": ModelType(needs_head_dim=True),
@@ -201,7 +209,7 @@ MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
             channels_key="rotary_dim",
             partial_in_default=True,
         ),
-        "qwen3_next": _partial(0.25, head_dim=256),
+        "qwen3_next": _partial(0.25, head_dim=256, full_attention_interval=4),
         "qwen2_vl": _axes(_AXES_QWEN2, 1e6, nests_text=True),
         "qwen2_vl_text": _axes(_AXES_QWEN2, 1e6),
         "qwen2_5_vl": _axes(_AXES_QWEN2, 1e6, nests_text=True),
@@ -212,8 +220,8 @@ MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
         "qwen3_vl_moe": _axes(_AXES_QWEN3, 5e5),
         "qwen3_vl_moe_text": _axes(_AXES_QWEN3, 5e5),
         "qwen3_omni_moe_text": _axes(_AXES_QWEN3, 1e6),
-        "qwen3_5_text": _partial(0.25, _AXES_QWEN3_5, head_dim=256),
-        "qwen3_5_moe_text": _partial(0.25, _AXES_QWEN3_5, head_dim=256),
+        "qwen3_5_text": _partial(0.25, _AXES_QWEN3_5, **_QWEN3_5),
+        "qwen3_5_moe_text": _partial(0.25, _AXES_QWEN3_5, **_QWEN3_5),
         "paddleocr_vl_text": _axes(_AXES_QWEN2, 5e5, head_dim=128),
         "glm4v_text": ModelType(partial_in_default=True, aliases=_OLD_MROPE, axes=_AXES_GLM),
         "glm4v_moe_text": _partial(0.5, _AXES_GLM),
@@ -226,28 +234,27 @@ MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
         "gpt_oss": _theta(
             1.5e5, head_dim=64, rope_parameters=_GPT_OSS_ROPE, sliding_window_pattern=2
         ),
-        "afmoe": _head(128),
+        "afmoe": ModelType(defaults={"head_dim": 128, "global_attn_every_n_layers": 4}),
         "apertus": ModelType(defaults={"rope_theta": 1.2e7, "rope_parameters": _APERTUS_ROPE}),
         "aria_text": _PLAIN,
         "axk1": _mla(),
-        "bailing_hybrid": _mla(rope_theta=6e6),
-        "bamba": _partial(0.5),
+        "bailing_hybrid": _mla(rope_theta=6e6, layer_group_size=6),
+        "bamba": _partial(0.5, attn_layer_indices=()),
         "bitnet": _theta(5e5),
         "cwm": ModelType(
-            defaults={"head_dim": 128, "rope_theta": 1e6, "rope_parameters": _CWM_ROPE}
+            defaults={"head_dim": 128, "rope_theta": 1e6, "rope_parameters": _CWM_ROPE},
+            layer_pattern=("full_attention", *3 * ("sliding_attention",)),
         ),
         "diffllama": _PLAIN,
         "doge": _PLAIN,
         "dots1": _PLAIN,
         "ernie4_5_moe": _theta(5e5),
         "eurobert": _PLAIN,
-        "exaone_moe": _PLAIN,
+        "exaone_moe": ModelType(defaults={"sliding_window_pattern": 4}),
         "falcon_h1": _PLAIN,
         "flex_olmo": _theta(5e5),
         "glm4_moe_lite": dataclasses.replace(_mla(), partial_in_default=True),
-        "granite_swa": _PLAIN,
-        "granitemoe_swa": _PLAIN,
-        "granitemoehybrid": _PLAIN,
+        "granitemoehybrid": ModelType(layer_pattern=("linear_attention",)),
         "granitemoeshared": _PLAIN,
         "helium": _theta(1e5, head_dim=128),
         "hy_v3": _theta(11_158_840.0, head_dim=128),
@@ -261,25 +268,28 @@ MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
             defaults={"head_dim": 64, "rope_theta": 1e7}, softmax_mscale=True
         ),
         "minicpm3": _mla(32),
-        "minimax": ModelType(defaults={"rope_theta": 1e6}, needs_head_dim=True),
+        "minimax": ModelType(
+            defaults={"rope_theta": 1e6},
+            needs_head_dim=True,
+            layer_pattern=("full_attention", "linear_attention"),
+        ),
         "minimax_m3_vl_text": ModelType(
             defaults={"rope_theta": 5e6, "head_dim": 128}, partial_in_default=True
         ),
         "nanochat": _PLAIN,
-        "olmo_hybrid": _PLAIN,
+        "olmo_hybrid": ModelType(defaults={"full_attention_interval": 4}),
         "olmoe": _PLAIN,
-        "qwen4_exp_text": ModelType(
-            defaults={"head_dim": 256}, partial_in_default=True, axes=_AXES_QWEN3_5
-        ),
+        "qwen4_exp_text": ModelType(defaults=_QWEN3_5, partial_in_default=True, axes=_AXES_QWEN3_5),
         "solar_open": ModelType(
             defaults={"rope_theta": 1e6, "head_dim": 128}, partial_in_default=True
         ),
-        "vaultgemma": _head(256),
+        "vaultgemma": ModelType(defaults={"head_dim": 256, "sliding_window_pattern": 2}),
         "voxtral_realtime_text": _PLAIN,
         "youtu": _mla(),
         "phi": _partial(0.5),
         "phi3": ModelType(
             defaults={"original_max_position_embeddings": 4096},
+            layer_pattern=_SLIDING.layer_pattern,
             partial_in_default=True,
             aliases={"su": "longrope", "yarn": "longrope"},
         ),
@@ -326,7 +336,13 @@ MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
             },
         ),
         "gemma4_text": ModelType(
-            defaults={"head_dim": 256, "global_head_dim": 512, "rope_parameters": _GEMMA4_ROPE},
+            defaults={
+                "head_dim": 256,
+                "global_head_dim": 512,
+                "sliding_window": 512,
+                "sliding_window_pattern": 6,
+                "rope_parameters": _GEMMA4_ROPE,
+            },
             layer_head_dim_keys={"full_attention": "global_head_dim"},
         ),
         "gemma3n_text": ModelType(

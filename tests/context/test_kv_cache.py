@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ropescale_kernels.context.kv_cache import KVCache, kv_cache, worded_bytes
+from ropescale_kernels.context.layers import CHUNKED, FULL, LINEAR, SLIDING, layer_kinds
 from ropescale_kernels.context.text_config import TextConfig
 from ropescale_kernels.scaling.model_types import MODEL_TYPES
 
@@ -54,9 +55,8 @@ def test_kv_cache_that_cannot_be_told(published: Published) -> None:
     del raw["num_hidden_layers"]
     cache = kv_cache(TextConfig(raw), 4096)
     assert cache == "num_hidden_layers: expected an integer in the config, got no such key"
-    assert "heads of one size" in str(
-        kv_cache(TextConfig({"model_type": "gemma4_text", "num_hidden_layers": 6}), 4096)
-    )
+    raw = {**published("qwen3-8b"), "num_hidden_layers": 2, "layer_types": ["full_attention", "?"]}
+    assert str(kv_cache(TextConfig(raw), 4096)).startswith("layer_types: expected some of [")
 
 
 def test_bytes_in_words() -> None:
@@ -75,7 +75,8 @@ def test_elements_of_the_cache_are_those_of_the_whole_model(published: Published
 def test_defaults_of_model_types_are_the_classes(published: Published) -> None:
     transformers = pytest.importorskip("transformers")
     ours = {"sliding_window_pattern", "rope_theta", "partial_rotary_factor", "rotary_pct",
-            "rope_parameters", "global_head_dim"}  # fmt: skip
+            "rope_parameters", "global_head_dim", "full_attention_interval",
+            "attn_layer_indices"}  # fmt: skip
     for model_type, row in MODEL_TYPES.items():
         if model_type == "kimi_k2":
             continue
@@ -84,3 +85,79 @@ def test_defaults_of_model_types_are_the_classes(published: Published) -> None:
             if model_type == "gemma4_text" and key == "head_dim":
                 continue
             assert getattr(config, key) == row.defaults[key], (model_type, key)
+
+
+def test_layers_are_the_classes() -> None:
+    transformers = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 1280, "num_attention_heads": 8, "num_hidden_layers": 12}
+    seen = set()
+    for model_type in set(MODEL_TYPES) - {"kimi_k2", "llama4", "qwen2_vl", "qwen2_5_vl"}:
+        plain = transformers.AutoConfig.for_model(model_type, **sizes)
+        windows = (False, True) if hasattr(plain, "sliding_window") else (False,)
+        for window in windows:
+            raw = {"model_type": model_type, **sizes, **({"sliding_window": 100} if window else {})}
+            theirs = transformers.AutoConfig.for_model(**raw).get_text_config()
+            if not hasattr(theirs, "layer_types") or theirs.layer_types is None:
+                continue
+            names = {"indexed_attention": FULL, "hybrid": FULL}
+            want = [names.get(name, name) for name in theirs.layer_types]
+            if theirs.to_dict().get("sliding_window", 0) is None:
+                want = [FULL if name == SLIDING else name for name in want]
+            text = TextConfig(raw)
+            found = layer_kinds(text)
+            # A window that a config leaves out is its class's to give.
+            if not window and text.get("sliding_window") is None:
+                want = [FULL if name == SLIDING else name for name in want]
+                found = [FULL if name == SLIDING else name for name in found]
+            assert found == want, model_type
+            seen |= set(found)
+    assert seen == {FULL, SLIDING, CHUNKED, LINEAR}
+
+
+@pytest.mark.parametrize(
+    ("keys", "want"),
+    [
+        ({"model_type": "mistral", "sliding_window": 9}, "SSSSSS"),
+        ({"model_type": "mistral", "sliding_window": None}, "SSSSSS"),
+        ({"model_type": "qwen2", "sliding_window": 9, "use_sliding_window": True,
+          "max_window_layers": 4}, "FFFFSS"),
+        ({"model_type": "qwen2", "sliding_window": 9, "max_window_layers": 4}, "FFFFFF"),
+        ({"model_type": "lfm2", "full_attn_idxs": [1, 4]}, "LFLLFL"),
+        ({"model_type": "bamba", "attn_layer_indices": [5]}, "LLLLLF"),
+        ({"model_type": "bailing_hybrid", "layer_group_size": 3}, "LLFLLF"),
+        ({"model_type": "granitemoehybrid", "layers_block_type": [*5 * ["mamba"], "attention"]},
+         "LLLLLF"),
+        ({"model_type": "exaone4", "sliding_window": 9, "sliding_window_pattern": "LLG"}, "SSFSSF"),
+        ({"model_type": "new", "sliding_window": 9}, "SSSSSS"),
+        ({"model_type": "new"}, "FFFFFF"),
+        ({"model_type": "llama4_text", "no_rope_layers": [1, 0, 1, 0, 1, 0]}, "CFCFCF"),
+        ({"model_type": "llama4_text", "no_rope_layers": []}, "CCCFCC"),
+    ],
+)  # fmt: skip
+def test_keys_that_tell_layers_apart(keys: dict[str, Any], want: str) -> None:
+    found = layer_kinds(TextConfig({"num_hidden_layers": 6, **keys}))
+    assert "".join(name[0].upper() for name in found) == want
+
+
+def test_gemma_4_has_other_heads_where_everything_is_seen() -> None:
+    raw = {"model_type": "gemma4_text", "num_hidden_layers": 6, "num_key_value_heads": 16,
+           "num_global_key_value_heads": 4, "num_attention_heads": 32}  # fmt: skip
+    cache = kv_cache(TextConfig(raw), 4096)
+    assert isinstance(cache, KVCache)
+    assert cache.bytes == 2 * 2 * (5 * 16 * 256 * 512 + 4 * 512 * 4096)
+    assert cache.bytes_per_token == 2 * 2 * 4 * 512
+
+
+def test_layers_that_share_a_cache() -> None:
+    raw = {"model_type": "gemma3n_text", "num_hidden_layers": 30}
+    cache = kv_cache(TextConfig(raw), 4096)
+    assert isinstance(cache, KVCache)
+    assert cache.layers["those of an earlier layer"] == 15
+    assert cache.bytes == 2 * 2 * 2 * 256 * (12 * 512 + 3 * 4096)
+
+
+def test_values_of_another_size(published: Published) -> None:
+    raw = {**published("qwen3-8b"), "v_head_dim": 64}
+    cache = kv_cache(TextConfig(raw), 4096)
+    assert isinstance(cache, KVCache)
+    assert cache.bytes == 36 * 8 * (128 + 64) * 2 * 4096
