@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Protocol, TextIO, runtime_checkable
 
 from ropescale_kernels.errors import RopeScaleConfigError, RopeScaleTypeError, expected
+from ropescale_kernels.scaling import _validate as check
 
 # The largest published configs are below 1 MiB; a file is untrusted and read whole.
 _MAX_BYTES = 64 * 2**20
@@ -59,11 +60,25 @@ def read_config(stream: TextIO, name: str) -> Mapping[str, object]:
         RopeScaleConfigError: If it holds no JSON object.
     """
     try:
-        loaded = json.loads(stream.read(_MAX_BYTES))
+        loaded = _parsed(stream.read(_MAX_BYTES))
     except (ValueError, RecursionError) as error:
         got = f"{type(error).__name__}: {error}"
         raise RopeScaleConfigError(expected("config", f"valid JSON on {name}", got)) from error
     return _keys(loaded)
+
+
+def _parsed(text: str | bytes) -> object:
+    return json.loads(text, object_pairs_hook=_once_each)
+
+
+def _once_each(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        values = [check.shown(value) for name, value in pairs if name == twice]
+        raise RopeScaleConfigError(expected(twice, "one value", " and ".join(values)))
+    return found
 
 
 def _keys(loaded: object) -> Mapping[str, object]:
@@ -78,15 +93,14 @@ def _read(path: pathlib.Path) -> object:
     try:
         file = path / "config.json" if path.is_dir() else path
         if not file.is_file():
-            raise RopeScaleConfigError(
-                expected("config", "the path of a JSON file or of a folder with config.json",
-                         str(path))
-            )  # fmt: skip
+            got = f"{path}, a folder without one" if path.is_dir() else str(path)
+            requirement = "the path of a JSON file or of a folder with config.json"
+            raise RopeScaleConfigError(expected("config", requirement, got))
         size = file.stat().st_size
         if size > _MAX_BYTES:
             requirement = f"a file of at most {_MAX_BYTES} bytes"
             raise RopeScaleConfigError(expected("config", requirement, f"{size} bytes in {file}"))
-        return json.loads(file.read_bytes())
+        return _parsed(file.read_bytes())
     except OSError as error:
         raise RopeScaleConfigError(expected("config", "a readable path", str(error))) from error
     except RopeScaleConfigError:

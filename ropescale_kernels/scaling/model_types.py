@@ -53,6 +53,8 @@ class ModelType:
         partial_key: Top-level key of the rotated share of the head.
         channels_key: Top-level key of the rotated channels, where no share is given.
         partial_in_default: Whether the rule without scaling reads that share.
+        ntk_alpha: Whether "dynamic" with the key `alpha` raises the base once, whatever the length.
+        unrotated: Layers that the rotation is not for, by what they attend to.
         softmax_mscale: Whether attention multiplies its softmax scale by mscale squared.
         axes: Its axes, for a multimodal model.
         nests_text: Whether the class makes a text config of its own from a flat file.
@@ -72,6 +74,8 @@ class ModelType:
     partial_key: str = "partial_rotary_factor"
     channels_key: str = ""
     partial_in_default: bool = False
+    ntk_alpha: bool = False
+    unrotated: frozenset[str] = frozenset()
     softmax_mscale: bool = False
     axes: Axes | None = None
     nests_text: bool = False
@@ -86,6 +90,7 @@ class ModelType:
 UNKNOWN = ModelType(partial_in_default=True)
 
 _PLAIN = ModelType()
+_GLOBAL = frozenset({"full_attention"})
 _SLIDING = ModelType(layer_pattern=("sliding_attention",))
 _GPT_OSS_ROPE = {
     "rope_type": "yarn",
@@ -150,6 +155,11 @@ def _partial(share: float, axes: Axes | None = None, **defaults: object) -> Mode
     return ModelType(defaults=shares, partial_in_default=True, axes=axes)
 
 
+def _local(period: int) -> ModelType:
+    """Return a row of windows; each `period`-th layer sees everything and has no rotation."""
+    return ModelType(defaults={"sliding_window_pattern": period}, unrotated=_GLOBAL)
+
+
 def _mla(channels: int = 64, **defaults: object) -> ModelType:
     """Return a row of DeepSeek's attention, which rotates channels of their own."""
     return ModelType(
@@ -173,6 +183,7 @@ def _axes(
 _LLAMA4 = ModelType(
     defaults={"rope_theta": 5e5, "head_dim": 128, "attention_chunk_size": 8192},
     layer_pattern=(*3 * ("chunked_attention",), "full_attention"),
+    unrotated=_GLOBAL,
 )
 MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
     {
@@ -195,15 +206,15 @@ MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
         "qwen3_moe": _PLAIN,
         "mixtral": dataclasses.replace(_SLIDING, defaults={"rope_theta": 1e6}, needs_head_dim=True),
         "cohere": _theta(5e5),
-        "cohere2": ModelType(defaults={"sliding_window_pattern": 4}),
+        "cohere2": _local(4),
         "smollm3": _theta(2e6),
         "llama4": _LLAMA4,
         "llama4_text": _LLAMA4,
         "mllama_text_model": _theta(5e5),
         "ernie4_5": _theta(5e5, head_dim=128),
-        "hunyuan_v1_dense": ModelType(needs_head_dim=True),
-        "hunyuan_v1_moe": ModelType(needs_head_dim=True),
-        "exaone4": ModelType(defaults={"sliding_window_pattern": 4}),
+        "hunyuan_v1_dense": ModelType(needs_head_dim=True, ntk_alpha=True),
+        "hunyuan_v1_moe": ModelType(needs_head_dim=True, ntk_alpha=True),
+        "exaone4": _local(4),
         "minimax_m2": ModelType(
             defaults={"rope_theta": 5e6, "head_dim": 128},
             channels_key="rotary_dim",
@@ -234,7 +245,9 @@ MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
         "gpt_oss": _theta(
             1.5e5, head_dim=64, rope_parameters=_GPT_OSS_ROPE, sliding_window_pattern=2
         ),
-        "afmoe": ModelType(defaults={"head_dim": 128, "global_attn_every_n_layers": 4}),
+        "afmoe": ModelType(
+            defaults={"head_dim": 128, "global_attn_every_n_layers": 4}, unrotated=_GLOBAL
+        ),
         "apertus": ModelType(defaults={"rope_theta": 1.2e7, "rope_parameters": _APERTUS_ROPE}),
         "aria_text": _PLAIN,
         "axk1": _mla(),
@@ -250,7 +263,7 @@ MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
         "dots1": _PLAIN,
         "ernie4_5_moe": _theta(5e5),
         "eurobert": _PLAIN,
-        "exaone_moe": ModelType(defaults={"sliding_window_pattern": 4}),
+        "exaone_moe": _local(4),
         "falcon_h1": _PLAIN,
         "flex_olmo": _theta(5e5),
         "glm4_moe_lite": dataclasses.replace(_mla(), partial_in_default=True),
@@ -370,3 +383,9 @@ MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
         ),
     }
 )
+
+# Types of Transformers 5.23 without a rotary embedding.
+UNROTATED = frozenset(
+    {"bart", "biogpt", "bloom", "falcon_mamba", "gpt2", "gpt_bigcode", "gpt_neo", "jamba",
+     "kimi_linear", "mamba", "mamba2", "mpt", "nemotron_h", "opt", "rwkv", "t5", "xglm"}
+)  # fmt: skip

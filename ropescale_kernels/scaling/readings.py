@@ -46,6 +46,9 @@ def _linear(entry: RopeEntry, seq_len: int | None) -> tuple[str, dict[str, objec
 
 def _dynamic(entry: RopeEntry, seq_len: int | None) -> tuple[str, dict[str, object]]:
     kind = entry.dialect.dynamic
+    alpha = entry.values.get("alpha") if "alpha" in _dynamic_keys(entry) else None
+    if alpha is not None:
+        return "ntk", {"factor": check.scale_factor(alpha, "alpha")}
     if kind == "length":
         arguments = {
             "factor": entry.parameter("factor"),
@@ -53,8 +56,6 @@ def _dynamic(entry: RopeEntry, seq_len: int | None) -> tuple[str, dict[str, obje
             "seq_len": seq_len,
         }
         return "dynamic_ntk", arguments
-    if (alpha := entry.values.get("alpha")) is not None:
-        return "ntk", {"factor": check.scale_factor(alpha, "alpha")}
     factor = check.scale_factor(entry.parameter("factor"))
     maximum = entry.maximum_length()
     if kind == "trained":
@@ -71,8 +72,10 @@ def _dynamic(entry: RopeEntry, seq_len: int | None) -> tuple[str, dict[str, obje
 
 
 def _dynamic_keys(entry: RopeEntry) -> frozenset[str]:
-    more = {"length": (), "stretched": ("alpha",), "trained": ("alpha", "max_trained_positions")}
-    return frozenset({"factor", *more[entry.dialect.dynamic]})
+    kind = entry.dialect.dynamic
+    alpha = ("alpha",) if kind != "length" or entry.model.ntk_alpha else ()
+    trained = ("max_trained_positions",) if kind == "trained" else ()
+    return frozenset({"factor", *alpha, *trained})
 
 
 def _llama3(entry: RopeEntry, seq_len: int | None) -> tuple[str, dict[str, object]]:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 from collections.abc import Collection, Mapping
 
 from ropescale_kernels.errors import RopeScaleConfigError, expected
 from ropescale_kernels.scaling import _validate as check
 from ropescale_kernels.scaling.dialects import Dialect
-from ropescale_kernels.scaling.model_types import MODEL_TYPES, UNKNOWN, ModelType
+from ropescale_kernels.scaling.model_types import MODEL_TYPES, UNKNOWN, UNROTATED, ModelType
 
 _EMPTY: Mapping[str, object] = {}
 # Models have two or three; what is shown and drawn for each is bounded by this.
 _MAX_LAYER_TYPES = 16
 _SHOWN_KEYS = 8
+# What configs say of positions that are not rotated.
+_UNROTATED_KEYS: Mapping[str, tuple[object, ...]] = {
+    "alibi": (True,),
+    "position_embedding_type": ("absolute", "alibi", "learned", "nope", "none"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,18 +138,22 @@ class RopeEntry:
         """
         name = self.dialect.name
         requirement = f"a key that dialect {name!r} reads for rope_type {self.rope_type!r}"
+        effect = "It has no effect."
+        if self.model is UNKNOWN and self.model_type:
+            effect = f"It has no effect here; whether {self.model_type} reads it is not known."
         return [
-            expected(key, requirement, check.shown(value), f"It has no effect.{_meant(key, known)}")
+            expected(key, requirement, check.shown(value), f"{effect}{_meant(key, known)}")
             for key, value in list(dict(self.ignored[: 2 * limit]).items())[:limit]
         ]
 
     def compare_lengths(self, factor: float, length: int) -> None:
         """Note a factor that does not lead from the original length to the largest one."""
         given = self.top("max_position_embeddings")
-        if given is not None and check.length("max_position_embeddings", given) != factor * length:
+        name = "max_position_embeddings"
+        if given is not None and not math.isclose(check.length(name, given), factor * length):
             requirement = f"factor * original_max_position_embeddings = {factor * length!r}"
             hint = f"The explicit factor {factor!r} is used."
-            self.notes.append(expected("max_position_embeddings", requirement, given, hint))
+            self.notes.append(expected(name, requirement, given, hint))
 
     def head_dim(self) -> int:
         """Return the channels of a head that the rotation may use."""
@@ -189,6 +199,7 @@ def find_rope_entry(
         raise RopeScaleConfigError(expected("layer_type", "a str or None", check.shown(layer_type)))
     notes: list[str] = []
     text, model_type = _text_config(config)
+    _refuse_unrotated(text, model_type)
     model = MODEL_TYPES.get(model_type, UNKNOWN)
     if model is UNKNOWN and model_type:
         hint = "Defaults that its config class may add are not known here."
@@ -212,6 +223,16 @@ def find_rope_entry(
         notes=notes,
         ignored=ignored,
     )
+
+
+def _refuse_unrotated(config: Mapping[str, object], model_type: str) -> None:
+    if model_type in UNROTATED:
+        requirement = "a model with a rotary embedding"
+        raise RopeScaleConfigError(expected("model_type", requirement, repr(model_type)))
+    for key, values in _UNROTATED_KEYS.items():
+        if (value := config.get(key)) in values:
+            requirement = "that of a model with a rotary embedding"
+            raise RopeScaleConfigError(expected(key, requirement, repr(value)))
 
 
 def layer_types(config: Mapping[str, object]) -> list[str | None]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import importlib
+import inspect
 import json
 import pathlib
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -48,8 +49,7 @@ def rope_of(
 
 def embedding_class(config: Any) -> Any:
     """Return the rotary module's class of a text config object."""
-    package = type(config).__module__.rsplit(".", 1)[0]
-    module = importlib.import_module(f"{package}.modeling_{package.rsplit('.', 1)[1]}")
+    module = _modeling(type(config))
     found = [
         value
         for name, value in vars(module).items()
@@ -61,11 +61,25 @@ def embedding_class(config: Any) -> Any:
     return found[0]
 
 
+def _modeling(config_class: type) -> ModuleType:
+    package = config_class.__module__.rsplit(".", 1)[0]
+    return importlib.import_module(f"{package}.modeling_{package.rsplit('.', 1)[1]}")
+
+
+def source_of(model_type: str) -> str:
+    """Return the source of a model type's modules."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    return inspect.getsource(_modeling(CONFIG_MAPPING[model_type]))
+
+
 @pytest.fixture(scope="session")
 def hf() -> SimpleNamespace:
     """Give the functions of this file, where Transformers is installed."""
     pytest.importorskip("transformers")
-    return SimpleNamespace(config_of=config_of, rope_of=rope_of, embedding_class=embedding_class)
+    return SimpleNamespace(
+        config_of=config_of, rope_of=rope_of, embedding_class=embedding_class, source_of=source_of
+    )
 
 
 @pytest.fixture(scope="session")

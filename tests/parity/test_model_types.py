@@ -10,9 +10,9 @@ import pytest
 import torch
 
 import ropescale_kernels as rk
-from ropescale_kernels.errors import RopeScaleWarning
+from ropescale_kernels.errors import RopeScaleConfigError, RopeScaleWarning
 from ropescale_kernels.scaling import RopeScaling
-from ropescale_kernels.scaling.model_types import MODEL_TYPES
+from ropescale_kernels.scaling.model_types import MODEL_TYPES, UNROTATED
 
 SIZES = {"hidden_size": 1280, "num_attention_heads": 8, "max_position_embeddings": 4096}
 # Files of these types have the text model's keys in text_config.
@@ -120,6 +120,40 @@ def test_a_share_of_parts_of_a_head(hf: SimpleNamespace) -> None:
         assert scaling.rotary_dim == 32
         assert torch.equal(scaling.inv_freq, hf.rope_of(hf.config_of(raw))[0])
         assert scaling.softmax_scale_multiplier == pytest.approx(1.138629436**2)
+
+
+@pytest.mark.parametrize("model_type", ["hunyuan_v1_dense", "hunyuan_v1_moe"])
+def test_a_fixed_alpha(model_type: str, hf: SimpleNamespace) -> None:
+    rope = {"type": "dynamic", "alpha": 1000.0, "factor": 1.0}
+    raw = _raw(model_type, head_dim=128, rope_theta=1e4, rope_scaling=rope)
+    config = hf.config_of(raw)
+    for dialect in ("hf", "vllm", "sglang"):
+        scaling = RopeScaling.from_hf_config(raw, dialect)
+        assert torch.equal(scaling.inv_freq, hf.embedding_class(config)(config).inv_freq), dialect
+    with pytest.warns(RopeScaleWarning, match="alpha"):
+        RopeScaling.from_hf_config({**raw, "model_type": "llama"})
+
+
+@pytest.mark.parametrize("model_type", sorted(UNROTATED))
+def test_types_without_a_rotary_embedding(model_type: str, hf: SimpleNamespace) -> None:
+    # Two modules take what their model never gives.
+    made = {"jamba": "RotaryEmbedding(", "nemotron_h": "RotaryEmbedding("}
+    assert made.get(model_type, "rotary") not in hf.source_of(model_type)
+    with pytest.raises(RopeScaleConfigError, match=f"model_type: .*got '{model_type}'"):
+        RopeScaling.from_hf_config(_raw(model_type))
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"model_type": "falcon", "alibi": True},
+        {"model_type": "granitemoehybrid", "position_embedding_type": "nope"},
+        {"model_type": "bert", "position_embedding_type": "absolute"},
+    ],
+)
+def test_positions_that_are_not_rotated(keys: dict[str, Any]) -> None:
+    with pytest.raises(RopeScaleConfigError, match=f"{[*keys][1]}: expected that of"):
+        RopeScaling.from_hf_config({**SIZES, **keys})
 
 
 AXES = [name for name in KNOWN if MODEL_TYPES[name].axes is not None]
