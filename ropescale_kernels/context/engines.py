@@ -7,7 +7,6 @@ import shlex
 from collections.abc import Mapping
 
 from ropescale_kernels.scaling import RopeScaling
-from ropescale_kernels.scaling.magnitude import get_mscale
 
 # Where the flags were read; tests hold every printed command against the lists of these releases.
 RELEASES = {"vllm": "vLLM 0.32", "sglang": "SGLang 0.5.23", "llama.cpp": "llama.cpp, autumn 2026"}
@@ -53,10 +52,6 @@ def _llama_flags(scaling: RopeScaling) -> list[str]:
     p = scaling._parameters
     flags = ["--rope-scaling", "yarn", "--rope-scale", repr(scaling.factor)]
     flags += ["--yarn-orig-ctx", str(scaling.original_max_position_embeddings)]
-    # Its own magnitude is the formula's; the flag multiplies that.
-    weight = scaling.attention_factor / get_mscale(scaling.factor)
-    if abs(weight - 1) > 1e-9:
-        flags += ["--yarn-attn-factor", f"{weight:.9g}"]
     if (p.beta_fast, p.beta_slow) != (32.0, 1.0):
         flags += ["--yarn-beta-fast", f"{p.beta_fast:g}", "--yarn-beta-slow", f"{p.beta_slow:g}"]
     return flags

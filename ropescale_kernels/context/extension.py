@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
+from ropescale_kernels.context.layers import FULL, layer_kinds, window
 from ropescale_kernels.context.text_config import TextConfig
 from ropescale_kernels.context.trained_length import TrainedLength
 from ropescale_kernels.errors import RopeScaleUnsupportedError, expected
@@ -16,10 +17,18 @@ UNTRAINED_FACTOR = 4.0
 _REASONS = {
     "llama3": "Its frequencies were trained with, and no rule of Transformers scales them further.",
     "longrope": "Its factors were searched for max_position_embeddings and serve no other length.",
+    "ntk": "Its base was raised once, by the alpha that it was trained with.",
     "dynamic": "Transformers lets its base follow the length, without any edit of the config; "
     "vLLM and SGLang fix it when they start.",
     "proportional": "No rule of Transformers scales a head of which only some pairs turn.",
 }
+
+
+_MULTIMODAL = (
+    "Positions of images and videos grow slower than tokens: Qwen3-VL's card takes factor 2 or 3 "
+    "where the length alone asks for 4; Qwen2.5-VL's warns that locating things and moments "
+    "suffers."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +77,10 @@ def extend(
         raise RopeScaleUnsupportedError(
             expected("model_type", requirement, repr(text.model_type), reason)
         )
+    _refuse_local(text, lengths, target)
     extension = rule(text, scaling, lengths, target)
+    if scaling.mrope_section is not None:
+        extension.remarks.append(_MULTIMODAL)
     if scaling.rope_type == "yarn" and extension.factor > UNTRAINED_FACTOR:
         extension.remarks.append(
             f"The model was made for factor {scaling.factor:g}, and {extension.factor:g} is beyond "
@@ -81,6 +93,21 @@ def extend(
             "(arXiv:2309.00071, sec. 4). Measure the quality before you rely on it."
         )
     return extension
+
+
+def _refuse_local(text: TextConfig, lengths: TrainedLength, target: int) -> None:
+    if FULL not in text.entry.model.unrotated:
+        return
+    windows = [kept for kind in set(layer_kinds(text)) if (kept := window(text, kind))]
+    if windows and max(windows) <= lengths.original:
+        requirement = f"layers that rotate and see {target:,} tokens"
+        reason = (
+            "Its layers that see everything have no rotary embedding, and those that have one see "
+            f"{max(windows):,} tokens: no scaling helps. Raise max_position_embeddings and measure."
+        )
+        raise RopeScaleUnsupportedError(
+            expected("model_type", requirement, repr(text.model_type), reason)
+        )
 
 
 def _base(text: TextConfig, scaling: RopeScaling) -> dict[str, object]:
@@ -132,10 +159,11 @@ def _from_yarn(
         formula = yarn_attention_factor(scaling.factor, None, p.mscale, p.mscale_all_dim)
         longer = yarn_attention_factor(factor, None, p.mscale, p.mscale_all_dim)
         if abs(p.attention_factor - formula) < 1e-6:
-            del rope["attention_factor"]
+            # Written out: an engine that merges the new keys into the old would keep the old number.
+            rope["attention_factor"] = longer
             remarks.append(
                 f"attention_factor {p.attention_factor!r} is the formula's at factor "
-                f"{scaling.factor:g}; it is left out, so that the formula gives {longer:.6g}."
+                f"{scaling.factor:g}; at factor {factor:g} that is {longer:.6g}."
             )
         else:
             remarks.append(

@@ -9,9 +9,11 @@ from ropescale_kernels.context.text_config import TextConfig
 from ropescale_kernels.errors import RopeScaleConfigError
 from ropescale_kernels.scaling import _validate as check
 
-# Bytes of an element, by the names that configs use.
-_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "float8_e4m3fn": 1, "float8_e5m2": 1}
+# Bytes of an element, by the names that configs use. Engines serve a float32 model in 16 bits.
+_BYTES = {"float16": 2, "bfloat16": 2, "float8_e4m3fn": 1, "float8_e5m2": 1}
 _DEFAULT_DTYPE = "bfloat16"
+# What a sparse indexer keeps beside its key of one byte a channel: a float32 scale.
+_INDEX_SCALE = 4
 _ALL = "all tokens"
 _FP8 = "float8_e4m3fn"
 
@@ -22,7 +24,7 @@ class KVCache:
 
     Attributes:
         tokens: Length of the sequence.
-        dtype: Element type that the config names, or bfloat16 where it names none.
+        dtype: Element type that the config names, or bfloat16 where it names none or float32.
         bytes_per_token: Of one more token in the layers that keep every token.
         bytes: Of the whole sequence.
         bytes_fp8: The same with elements of one byte.
@@ -48,31 +50,41 @@ def kv_cache(text: TextConfig, tokens: int) -> KVCache | str:
         tokens: Length of the sequence.
 
     Returns:
-        The memory, without an engine's block rounding and without the keys of a sparse indexer,
-        or the error of a key that is missing or unknown.
+        The memory, with the keys of a sparse indexer and without an engine's block rounding, or the
+        error of a key that is missing or unknown.
     """
     try:
         kinds = layer_kinds(text)
         own = len(kinds) - _shared_layers(text)
-        layers = [
-            _layer(text, kind, tokens) if index < own else ("those of an earlier layer", 0, 0)
-            for index, kind in enumerate(kinds)
-        ]
+        layers = [_layer(text, kind, tokens) for kind in kinds[:own]]
     except RopeScaleConfigError as error:
         return str(error)
-    dtype = text.anywhere("dtype") or text.anywhere("torch_dtype")
-    name = dtype if isinstance(dtype, str) and dtype in _BYTES else _DEFAULT_DTYPE
-    elements = sum(kept * size for _, kept, size in layers)
-    words = [word for word, _, _ in layers]
+    layers += [_Layer("those of an earlier layer", 0, 0, 0)] * (len(kinds) - own)
+    dtype = str(text.anywhere("dtype") or text.anywhere("torch_dtype")).removeprefix("torch.")
+    name = dtype if dtype in _BYTES else _DEFAULT_DTYPE
+    words = [layer.keeps for layer in layers]
     return KVCache(
         tokens=tokens,
         dtype=name,
-        bytes_per_token=sum(size for word, _, size in layers if word == _ALL) * _BYTES[name],
-        bytes=elements * _BYTES[name],
-        bytes_fp8=elements * _BYTES[_FP8],
+        bytes_per_token=sum(x.token_bytes(_BYTES[name]) for x in layers if x.keeps == _ALL),
+        bytes=sum(layer.tokens * layer.token_bytes(_BYTES[name]) for layer in layers),
+        bytes_fp8=sum(layer.tokens * layer.token_bytes(_BYTES[_FP8]) for layer in layers),
         layers={word: words.count(word) for word in dict.fromkeys(words)},
         latent=_is_latent(text),
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Layer:
+    """What one layer keeps: in words, tokens, and for each elements and an indexer's bytes."""
+
+    keeps: str
+    tokens: int
+    elements: int
+    index_bytes: int
+
+    def token_bytes(self, element_bytes: int) -> int:
+        return self.elements * element_bytes + self.index_bytes
 
 
 def _shared_layers(text: TextConfig) -> int:
@@ -82,15 +94,16 @@ def _shared_layers(text: TextConfig) -> int:
     return 0 if given in (None, 0) else check.length(key, given)
 
 
-def _layer(text: TextConfig, kind: str, tokens: int) -> tuple[str, int, int]:
-    """Return what a layer keeps in words, as a number of tokens, and the elements of one."""
+def _layer(text: TextConfig, kind: str, tokens: int) -> _Layer:
     kept = window(text, kind)
     if kept == 0:
-        return "nothing that grows", 0, 0
+        return _Layer("nothing that grows", 0, 0, 0)
+    channels = text.optional_length("index_head_dim")
+    index_bytes = 0 if channels is None else channels + _INDEX_SCALE
     elements = _elements_per_token(text, kind)
     if kept is not None and kept < tokens:
-        return f"the last {kept:,} tokens", kept, elements
-    return _ALL, tokens, elements
+        return _Layer(f"the last {kept:,} tokens", kept, elements, index_bytes)
+    return _Layer(_ALL, tokens, elements, index_bytes)
 
 
 def _is_latent(text: TextConfig) -> bool:

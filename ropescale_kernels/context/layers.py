@@ -33,6 +33,8 @@ _PERIODS = {
     "layer_group_size": LINEAR,
     "global_attn_every_n_layers": SLIDING,
 }
+# One sign a layer.
+_SIGNS = {"hybrid_override_pattern": "*", "attn_type_list": 1}
 _WINDOWS = {SLIDING: "sliding_window", CHUNKED: "attention_chunk_size"}
 
 
@@ -56,6 +58,13 @@ def layer_kinds(text: TextConfig) -> list[str]:
         given = text.get(key)
         if isinstance(given, list) and len(given) == count:
             return [_known(key, name) for name in given]
+    for key, full in _SIGNS.items():
+        given = text.get(key)
+        if isinstance(given, (list, str)) and len(given) == count:
+            return [FULL if sign == full else LINEAR for sign in given]
+    if text.get("block_configs") is not None:
+        requirement = "no blocks of their own kinds, which are not counted here"
+        raise RopeScaleConfigError(expected("block_configs", requirement, "such a key"))
     return [_kind(text, index) for index in range(count)]
 
 
@@ -72,6 +81,8 @@ def _kind(text: TextConfig, index: int) -> str:
     for key, other in _PERIODS.items():
         if (period := text.optional_length(key)) is not None:
             return other if (index + 1) % period else FULL
+    if (period := text.optional_length("attn_layer_period")) is not None:
+        return FULL if index % period == text.get("attn_layer_offset") else LINEAR
     pattern = text.get("sliding_window_pattern")
     if pattern is not None and text.get("sliding_window") is not None:
         # Written out, "LLLG" is a pattern of four.

@@ -22,17 +22,30 @@ def mistakes(
     """
     found = []
     beyond = target > lengths.reach
-    if beyond and current.rope_type == "default" and lengths.original != lengths.maximum:
+    shorter = lengths.original != lengths.maximum < target
+    if beyond and current.rope_type == "default" and shorter:
         found.append(
             f"The factor counts from the {lengths.original:,} tokens of training "
             f"({lengths.source}); max_position_embeddings {lengths.maximum:,} would give "
             f"{target / lengths.maximum:g}."
         )
-    if beyond and lengths.is_guess and current.rope_type == "default":
+    if lengths.is_guess and current.rope_type == "default":
         found.append(
             "The config does not say what the model was trained on, so "
             f"{lengths.source} {lengths.maximum:,} is taken for it; if that is wrong, give "
             "--original-length."
+        )
+    if beyond and current.rope_type == "linear":
+        longer = int(lengths.maximum * current.factor)
+        found.append(
+            "A linear config does not say whether its longest length counts the factor; it is "
+            f"taken to. If the model was trained for {current.factor:g} times "
+            f"{lengths.maximum:,}, it serves {longer:,} tokens with the factor that it has."
+        )
+    if text.get("dual_chunk_attention_config") is not None:
+        found.append(
+            "dual_chunk_attention_config is not read here: beyond its own length the model counts "
+            "on that attention, which not every engine has."
         )
     if current.rope_type == "yarn":
         found += _of_yarn(text, current, lengths, beyond)

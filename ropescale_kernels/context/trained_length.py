@@ -10,17 +10,20 @@ from ropescale_kernels.scaling import RopeScaling
 from ropescale_kernels.scaling import _validate as check
 
 # Configs whose max_position_embeddings is not what the model was trained on, and that do not say
-# so: their model cards do. Qwen3: 32,768 trained, and 8,192 on top as room for an output.
+# so: their model cards do. Qwen3 and QwQ: 32,768 trained, and 8,192 on top as room for an output.
 # Qwen2.5-VL: its YaRN settings count from 32,768.
 # By model type and length: L, and what the model serves unscaled.
 _MODEL_CARDS = {
     ("qwen3", 40_960): (32_768, 40_960),
     ("qwen3_moe", 40_960): (32_768, 40_960),
+    ("qwen2", 40_960): (32_768, 40_960),
     ("qwen2_5_vl", 128_000): (32_768, 32_768),
 }
 
 
 _MAXIMUM = "max_position_embeddings"
+# Other names for what a model serves, where that is more.
+_PROMISES = ("model_max_length", "max_sequence_length")
 _ORIGINAL = "original_max_position_embeddings"
 
 
@@ -32,7 +35,7 @@ class TrainedLength:
         original: L: what scaling counts from.
         source: Where L was found.
         maximum: What engines take a model to serve: max_position_embeddings, or model_max_length
-            where a config has that and it is more.
+            or max_sequence_length where a config has that and it is more.
         reach: What the config serves as it is: `maximum`, or L times the factor if that is more; 0
             for a scaling that does not name its L.
     """
@@ -50,7 +53,7 @@ class TrainedLength:
     @property
     def is_guess(self) -> bool:
         """Whether nothing says what the model was trained on."""
-        return self.source in (_MAXIMUM, "model_max_length")
+        return self.source in (_MAXIMUM, *_PROMISES)
 
 
 def card_length(text: TextConfig, length: int | None) -> int | None:
@@ -72,9 +75,10 @@ def trained_length(text: TextConfig, scaling: RopeScaling, given: int | None) ->
             from a length that it does not name, or from another one than the given.
     """
     maximum, maximum_source = text.length(_MAXIMUM), _MAXIMUM
-    promised = text.optional_length("model_max_length") or 0
-    if promised > maximum:
-        maximum, maximum_source = promised, "model_max_length"
+    for name in _PROMISES:
+        promised = text.optional_length(name) or 0
+        if promised > maximum:
+            maximum, maximum_source = promised, name
     known = scaling.original_max_position_embeddings
     named = text.entry.values.get(_ORIGINAL) or text.get(_ORIGINAL)
     if known is None and named and scaling.rope_type == "default":

@@ -193,7 +193,7 @@ MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
         "qwen2_moe": _PLAIN,
         "olmo2": _PLAIN,
         "olmo": _PLAIN,
-        "falcon": ModelType(defaults={"max_position_embeddings": 2048}),
+        "falcon": ModelType(defaults={"max_position_embeddings": 2048, "multi_query": True}),
         "granite": _PLAIN,
         "granitemoe": _PLAIN,
         "starcoder2": _SLIDING,

@@ -59,17 +59,39 @@ def test_kv_cache_that_cannot_be_told(published: Published) -> None:
     assert str(kv_cache(TextConfig(raw), 4096)).startswith("layer_types: expected some of [")
 
 
+def test_blocks_of_their_own_kinds_are_not_counted(published: Published) -> None:
+    raw = {**published("qwen3-8b"), "block_configs": [{}]}
+    assert "block_configs: expected no blocks" in str(kv_cache(TextConfig(raw), 4096))
+
+
+def test_an_indexer_keeps_keys_too() -> None:
+    raw = {"model_type": "deepseek_v32", "num_hidden_layers": 61, "kv_lora_rank": 512,
+           "index_head_dim": 128}  # fmt: skip
+    cache = kv_cache(TextConfig(raw), 4096)
+    assert isinstance(cache, KVCache)
+    assert cache.bytes == 61 * 4096 * (2 * (512 + 64) + 128 + 4)
+    assert cache.bytes_fp8 == 61 * 4096 * (512 + 64 + 128 + 4)
+    assert cache.latent
+
+
 def test_bytes_in_words() -> None:
     words = [worded_bytes(count) for count in (512, 2**20, 3 * 2**30, 5 * 2**40)]
     assert words == ["0.50 KiB", "1.00 MiB", "3.00 GiB", "5.00 TiB"]
 
 
 def test_elements_of_the_cache_are_those_of_the_whole_model(published: Published) -> None:
-    raw = {**published("gemma-3-4b-it"), "torch_dtype": "float32"}
-    plain, wide = (kv_cache(TextConfig(c), 4096) for c in (published("gemma-3-4b-it"), raw))
-    assert isinstance(plain, KVCache)
-    assert isinstance(wide, KVCache)
-    assert wide.bytes == 2 * plain.bytes
+    for dtype, name in {
+        "float8_e4m3fn": "float8_e4m3fn",
+        "torch.float16": "float16",
+        # Engines serve such a model in 16 bits.
+        "float32": "bfloat16",
+    }.items():
+        raw = {**published("gemma-3-4b-it"), "torch_dtype": dtype}
+        plain, other = (kv_cache(TextConfig(c), 4096) for c in (published("gemma-3-4b-it"), raw))
+        assert isinstance(plain, KVCache)
+        assert isinstance(other, KVCache)
+        assert other.dtype == name
+        assert other.bytes == (plain.bytes_fp8 if "8" in name else plain.bytes)
 
 
 def test_defaults_of_model_types_are_the_classes(published: Published) -> None:
@@ -130,6 +152,9 @@ def test_layers_are_the_classes() -> None:
         ({"model_type": "exaone4", "sliding_window": 9, "sliding_window_pattern": "LLG"}, "SSFSSF"),
         ({"model_type": "new", "sliding_window": 9}, "SSSSSS"),
         ({"model_type": "new"}, "FFFFFF"),
+        ({"model_type": "new", "hybrid_override_pattern": "M-M*-*"}, "LLLFLF"),
+        ({"model_type": "new", "attn_type_list": [0, 0, 1, 0, 0, 1]}, "LLFLLF"),
+        ({"model_type": "new", "attn_layer_period": 3, "attn_layer_offset": 1}, "LFLLFL"),
         ({"model_type": "llama4_text", "no_rope_layers": [1, 0, 1, 0, 1, 0]}, "CFCFCF"),
         ({"model_type": "llama4_text", "no_rope_layers": []}, "CCCFCC"),
     ],

@@ -81,8 +81,9 @@ def test_explicit_attention_factor(published: Published) -> None:
     rope = plan.config["rope_parameters"]
     assert isinstance(rope, dict)
     assert rope["sliding_attention"] == {"rope_type": "default", "rope_theta": 500000}
-    # 1.2079 was the formula's at factor 8: at 16 it would be wrong.
-    assert "attention_factor" not in rope["full_attention"]
+    # 1.2079 was the formula's at factor 8: at 16 it would be wrong. Engines that merge the new keys
+    # into the old would keep it if the key were left out.
+    assert rope["full_attention"]["attention_factor"] == pytest.approx(1.2772588722)
     assert plan.planned["attention_factor"] == pytest.approx(1.2772588722)
     raw = published("qwen3-8b-yarn")
     raw["rope_scaling"]["attention_factor"] = 1.0
@@ -211,3 +212,78 @@ def test_bad_targets(target: Any, published: Published) -> None:
 def test_bad_configs(change: dict[str, Any], published: Published) -> None:
     with pytest.raises(RopeScaleError):
         make_plan({**published("qwen3-8b"), **change}, 131072)
+
+
+def test_a_linear_config_that_says_its_longest_length(published: Published) -> None:
+    raw = {**published("mistral-7b-v0.3"), "model_type": "llama", "max_position_embeddings": 4096,
+           "rope_scaling": {"type": "linear", "factor": 4.0}}  # fmt: skip
+    enough = make_plan({**raw, "max_sequence_length": 16384}, 16384)
+    assert not enough.needed
+    assert enough.planned["factor"] == 4.0
+    # Without it, nobody can tell: that is said.
+    unknown = make_plan(raw, 16384)
+    assert unknown.planned["factor"] == 16.0
+    assert any("it serves 16,384 tokens with the factor that it has" in w for w in unknown.warnings)
+
+
+def test_another_name_of_the_longest_length_is_raised_too(published: Published) -> None:
+    raw = {**published("mistral-7b-v0.3"), "max_position_embeddings": 8192,
+           "model_max_length": 131072}  # fmt: skip
+    plan = make_plan(raw, 262144)
+    assert plan.config["model_max_length"] == plan.transformers_5["model_max_length"] == 262144
+    assert '"model_max_length": 262144' in plan.commands["vllm"]
+
+
+@pytest.mark.parametrize(
+    ("model_type", "window"),
+    [("cohere2", "sliding_window"), ("exaone4", "sliding_window"), ("afmoe", "sliding_window"),
+     ("llama4_text", "attention_chunk_size")],
+)  # fmt: skip
+def test_scaling_of_windows_alone_is_refused(
+    model_type: str, window: str, published: Published
+) -> None:
+    raw = {**published("mistral-7b-v0.3"), "model_type": model_type, "num_hidden_layers": 8}
+    with pytest.raises(RopeScaleUnsupportedError, match=r"model_type: .*see 4,096 tokens: no scal"):
+        make_plan({**raw, window: 4096}, 1_000_000)
+    # Where a model has no window, every layer rotates.
+    if model_type == "exaone4":
+        assert make_plan({**raw, window: None}, 1_000_000).needed
+
+
+def test_more_of_a_scaling_that_is_there(published: Published) -> None:
+    plan = make_plan(published("deepseek-v3"), 262144)
+    assert plan.verdict == (
+        "More scaling is needed: YaRN with factor 40 reaches 163,840 tokens; 262,144 are 64 times "
+        "the 4,096 that it counts from."
+    )
+
+
+def test_qwq_counts_from_its_card(published: Published) -> None:
+    raw = {**published("qwen2.5-7b-instruct"), "max_position_embeddings": 40960}
+    assert make_plan(raw, 131072).planned["factor"] == 4.0
+
+
+def test_what_engines_make_of_it_otherwise_is_told(published: Published) -> None:
+    vision = make_plan(published("qwen2.5-vl-7b-instruct"), 131072)
+    assert any("vLLM 0.32 computes other frequencies" in w for w in vision.warnings)
+    assert any("Positions of images" in w for w in vision.warnings)
+    assert not any(
+        "0.512" in w for w in make_plan(published("qwen2.5-vl-7b-instruct"), 65536).warnings
+    )
+    kimi = make_plan(published("kimi-k2-instruct"), 262144)
+    assert any("llama.cpp has no flag" in w and "0.70627" in w for w in kimi.warnings)
+    plain = make_plan(published("qwen3-8b"), 131072)
+    assert not any("frequencies" in w or "llama.cpp" in w for w in plain.warnings)
+
+
+def test_what_nobody_says_is_told(published: Published) -> None:
+    within = make_plan(published("mistral-7b-v0.3"), 16384)
+    assert any("does not say what the model was trained on" in w for w in within.warnings)
+    raw = {**published("qwen2.5-7b-instruct"), "dual_chunk_attention_config": {"chunk_size": 8}}
+    assert any("dual_chunk_attention_config" in w for w in make_plan(raw, 16384).warnings)
+
+
+def test_a_length_that_no_factor_reaches_exactly(published: Published) -> None:
+    raw = {**published("qwen3-8b"), "max_position_embeddings": 202752, "model_type": "glm4_moe"}
+    plan = make_plan(raw, 462591)
+    assert not any("expected factor *" in w for w in make_plan(plan.config, 462591).warnings)

@@ -99,16 +99,32 @@ def test_commands_use_documented_flags(published: Published) -> None:
                     nested = name == "qwen2.5-vl-7b-instruct"
                     assert ("text_config" in keys) == (nested or "text_config" in published(name))
                     told = json.loads(json.dumps(plan.transformers_5))
-                    told = {key: value for key, value in told.items() if key != "rope_scaling"}
+                    told.get("text_config", told).pop("rope_scaling", None)
                     assert keys == ({"text_config": told} if nested else told)
+
+
+def test_keys_put_into_a_file_of_two_names(published: Published) -> None:
+    raw = published("qwen3-8b-yarn")
+    nested = {"model_type": "qwen3_vl", "text_config": {**raw, "model_type": "qwen3_vl_text"}}
+    for config in (raw, nested):
+        plan = make_plan(config, 262144)
+        new = plan.transformers_5
+        inner = new.get("text_config", new)
+        assert isinstance(inner, dict)
+        merged = (
+            {**config, "text_config": {**nested["text_config"], **inner}}
+            if config is nested
+            else {**config, **new}
+        )
+        assert quiet(merged) == quiet(plan.config)
 
 
 def test_llama_cpp_gets_what_is_not_its_default(published: Published) -> None:
     plain = make_plan(published("qwen3-8b"), 131072).commands["llama.cpp"]
     assert plain.endswith("--rope-scaling yarn --rope-scale 4.0 --yarn-orig-ctx 32768")
-    # Kimi's betas are both 1, and its magnitude 1 is 1 / (0.1 ln 64 + 1) of the formula's.
+    # Kimi's betas are both 1. Its magnitude is none of the flags: llama.cpp overwrites that one.
     kimi = make_plan(published("kimi-k2-instruct"), 262144).commands["llama.cpp"]
-    assert "--yarn-attn-factor 0.706270" in kimi
+    assert "attn-factor" not in kimi
     assert kimi.endswith("--yarn-beta-fast 1 --yarn-beta-slow 1")
     linear = make_plan(published("gemma-3-4b-it"), 262144).commands["llama.cpp"]
     assert linear.endswith("--rope-scaling linear --rope-scale 16.0")
