@@ -157,7 +157,7 @@ def test_flat_parameters_serve_every_layer_type() -> None:
         (_rope(mscale=-1.0, mscale_all_dim=1), ["mscale", "-1.0"]),
         (_rope(original_max_position_embeddings=0), ["original_max_position_embeddings", "0"]),
         (_rope(original_max_position_embeddings=0.5), ["original_max_position_embeddings", "0.5"]),
-        (_rope(factor=None) | {"max_position_embeddings": 512}, ["factor", "0.5"]),
+        (_rope(factor=None) | {"max_position_embeddings": 512}, ["factor", "512", "1024"]),
         (_rope(factor=None) | {"max_position_embeddings": None}, ["max_position_embeddings"]),
         (_rope(truncate="yes"), ["truncate", "'yes'"]),
         (_rope(rope_type="llama3"), ["low_freq_factor", "no such key"]),
@@ -173,7 +173,7 @@ def test_flat_parameters_serve_every_layer_type() -> None:
         ({**YARN, "head_dim": 0}, ["head_dim", "0"]),
         ({**YARN, "head_dim": -64}, ["head_dim", "-64"]),
         ({**YARN, "head_dim": 2**31}, ["head_dim", "2147483648"]),
-        ({**YARN, "head_dim": 63}, ["rotary_dim", "63"]),
+        ({**YARN, "head_dim": 63}, ["head_dim", "63"]),
         ({**YARN, "head_dim": None}, ["hidden_size", "no such key"]),
         (
             {**YARN, "head_dim": None, "hidden_size": 64, "num_attention_heads": 0},

@@ -142,11 +142,15 @@ def test_rules_differ_from_one_another() -> None:
         {"mscale": 1.0},
         {"truncate": False},
         {"mrope_section": [8, 12, 12]},
-        {"mrope_interleaved": True},
+        {"mrope_section": [8, 12, 12], "mrope_interleaved": True},
     ],
 )
 def test_fingerprint_sees_every_parameter(change: dict[str, Any]) -> None:
     assert RopeScaling.yarn(**{**YARN, **change}) != RopeScaling.yarn(**YARN)
+    axes = {**YARN, "mrope_section": [8, 12, 12]}
+    assert RopeScaling.yarn(**axes, mrope_interleaved=True) != RopeScaling.yarn(**axes)
+    # Without axes there is nothing to alternate.
+    assert RopeScaling.yarn(**YARN, mrope_interleaved=True) == RopeScaling.yarn(**YARN)
 
 
 def test_fingerprint_ignores_how_a_number_is_written() -> None:

@@ -36,3 +36,23 @@ def file_of(source: str) -> Path:
         raise typer.BadParameter("expected a file or a folder to write to, got stdin")
     path = Path(source)
     return path / "config.json" if path.is_dir() else path
+
+
+def refuse_the_config(source: str, outputs: Mapping[str, Path | None]) -> None:
+    """Refuse to write anything else over the config.
+
+    Args:
+        source: A path, or "-" for stdin.
+        outputs: Files to write, by option.
+
+    Raises:
+        BadParameter: If one of them is the config.
+    """
+    if source == STDIN:
+        return
+    config = file_of(source)
+    for option, path in outputs.items():
+        if path is not None and path.exists() and config.exists() and path.samefile(config):
+            raise typer.BadParameter(
+                f"expected another file than the config, got {path}", param_hint=option
+            )

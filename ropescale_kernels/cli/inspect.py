@@ -12,7 +12,7 @@ import typer
 from ..context.inspection import inspect_config
 from ..context.ramp_plot import write_ramp_plot
 from ..scaling.dialects import DIALECTS
-from ._config import CONFIG_HELP, config_of
+from ._config import CONFIG_HELP, config_of, refuse_the_config
 from ._console import stdout_console
 from ._files import STDOUT, need_matplotlib, writable, writable_or_stdout, write_json
 from ._inspect_tables import numbers_table, pairs_table, readings_table, remarks
@@ -71,6 +71,7 @@ def inspect(
         )
     if plot is not None:
         need_matplotlib()
+    refuse_the_config(config, {"--json": json_file, "--plot": plot})
     inspections = inspect_config(config_of(config), dialect.value, layer_type, seq_len)
     if json_file != STDOUT:
         console = stdout_console()

@@ -8,9 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from ..context.plan import Plan, make_plan
+from ..context.plan import Plan, make_plan, refuse_what_is_not_understood
+from ..context.rewrite import read as read_config_file
 from ..context.rewrite import write as write_config
-from ._config import CONFIG_HELP, config_of, file_of
+from ._config import CONFIG_HELP, config_of, file_of, refuse_the_config
 from ._console import stdout_console
 from ._files import STDOUT, writable, writable_or_stdout, write_json
 from ._numbers import tokens
@@ -62,8 +63,13 @@ def plan(
     ropescale plan - --target-length 131072 --json - < config.json
     """
     target = writable(file_of(config)) if write else None
-    made = make_plan(config_of(config), target_length, original_length)
-    backup = write_config(target, made.config) if target is not None and made.changes else None
+    refuse_the_config(config, {"--json": json_file})
+    old = b"" if target is None else read_config_file(target)
+    keys = config_of(config)
+    if target is not None:
+        refuse_what_is_not_understood(keys)
+    made = make_plan(keys, target_length, original_length)
+    backup = write_config(target, old, made.config) if target is not None and made.changes else None
     if json_file != STDOUT:
         console = stdout_console()
         print_plan(console, made)

@@ -159,7 +159,7 @@ def _from_yarn(
         formula = yarn_attention_factor(scaling.factor, None, p.mscale, p.mscale_all_dim)
         longer = yarn_attention_factor(factor, None, p.mscale, p.mscale_all_dim)
         if abs(p.attention_factor - formula) < 1e-6:
-            # Written out: an engine that merges the new keys into the old would keep the old number.
+            # Written out: an engine that merges new keys into the old would keep the old number.
             rope["attention_factor"] = longer
             remarks.append(
                 f"attention_factor {p.attention_factor!r} is the formula's at factor "

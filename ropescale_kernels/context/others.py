@@ -28,8 +28,8 @@ def engine_remarks(
     """
     served = {name: DIALECTS[name] for name in (BASELINE, *RELEASES) if name in DIALECTS}
     found = [
-        f"{reading.release} computes other frequencies from this: up to {reading.inv_freq_error:.0%} "
-        "off."
+        f"{reading.release} computes other frequencies from this config: up to "
+        f"{reading.inv_freq_error:.0%} off."
         for reading in readings(config, text.main_layer_type(), dialects=served)
         if reading.inv_freq_error is not None and reading.inv_freq_error > _SAME
     ]

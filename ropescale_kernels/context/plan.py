@@ -17,9 +17,11 @@ from ropescale_kernels.context.side_by_side import BASELINE, Reading, resolve
 from ropescale_kernels.context.spelling import of_loaded, spelled
 from ropescale_kernels.context.text_config import TextConfig
 from ropescale_kernels.context.trained_length import TrainedLength, trained_length
-from ropescale_kernels.errors import RopeScaleUnsupportedError, expected
+from ropescale_kernels.errors import RopeScaleConfigError, RopeScaleUnsupportedError, expected
 from ropescale_kernels.scaling import RopeScaling
 from ropescale_kernels.scaling import _validate as check
+from ropescale_kernels.scaling.model_types import UNKNOWN
+from ropescale_kernels.scaling.rope_entry import layer_types
 
 # What has to come out of the planned config as it was meant.
 _COMPARED = (
@@ -137,6 +139,22 @@ def make_plan(
         other_magnitudes=other_magnitudes(new, text, planned),
         warnings=list(dict.fromkeys(warnings)),
     )
+
+
+def refuse_what_is_not_understood(config: Mapping[str, object]) -> None:
+    """Refuse a config with a rope key that has no effect, or of a model type that is not known.
+
+    Its file is not to be rewritten: what such a key is for may be what the new ones break.
+
+    Raises:
+        RopeScaleConfigError: Naming the key and the value.
+    """
+    for name in layer_types(config):
+        resolve(config, BASELINE, name, None, strict=True)
+    text = TextConfig(config)
+    if text.entry.model is UNKNOWN:
+        requirement = "a known model type, to rewrite its file"
+        raise RopeScaleConfigError(expected("model_type", requirement, repr(text.model_type)))
 
 
 def _new_config(

@@ -37,9 +37,9 @@ def verdict(
         )
     if extension is not None and current.factor > 1:
         return (
-            f"More scaling is needed: YaRN with factor {current.factor:g} reaches {lengths.reach:,} "
-            f"tokens; {target:,} are {extension.factor:g} times the {lengths.original:,} that it "
-            "counts from."
+            f"More scaling is needed: YaRN with factor {current.factor:g} reaches "
+            f"{lengths.reach:,} tokens; {target:,} are {extension.factor:g} times the "
+            f"{lengths.original:,} that it counts from."
         )
     if extension is not None:
         return (

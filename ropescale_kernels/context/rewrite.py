@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -73,63 +74,93 @@ def changes(before: Mapping[str, object], after: Mapping[str, object]) -> dict[s
     return found
 
 
-def write(path: Path, config: Mapping[str, object]) -> Path:
+def read(path: Path) -> bytes:
+    """Return a config file's bytes, to be given to `write`.
+
+    Raises:
+        RopeScaleConfigError: If the file is a link, whose target others may share.
+        OSError: If it cannot be read.
+    """
+    if path.is_symlink() or path.stat().st_nlink > 1:
+        link = f"a link to {os.readlink(path)}" if path.is_symlink() else "a hard link"
+        requirement = "a file of its own to write"
+        hint = "Copy the folder first: caches share such files."
+        raise RopeScaleConfigError(expected("config", requirement, f"{path}, {link}", hint))
+    return path.read_bytes()
+
+
+def write(path: Path, old: bytes, config: Mapping[str, object]) -> Path:
     """Replace a config file at once, the old one kept beside it.
 
+    Indentation, line ends and a missing last one stay as they are.
+
     Args:
-        path: The file; it exists.
+        path: The file.
+        old: Its content when `config` was made from it.
         config: Its new content.
 
     Returns:
         The backup's path: the file's name with .bak, or .bak2 and so on.
 
     Raises:
-        RopeScaleConfigError: If the file is a link, whose target others may share, or is not UTF-8.
+        RopeScaleConfigError: If the file has changed since, is not UTF-8, or no JSON would result.
         OSError: If the folder cannot be written; the file is then as it was.
     """
-    if path.is_symlink():
-        target = os.readlink(path)
-        raise RopeScaleConfigError(
-            expected("config", "a file of its own to write", f"{path}, a link to {target}",
-                     "Copy the folder first: caches share such files.")
-        )  # fmt: skip
-    old = path.read_bytes()
-    backup = _backup_path(path)
+    if path.read_bytes() != old:
+        raise RopeScaleConfigError(expected("config", "the file that was read", f"{path}, changed"))
     try:
-        text = json.dumps(config, indent=_indent(old.decode()), ensure_ascii=False) + "\n"
-        new = text.encode()
+        new = _like(old.decode("utf-8-sig"), config).encode()
     except (ValueError, RecursionError) as error:
         got = f"{path} ({type(error).__name__}: {error})"
         raise RopeScaleConfigError(expected("config", "a file of UTF-8 to write", got)) from error
-    _replace(backup, old, path)
-    _replace(path, new, path)
+    temporary = _temporary(path, new)
+    try:
+        backup = _backed_up(path, old)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
     return backup
 
 
-def _replace(path: Path, content: bytes, like: Path) -> None:
-    mode = like.stat().st_mode & 0o777
+def _like(old: str, config: Mapping[str, object]) -> str:
+    """Return a config as JSON in the style of the old text."""
+    found = re.search(r"\n([ \t]+)\S", old)
+    indent = None if "\n" not in old.strip() else 2 if found is None else found.group(1)
+    text = json.dumps(config, indent=indent, ensure_ascii=old.isascii(), allow_nan=False)
+    if old.endswith("\n"):
+        text += "\n"
+    return text.replace("\n", "\r\n") if "\r\n" in old else text
+
+
+def _temporary(path: Path, content: bytes) -> str:
+    """Return the path of a new file in the same folder."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    _fill(handle, name, content, path)
+    return name
+
+
+def _backed_up(path: Path, content: bytes) -> Path:
+    """Return the path of a new file under the first free name."""
+    for count in itertools.count(1):
+        backup = path.with_name(f"{path.name}.bak{'' if count == 1 else count}")
+        try:
+            handle = os.open(backup, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            continue
+        _fill(handle, str(backup), content, path)
+        return backup
+    raise AssertionError
+
+
+def _fill(handle: int, name: str, content: bytes, like: Path) -> None:
+    """Write a new file to the disk, with another's permissions; remove it if that fails."""
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, mode)
-        os.replace(name, path)
+        os.chmod(name, like.stat().st_mode & 0o777)
     except BaseException:
         os.unlink(name)
         raise
-
-
-def _backup_path(path: Path) -> Path:
-    count = 1
-    while True:
-        backup = path.with_name(f"{path.name}.bak{'' if count == 1 else count}")
-        if not backup.exists():
-            return backup
-        count += 1
-
-
-def _indent(text: str) -> int | str:
-    found = re.search(r"\n([ \t]+)\S", text)
-    return 2 if found is None else found.group(1)

@@ -42,7 +42,8 @@ def base_parameters(
         frequency_dim=dim,
         rope_theta=check.theta(rope_theta),
         mrope_section=check.mrope_section(mrope_section, dim),
-        mrope_interleaved=check.flag("mrope_interleaved", mrope_interleaved),
+        mrope_interleaved=check.flag("mrope_interleaved", mrope_interleaved)
+        and mrope_section is not None,
     )
 
 

@@ -28,13 +28,23 @@ _DEFAULT_THETA = 10_000.0
 _NOTES = 8
 _NAMES = frozenset({"rope_type", "type", "mrope_section", "mrope_interleaved"})
 _INNER = frozenset({"rope_theta", "partial_rotary_factor"})
-# Top-level keys of these names are about rotation; a model's own are in its row of `model_types`.
-_ROTARY_NAMES = ("rope_", "rotary_", "yarn_")
+_ORIGINAL = "original_max_position_embeddings"
+# Top-level keys with these in their names are about rotation, and so are rope parameters that stand
+# there; a model's own are in its row of `model_types`.
+_ROTARY_NAMES = ("rope", "rotary", "yarn")
+_ROPE_KEYS = frozenset(
+    {"factor", "attention_factor", "attn_factor", "mscale", "mscale_all_dim", "beta_fast",
+     "beta_slow", "truncate", "mrope_section", "mrope_interleaved", "low_freq_factor",
+     "high_freq_factor", "short_factor", "long_factor", _ORIGINAL}
+)  # fmt: skip
 _TOP_LEVEL = frozenset(
     {
         "rope_scaling",
         "rope_parameters",
-        "rope_theta",
+        "qk_rope_head_dim",
+        # Which layers rotate, which is the model's to know.
+        "no_rope_layers",
+        "no_rope_layer_interval",
         # The order of the pairs, which is `interleaved` at the call and no part of a scaling.
         "rope_interleave",
         "rope_interleaved",
@@ -142,7 +152,11 @@ def _axes(entry: RopeEntry, rotary_dim: int) -> dict[str, object]:
         return {"mrope_section": section, "mrope_interleaved": interleaved}
     if axes is None:
         given = {"mrope_section": section, "mrope_interleaved": interleaved or None}
-        entry.ignored.extend((key, value) for key, value in given.items() if value is not None)
+        entry.ignored.extend(
+            (f"{entry.container}[{key!r}]", value)
+            for key, value in given.items()
+            if value is not None
+        )
         return {}
     check.flag("mrope_interleaved", interleaved)
     if "mrope_interleaved" in entry.values and interleaved is not axes.interleaved:
@@ -171,6 +185,10 @@ def _report_ignored(entry: RopeEntry, rule: Rule) -> frozenset[str]:
     model = entry.model
     own = {model.theta_key, model.partial_key, model.channels_key, *model.own_top_keys}
     own |= {layer.theta_key or "" for layer in model.layers.values()}
+    length = entry.config.get(_ORIGINAL)
+    if _ORIGINAL in rule.keys(entry) or length == entry.config.get("max_position_embeddings"):
+        # Read at the top level too; or it says the same twice.
+        own |= {_ORIGINAL}
     strangers = _rotary(entry.config)
     entry.ignored.extend((key, value) for key, value in strangers if key not in _TOP_LEVEL | own)
     return known | _TOP_LEVEL
@@ -180,7 +198,9 @@ def _rotary(config: Mapping[str, object]) -> list[tuple[str, object]]:
     return [
         (check.shown(key)[1:-1], value)
         for key, value in config.items()
-        if value is not None and isinstance(key, str) and key.startswith(_ROTARY_NAMES)
+        if value is not None
+        and isinstance(key, str)
+        and (key in _ROPE_KEYS or any(part in key.lower() for part in _ROTARY_NAMES))
     ]
 
 
@@ -206,7 +226,9 @@ def _dimensions(
         entry.notes.append(expected(name, requirement, share, "It has no effect."))
         share = 1.0
     dim = int(head_dim * share)
-    if dim == head_dim or dim % 2 == 0:
+    if dim == head_dim and dim % 2:
+        raise RopeScaleConfigError(expected(entry.head_dim_name(), "even channels", head_dim))
+    if dim % 2 == 0:
         if dim < 2:
             requirement = f"a share of at least 2 of {head_dim} channels"
             raise RopeScaleConfigError(expected(name, requirement, share))

@@ -16,6 +16,12 @@ _EMPTY: Mapping[str, object] = {}
 # Models have two or three; what is shown and drawn for each is bounded by this.
 _MAX_LAYER_TYPES = 16
 _SHOWN_KEYS = 8
+_HEAD_KEYS = ("hidden_size", "num_attention_heads")
+# What tells a text model inside another, and the parts that are something else.
+_PART_KEYS = ("rope_scaling", "rope_parameters", "rope_theta")
+_OTHER_PARTS = ("vision", "audio", "speech", "image", "video", "encoder")
+# Where a class makes a text config of a flat file, it takes no keys but the text class's own.
+_LOST = ("partial_rotary_factor", "original_max_position_embeddings")
 # What configs say of positions that are not rotated.
 _UNROTATED_KEYS: Mapping[str, tuple[object, ...]] = {
     "alibi": (True,),
@@ -155,9 +161,18 @@ class RopeEntry:
             hint = f"The explicit factor {factor!r} is used."
             self.notes.append(expected(name, requirement, given, hint))
 
+    def head_dim_name(self) -> str:
+        """Return the key, or the two of them, that the channels of a head come from."""
+        key = self._head_dim_key()
+        return " // ".join(_HEAD_KEYS) if self.top(key) is None else key
+
+    def _head_dim_key(self) -> str:
+        keys = self.model.layer_head_dim_keys
+        return keys.get(self.layer_type or "", self.model.head_dim_key)
+
     def head_dim(self) -> int:
         """Return the channels of a head that the rotation may use."""
-        key = self.model.layer_head_dim_keys.get(self.layer_type or "", self.model.head_dim_key)
+        key = self._head_dim_key()
         value = self.top(key)
         if value is not None:
             channels = check.dimension(key, value, even=False)
@@ -165,10 +180,7 @@ class RopeEntry:
                 channels += check.dimension(key_of_rest, self.require(key_of_rest), even=False)
             return channels
         sizes = [check.length(name, self.require(name)) for name in _HEAD_KEYS]
-        return check.dimension(" // ".join(_HEAD_KEYS), sizes[0] // sizes[1], even=False)
-
-
-_HEAD_KEYS = ("hidden_size", "num_attention_heads")
+        return check.dimension(self.head_dim_name(), sizes[0] // sizes[1], even=False)
 
 
 def _meant(key: str, known: Collection[str]) -> str:
@@ -201,6 +213,8 @@ def find_rope_entry(
     text, model_type = _text_config(config)
     _refuse_unrotated(text, model_type)
     model = MODEL_TYPES.get(model_type, UNKNOWN)
+    if config.get("text_config") is None:
+        notes += _parts(config)
     if model is UNKNOWN and model_type:
         hint = "Defaults that its config class may add are not known here."
         notes.append(expected("model_type", "a known model type", check.shown(model_type), hint))
@@ -208,6 +222,9 @@ def find_rope_entry(
     if not dialect.rope_parameters and text.get("rope_parameters") is not None:
         ignored.append(("rope_parameters", text["rope_parameters"]))
         text = {key: value for key, value in text.items() if key != "rope_parameters"}
+    if model.nests_text and dialect.rope_parameters and config.get("text_config") is None:
+        ignored += [(key, text[key]) for key in _LOST if text.get(key) is not None]
+        text = {key: value for key, value in text.items() if key not in _LOST}
     values, outer = _select(_rope_parameters(text, model, notes), layer_type)
     rope_type = _rope_type(values, {**dialect.aliases, **model.aliases})
     return RopeEntry(
@@ -223,6 +240,21 @@ def find_rope_entry(
         notes=notes,
         ignored=ignored,
     )
+
+
+def _parts(config: Mapping[str, object]) -> list[str]:
+    """Return what to say of models inside a model that are not called text_config."""
+    requirement = "no rope parameters of its own"
+    hint = "They are not read; give that part alone."
+    return [
+        expected(check.shown(key)[1:-1], requirement, ", ".join(found), hint)
+        for key, value in config.items()
+        if isinstance(value, Mapping)
+        and isinstance(key, str)
+        and key not in ("rope_scaling", "rope_parameters")
+        and not key.startswith(_OTHER_PARTS)
+        and (found := [name for name in _PART_KEYS if value.get(name) is not None])
+    ][:_SHOWN_KEYS]
 
 
 def _refuse_unrotated(config: Mapping[str, object], model_type: str) -> None:
@@ -283,22 +315,42 @@ def _rope_parameters(
     new = _optional_mapping("rope_parameters", config.get("rope_parameters"))
     if old and new and old != new:
         other = [key for key in new if old.get(key, ...) != new[key]][:_SHOWN_KEYS]
-        got = str({key: check.shown(new[key]) for key in other}) if other else "fewer keys"
+        got = ", ".join(f"{key} {check.shown(new[key])}" for key in other) or "fewer keys"
         notes.append(
             expected("rope_parameters", "rope_scaling's values", got, "rope_scaling wins.")
         )
-    default = _optional_mapping("rope_parameters", model.defaults.get("rope_parameters"))
-    given = old or new or default
-    if not model.layers or any(isinstance(value, Mapping) for value in given.values()):
-        return given
+    if model.layers:
+        return _by_layer(config, model, old, new, notes)
+    return old or new or _optional_mapping("rope_parameters", model.defaults.get("rope_parameters"))
+
+
+def _by_layer(
+    config: Mapping[str, object],
+    model: ModelType,
+    old: Mapping[str, object],
+    new: Mapping[str, object],
+    notes: list[str],
+) -> Mapping[str, object]:
+    """Return rope parameters as a class nests them; flat old ones belong to one of its entries."""
+    nested = next((given for given in (old, new) if _nested(given)), _EMPTY)
+    flat = _EMPTY if nested is old else old
+    if new and not _nested(new):
+        requirement = f"parameters of each of {[*model.layers]}"
+        got = ", ".join([*new][:_SHOWN_KEYS])
+        hint = "The class does not read flat ones; they have no effect."
+        notes.append(expected("rope_parameters", requirement, got, hint))
     return {
-        name: {
-            "rope_theta": layer.default_theta
-            if layer.theta_key is None or config.get(layer.theta_key) is None
-            else config[layer.theta_key],
-            **(given if layer.scaled else _EMPTY),
-        }
-        for name, layer in model.layers.items()
+        **nested,
+        **{
+            name: {
+                "rope_theta": layer.default_theta
+                if layer.theta_key is None or config.get(layer.theta_key) is None
+                else config[layer.theta_key],
+                **_optional_mapping(name, nested.get(name)),
+                **(flat if layer.scaled else _EMPTY),
+            }
+            for name, layer in model.layers.items()
+        },
     }
 
 

@@ -129,7 +129,9 @@ class RopeScaling(BlendConstructors):
         `from_hf_config` of the result, in dialect "hf", has the same numbers, and is equal to the
         scaling if that was read in dialect "hf" or built from a rule of Transformers. NTK-aware
         scaling becomes a larger `rope_theta`, NTK-by-parts a YaRN of attention_factor 1. A length
-        (`seq_len`) is no part of a config.
+        (`seq_len`), which some dialects fix, is no part of a config. `head_dim` is that of the
+        rotated channels: into a model's own config, where heads may be larger, only
+        `rope_parameters` (or `rope_scaling` and `rope_theta`) belong.
 
         Args:
             transformers: Major release whose keys to use: 5 for `rope_parameters`, 4 for

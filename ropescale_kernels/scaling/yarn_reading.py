@@ -95,8 +95,11 @@ def _factor(entry: RopeEntry, reading: YarnReading, length: int) -> float:
         return 1.0
     given = entry.parameter("factor")
     if given is None and reading.null_factor:
-        ratio: float = entry.maximum_length() / length
-        return check.scale_factor(ratio)
+        maximum = entry.maximum_length()
+        if maximum < length:
+            requirement = f"one, as max_position_embeddings {maximum} is below L = {length}"
+            raise RopeScaleConfigError(expected("factor", requirement, None))
+        return check.scale_factor(maximum / length)
     named = entry.values.get("original_max_position_embeddings") is not None
     if reading.factor == "ratio" and named:
         maximum = entry.maximum_length()

@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -100,7 +101,8 @@ def test_a_file_that_cannot_be_written_again_is_left_alone(
 ) -> None:
     config = model / "config.json"
     if content.startswith(b"{"):
-        content = QWEN3.read_bytes().replace(b"{", content + b", ", 1)
+        # Beside a letter of more than one byte, which is then written as it is.
+        content = QWEN3.read_bytes().replace(b"{", content + ', "é": 1, '.encode(), 1)
     config.write_bytes(content)
     code, _, err = ropescale("plan", str(model), "--target-length", "128k", "--write")
     assert code == 2
@@ -127,3 +129,36 @@ def test_a_length_given_wins(ropescale: Ropescale) -> None:
     out = ropescale("plan", str(QWEN3), "--target-length", "131072", "--original-length", "40960",
                     "--json", "-")[1]  # fmt: skip
     assert json.loads(out)["planned"]["factor"] == 3.2
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"rope_scalling": {"factor": 4.0}}, "rope_scalling: expected a key that"),
+        ({"model_type": "new_one"}, "model_type: expected a known model type, to rewrite"),
+    ],
+)
+def test_what_is_not_understood_is_not_rewritten(
+    ropescale: Ropescale, model: Path, keys: dict[str, Any], said: str
+) -> None:
+    config = model / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), **keys}))
+    before = config.read_bytes()
+    code, _, err = ropescale("plan", str(model), "--target-length", "128k", "--write")
+    assert code == 2
+    assert said in err
+    assert config.read_bytes() == before
+    # Told what to do is everybody.
+    assert ropescale("plan", str(model), "--target-length", "128k")[0] == 0
+
+
+@pytest.mark.parametrize("command", [["plan", "--target-length", "128k"], ["inspect"]])
+def test_the_config_is_no_place_for_the_answer(
+    ropescale: Ropescale, model: Path, command: list[str]
+) -> None:
+    config = model / "config.json"
+    before = config.read_bytes()
+    code, _, err = ropescale(command[0], str(model), *command[1:], "--json", str(config))
+    assert code == 2
+    assert "expected another file than the config" in err
+    assert config.read_bytes() == before

@@ -27,7 +27,7 @@ def file(tmp_path: Path) -> Path:
 def test_written_at_once_with_a_backup(file: Path) -> None:
     before = file.read_bytes()
     new = rewrite.rewritten(OLD, ROPE, {}, None, rope_parameters=False)
-    backup = rewrite.write(file, new)
+    backup = rewrite.write(file, before, new)
     assert backup.name == "config.json.bak"
     assert backup.read_bytes() == before
     assert json.loads(file.read_text()) == new
@@ -40,7 +40,7 @@ def test_written_at_once_with_a_backup(file: Path) -> None:
 
 
 def test_no_backup_is_overwritten(file: Path) -> None:
-    names = [rewrite.write(file, {"round": index}).name for index in range(3)]
+    names = [rewrite.write(file, rewrite.read(file), {"round": i}).name for i in range(3)]
     assert names == ["config.json.bak", "config.json.bak2", "config.json.bak3"]
     assert json.loads(file.with_name(names[0]).read_text()) == OLD
     assert json.loads(file.with_name(names[2]).read_text()) == {"round": 1}
@@ -50,11 +50,33 @@ def test_a_link_is_refused(file: Path) -> None:
     link = file.with_name("link.json")
     link.symlink_to(file)
     with pytest.raises(RopeScaleConfigError, match=r"config: .*a link to .*Copy the folder"):
-        rewrite.write(link, {})
+        rewrite.read(link)
     assert json.loads(file.read_text()) == OLD
 
 
-@pytest.mark.parametrize("call", ["fsync", "replace", "chmod"])
+def test_a_hard_link_is_refused(file: Path) -> None:
+    os.link(file, file.with_name("other.json"))
+    with pytest.raises(RopeScaleConfigError, match=r"config: .*a hard link. Copy the folder"):
+        rewrite.read(file)
+
+
+def test_a_file_that_changed_in_between_is_left_alone(file: Path) -> None:
+    old = rewrite.read(file)
+    file.write_text('{"a": 2}')
+    with pytest.raises(RopeScaleConfigError, match=r"config: expected the file that was read"):
+        rewrite.write(file, old, {})
+    assert file.read_text() == '{"a": 2}'
+    assert [path.name for path in file.parent.iterdir()] == ["config.json"]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_no_json_is_not_written(file: Path, value: float) -> None:
+    with pytest.raises(RopeScaleConfigError, match=r"config: .*ValueError"):
+        rewrite.write(file, file.read_bytes(), {"a": value})
+    assert json.loads(file.read_text()) == OLD
+
+
+@pytest.mark.parametrize("call", ["fsync", "chmod"])
 def test_a_failure_leaves_the_file_as_it_was(
     file: Path, call: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -63,7 +85,7 @@ def test_a_failure_leaves_the_file_as_it_was(
 
     monkeypatch.setattr(rewrite.os, call, fail)
     with pytest.raises(OSError, match="No space"):
-        rewrite.write(file, {})
+        rewrite.write(file, file.read_bytes(), {})
     assert json.loads(file.read_text()) == OLD
     assert [path.name for path in file.parent.iterdir()] == ["config.json"]
 
@@ -80,7 +102,7 @@ def test_a_failure_after_the_backup_leaves_both(
 
     monkeypatch.setattr(rewrite.os, "replace", fail)
     with pytest.raises(OSError, match="Input"):
-        rewrite.write(file, {})
+        rewrite.write(file, file.read_bytes(), {})
     assert json.loads(file.read_text()) == OLD
     assert sorted(path.name for path in file.parent.iterdir()) == ["config.json", "config.json.bak"]
 
@@ -101,7 +123,16 @@ def test_nested_parameters_keep_their_neighbours() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "indent"), [('{"a": 1}', 2), ('{\n\t"a": 1\n}', "\t"), ('{\n   "a": 1\n}', "   ")]
-)
-def test_indentation(text: str, indent: int | str) -> None:
-    assert rewrite._indent(text) == indent
+    ("old", "new"),
+    [
+        ('{"a": 1}', '{"a": 2, "b": ["\\u00e9"]}'),
+        ('{"a": "é"}\n', '{"a": 2, "b": ["é"]}\n'),
+        ('{\n\t"a": 1\n}', '{\n\t"a": 2,\n\t"b": [\n\t\t"\\u00e9"\n\t]\n}'),
+        ('{\r\n   "a": 1\r\n}\r\n',
+         '{\r\n   "a": 2,\r\n   "b": [\r\n      "\\u00e9"\r\n   ]\r\n}\r\n'),
+    ],
+)  # fmt: skip
+def test_style_stays(file: Path, old: str, new: str) -> None:
+    file.write_bytes(old.encode())
+    rewrite.write(file, old.encode(), {"a": 2, "b": ["é"]})
+    assert file.read_bytes().decode() == new

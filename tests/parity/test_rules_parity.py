@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import warnings
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from resolving import quiet
 
 from ropescale_kernels.errors import RopeScaleConfigError, RopeScaleWarning
 from ropescale_kernels.scaling import RopeScaling
@@ -24,12 +24,6 @@ def _raw(dim: int, theta: float, rope: dict[str, Any], **top: Any) -> dict[str, 
     maximum = {"max_position_embeddings": LENGTH}
     return {"model_type": "llama", **sizes, **maximum, "rope_theta": theta, **top,
             "rope_scaling": rope}  # fmt: skip
-
-
-def _quiet(raw: dict[str, Any], **options: Any) -> RopeScaling:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RopeScaleWarning)
-        return RopeScaling.from_hf_config(raw, **options)
 
 
 def _rope(rule: str, dim: int, factor: float) -> dict[str, Any]:
@@ -57,7 +51,7 @@ def test_rule(rule: str, hf: SimpleNamespace) -> None:
     for dim, theta, factor in itertools.product(DIMS, THETAS, FACTORS):
         raw = _raw(dim, theta, _rope(rule, dim, factor) if rule != "default" else {})
         want, attention_factor = hf.rope_of(hf.config_of(raw))
-        scaling = _quiet(raw)
+        scaling = quiet(raw)
         assert scaling.rope_type == rule
         assert torch.equal(scaling.inv_freq, want), (dim, theta, factor)
         assert scaling.attention_factor == attention_factor
@@ -84,7 +78,7 @@ def test_yarn_options(more: dict[str, Any], hf: SimpleNamespace) -> None:
     for dim, theta in itertools.product(DIMS, THETAS):
         raw = _raw(dim, theta, {**_rope("yarn", dim, 4.0), **more})
         want, attention_factor = hf.rope_of(hf.config_of(raw))
-        scaling = _quiet(raw)
+        scaling = quiet(raw)
         assert torch.equal(scaling.inv_freq, want), (dim, theta)
         assert scaling.attention_factor == attention_factor
 
@@ -95,25 +89,25 @@ def test_rules_that_follow_the_length(rule: str, seq_len: int | None, hf: Simple
     for theta, factor in itertools.product(THETAS, FACTORS):
         raw = _raw(128, theta, _rope(rule, 128, factor))
         want, _ = hf.rope_of(hf.config_of(raw), seq_len=seq_len)
-        assert torch.equal(_quiet(raw, seq_len=seq_len).inv_freq, want)
+        assert torch.equal(quiet(raw, seq_len=seq_len).inv_freq, want)
         if seq_len is not None:
-            assert torch.equal(_quiet(raw).at_seq_len(seq_len).inv_freq, want)
+            assert torch.equal(quiet(raw).at_seq_len(seq_len).inv_freq, want)
 
 
 @pytest.mark.parametrize("rule", ["linear", "llama3", "dynamic"])
 def test_odd_share_keeps_its_exponent(rule: str, hf: SimpleNamespace) -> None:
     raw = _raw(64, 1e4, _rope(rule, 64, 4.0), partial_rotary_factor=0.3)
     want, _ = hf.rope_of(hf.config_of(raw))
-    scaling = _quiet(raw)
+    scaling = quiet(raw)
     assert scaling.rotary_dim == 20
     assert torch.equal(scaling.inv_freq, want)
-    assert torch.equal(_quiet(raw, seq_len=9).at_seq_len(99).inv_freq, want)
+    assert torch.equal(quiet(raw, seq_len=9).at_seq_len(99).inv_freq, want)
 
 
 def test_odd_share_of_yarn_is_refused() -> None:
     raw = _raw(64, 1e4, _rope("yarn", 64, 4.0), partial_rotary_factor=0.3)
     with pytest.raises(RopeScaleConfigError, match=r"partial_rotary_factor: .*0\.3"):
-        _quiet(raw)
+        quiet(raw)
 
 
 @pytest.mark.parametrize("layer_type", ["full_attention", "sliding_attention"])
@@ -129,5 +123,5 @@ def test_nested_truncate_is_read_beside_the_layers(layer_type: str, hf: SimpleNa
     if layer_type == "full_attention":
         with pytest.warns(RopeScaleWarning, match=r"truncate.*False"):
             RopeScaling.from_hf_config(raw, layer_type=layer_type)
-    scaling = _quiet(raw, layer_type=layer_type)
+    scaling = quiet(raw, layer_type=layer_type)
     assert torch.equal(scaling.inv_freq, want)
