@@ -113,7 +113,7 @@ def points() -> str:
                 betas[yarn.betas],
             ]
         )
-    headings = ["", "factor", "ramp counts in", "attention_factor", "attn_factor",
+    headings = ["", "factor", "ramp measured in", "attention_factor", "attn_factor",
                 "mscale ratio", "truncate", "a beta of 0"]  # fmt: skip
     return table(headings, rows)
 

@@ -20,7 +20,7 @@ def numbers_table(inspection: Inspection) -> Table:
     layer = "" if inspection.layer_type is None else f" of {inspection.layer_type}"
     title = printable(f"what dialect {inspection.dialect} resolves{layer}")
     table = new_table(title, title_style="bold", show_header=False)
-    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     table.add_column(overflow="fold")
     for name, value in inspection.numbers.items():
         table.add_row(name, number(value))
@@ -32,7 +32,7 @@ def pairs_table(inspection: Inspection) -> Table:
     table = new_table("pairs", title_style="bold")
     headings = ("pair", "tokens a turn", "turns", "ramp", "divided by", "then a turn")
     for heading in headings:
-        table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column(heading, justify="right", overflow="fold")
     table.add_column("")
     for pair in inspection.pairs:
         table.add_row(
@@ -49,11 +49,11 @@ def pairs_table(inspection: Inspection) -> Table:
 
 def readings_table(inspection: Inspection) -> Table:
     """Show every dialect side by side; what differs from the first is marked."""
-    title = "what each dialect makes of it (* is not what hf has)"
+    title = "what each dialect makes of it (* differs from hf)"
     table = new_table(title, title_style="bold")
-    table.add_column("", no_wrap=True)
-    for heading in ("factor", "L", "attention", "softmax", "inv_freq off"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("", overflow="fold")
+    for heading in ("factor", "L", "attention", "softmax", "inv_freq error"):
+        table.add_column(heading, justify="right", overflow="fold")
     table.add_column("read in", overflow="fold")
     for reading in inspection.readings:
         release = Text(reading.release, style="dim")
@@ -61,7 +61,7 @@ def readings_table(inspection: Inspection) -> Table:
             table.add_row(reading.dialect, Text("refused", style=DIFFERS), *[""] * 4, release)
             continue
         length = reading.original_max_position_embeddings
-        off = "" if not reading.inv_freq_error else f"{reading.inv_freq_error:.2g} *"
+        off = "" if not reading.inv_freq_error else f"{reading.inv_freq_error:.2%} *"
         if "rotary_dim" in reading.differs:
             off = f"of {reading.rotary_dim} channels *"
         table.add_row(

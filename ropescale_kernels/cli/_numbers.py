@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from fractions import Fraction
 from typing import TypeVar
 
 import typer
@@ -26,12 +27,12 @@ def between(low: Number, high: Number) -> Callable[[Number | None], Number | Non
 
 
 def tokens(text: str) -> int:
-    """Read a number of tokens: 131072, or 128k, or 1m, in units of 1024; 131,072 is one too."""
+    """Read a number of tokens: 131072 or 131,072, or in units of 1024: 128k, 1m, 1.5m."""
     bare = text.strip().lower().replace(",", "").replace("_", "")
-    found = re.fullmatch(r"([0-9]{1,16})([km]?)", bare)
-    count = 0 if found is None else int(found[1]) * _UNITS[found[2]]
-    if not 1 <= count <= _LONGEST:
+    found = re.fullmatch(r"([0-9]{1,16}(?:\.[0-9]{1,6})?)([km]?)", bare)
+    count = Fraction(0) if found is None else Fraction(found[1]) * _UNITS[found[2]]
+    if not 1 <= count <= _LONGEST or count.denominator != 1:
         raise typer.BadParameter(
             f"expected a number of tokens such as 131072, 128k or 1m, got {text}"
         )
-    return count
+    return int(count)

@@ -58,7 +58,7 @@ def _heading(console: Console, text: str) -> None:
 def _print_numbers(console: Console, plan: Plan) -> None:
     table = new_table()
     for heading in ("", "now", "planned"):
-        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
+        table.add_column(heading, justify="right" if heading else "left", overflow="fold")
     for name in _SHOWN:
         now, then = (number(numbers.get(name)) for numbers in (plan.current, plan.planned))
         if now or then:
@@ -85,7 +85,7 @@ def _json(keys: Mapping[str, object]) -> str:
 
 def _cache(cache: KVCache | str) -> str:
     if isinstance(cache, str):
-        return f"cannot be told: {cache}"
+        return f"unknown: {cache}"
     kept = ", ".join(f"{count} layers keep {what}" for what, count in cache.layers.items())
     latent = " (DeepSeek's compressed latent)" if cache.latent else ""
     growth = f"{worded_bytes(cache.bytes_per_token)} a token" if cache.bytes_per_token else "fixed"
@@ -101,7 +101,7 @@ def _print_magnitudes(console: Console, plan: Plan) -> None:
     _heading(console, "Who would compute another magnitude from this config")
     table = new_table()
     for heading in ("", "attention factor", "softmax scale", ""):
-        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
+        table.add_column(heading, justify="right" if heading else "left", overflow="fold")
     factor, softmax = (
         number(plan.planned[name]) for name in ("attention_factor", "softmax_scale_multiplier")
     )

@@ -255,6 +255,7 @@ OTHER_ENGINES: Mapping[str, Dialect] = MappingProxyType(
                 factor="ratio", betas="or_default"
             ),
             "TensorRT-LLM, fused": YarnReading(factor="ratio"),
+            "vLLM, older releases": _DROPS,
             "TurboMind": YarnReading(factor="ratio", length="maximum"),
             "exllamav2": YarnReading(length="maximum", betas="fixed"),
             "exllamav3": YarnReading(factor="ratio"),

@@ -35,7 +35,9 @@ def test_text(ropescale: Ropescale) -> None:
     assert len([line for line in out.splitlines() if "--max-model-len" in line]) == 1
 
 
-@pytest.mark.parametrize(("text", "tokens"), [("128k", 2**17), ("1M", 2**20), ("40960", 40960)])
+@pytest.mark.parametrize(
+    ("text", "tokens"), [("128k", 2**17), ("1M", 2**20), ("1.5m", 3 * 2**19), ("40960", 40960)]
+)
 def test_lengths_in_units(ropescale: Ropescale, text: str, tokens: int) -> None:
     out = ropescale("plan", str(QWEN3), "--target-length", text, "--json", "-")[1]
     assert json.loads(out)["target_length"] == tokens

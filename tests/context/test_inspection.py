@@ -13,8 +13,9 @@ import pytest
 from ropescale_kernels.context import inspection
 from ropescale_kernels.context.inspection import inspect_config
 from ropescale_kernels.context.ramp_plot import write_ramp_plot
+from ropescale_kernels.context.side_by_side import readings
 from ropescale_kernels.scaling import RopeScaling
-from ropescale_kernels.scaling.dialects import DIALECTS
+from ropescale_kernels.scaling.dialects import DIALECTS, OTHER_ENGINES
 
 Published = Callable[[str], dict[str, Any]]
 CONFIGS = Path(__file__).parent.parent / "fixtures" / "configs"
@@ -126,3 +127,16 @@ def test_hostile_names_of_layer_types(tmp_path: Path) -> None:
     (found,) = inspect_config(raw)
     assert found.layer_type == name
     write_ramp_plot([found], tmp_path / "ramp.png")
+
+
+def test_other_engines_measure_the_ramp_in_the_longest_length(published: Published) -> None:
+    raw = published("qwen3-8b-yarn")
+    off = {
+        reading.dialect: reading.inv_freq_error
+        for reading in readings(raw, dialects={**DIALECTS, **OTHER_ENGINES})
+    }
+    longest = off["hf-4.45"]
+    assert longest is not None
+    assert longest > 0.1
+    assert off["exllamav2"] == longest
+    assert off["TensorRT-LLM, fused"] != off["TurboMind"] != off["exllamav2"]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,10 +13,6 @@ from ropescale_kernels.context.text_config import TextConfig
 from ropescale_kernels.scaling.model_types import MODEL_TYPES
 
 Published = Callable[[str], dict[str, Any]]
-FIXTURES = Path(__file__).parent.parent / "fixtures"
-NAMES = sorted(path.stem for path in (FIXTURES / "configs").glob("*.json"))
-FLAGS = json.loads((FIXTURES / "engine_flags.json").read_text())
-TARGETS = (4096, 40961, 131072, 262144, 1_000_000)
 
 
 @pytest.mark.parametrize(
@@ -186,3 +180,30 @@ def test_values_of_another_size(published: Published) -> None:
     cache = kv_cache(TextConfig(raw), 4096)
     assert isinstance(cache, KVCache)
     assert cache.bytes == 36 * 8 * (128 + 64) * 2 * 4096
+
+
+def test_a_falcon_with_groups() -> None:
+    raw = {"model_type": "falcon", "hidden_size": 8192, "num_attention_heads": 128,
+           "num_hidden_layers": 60, "num_kv_heads": 8}  # fmt: skip
+    many = kv_cache(TextConfig({**raw, "new_decoder_architecture": True}), 4096)
+    one = kv_cache(TextConfig(raw), 4096)
+    assert isinstance(many, KVCache)
+    assert isinstance(one, KVCache)
+    assert many.bytes == 8 * one.bytes == 60 * 4096 * 8 * 2 * 64 * 2
+
+
+def test_a_latent_of_another_size() -> None:
+    raw = {"model_type": "minicpm3", "num_hidden_layers": 62, "kv_lora_rank": 256}
+    cache = kv_cache(TextConfig(raw), 4096)
+    assert isinstance(cache, KVCache)
+    assert cache.bytes == 62 * 4096 * (256 + 32) * 2
+
+
+@pytest.mark.parametrize(("tokens", "words"), [(512, "all tokens"), (513, "the last 512 tokens")])
+def test_a_window_that_holds_everything(tokens: int, words: str) -> None:
+    raw = {"model_type": "mistral", "hidden_size": 512, "num_attention_heads": 8,
+           "num_hidden_layers": 2, "sliding_window": 512}  # fmt: skip
+    cache = kv_cache(TextConfig(raw), tokens)
+    assert isinstance(cache, KVCache)
+    assert cache.layers == {words: 2}
+    assert cache.bytes == 2 * 512 * 8 * 64 * 2 * 2

@@ -99,7 +99,8 @@ def test_other_magnitudes_are_named(published: Published) -> None:
     raw = published("qwen3-8b-yarn")
     raw["rope_scaling"]["attention_factor"] = 1.0
     dropped = {r.dialect for r in make_plan(raw, 262144).other_magnitudes}
-    assert dropped == {"sglang", "original", "TGI", "mlx-lm", "Megatron", "aiter"}
+    older = "vLLM, older releases"
+    assert dropped == {"sglang", "original", "TGI", "mlx-lm", "Megatron", "aiter", older}
     assert make_plan(published("qwen3-8b"), 131072).other_magnitudes == []
 
 
@@ -287,3 +288,18 @@ def test_a_length_that_no_factor_reaches_exactly(published: Published) -> None:
     raw = {**published("qwen3-8b"), "max_position_embeddings": 202752, "model_type": "glm4_moe"}
     plan = make_plan(raw, 462591)
     assert not any("expected factor *" in w for w in make_plan(plan.config, 462591).warnings)
+
+
+def test_a_window_is_told_of_only_where_no_layer_sees_more(published: Published) -> None:
+    def said(raw: dict[str, Any]) -> bool:
+        return any("No layer sees beyond" in w for w in make_plan(raw, 8192).warnings)
+
+    raw = published("mistral-7b-v0.3")
+    assert said({**raw, "sliding_window": 4096})
+    assert not said({**raw, "sliding_window": 8192})
+    assert not said(published("gemma-3-4b-it"))
+
+
+def test_a_shorter_promise_changes_nothing(published: Published) -> None:
+    raw = {**published("mistral-7b-v0.3"), "model_max_length": 4096}
+    assert make_plan(raw, 65536).planned["factor"] == 2.0
