@@ -11,7 +11,7 @@ import torch
 from ropescale_kernels.context.side_by_side import BASELINE, Reading, readings, resolve
 from ropescale_kernels.context.text_config import TextConfig
 from ropescale_kernels.scaling import RopeScaling
-from ropescale_kernels.scaling.rope_entry import layer_types
+from ropescale_kernels.scaling.rope_parameters import layer_types
 
 KEPT, BLENDED, INTERPOLATED, STILL = "kept", "blended", "interpolated", "still"
 # What float32 leaves of "divided by the factor" and of "kept".

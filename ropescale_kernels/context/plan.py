@@ -21,7 +21,7 @@ from ropescale_kernels.errors import RopeScaleConfigError, RopeScaleUnsupportedE
 from ropescale_kernels.scaling import RopeScaling
 from ropescale_kernels.scaling import _validate as check
 from ropescale_kernels.scaling.model_types import UNKNOWN
-from ropescale_kernels.scaling.rope_entry import layer_types
+from ropescale_kernels.scaling.rope_parameters import layer_types
 
 # What has to come out of the planned config as it was meant.
 _COMPARED = (

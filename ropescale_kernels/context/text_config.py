@@ -8,7 +8,8 @@ from ropescale_kernels.context.side_by_side import BASELINE
 from ropescale_kernels.errors import RopeScaleConfigError, expected
 from ropescale_kernels.scaling import _validate as check
 from ropescale_kernels.scaling.dialects import DIALECTS
-from ropescale_kernels.scaling.rope_entry import RopeEntry, find_rope_entry, layer_types
+from ropescale_kernels.scaling.rope_entry import RopeEntry, find_rope_entry
+from ropescale_kernels.scaling.rope_parameters import layer_types
 
 
 class TextConfig:

@@ -1,4 +1,4 @@
-"""Where a config keeps the rope parameters of one layer type, and what replaces missing ones."""
+"""The rope parameters of one layer type, and what replaces missing ones."""
 
 from __future__ import annotations
 
@@ -10,23 +10,19 @@ from collections.abc import Collection, Mapping
 from ropescale_kernels.errors import RopeScaleConfigError, expected
 from ropescale_kernels.scaling import _validate as check
 from ropescale_kernels.scaling.dialects import Dialect
-from ropescale_kernels.scaling.model_types import MODEL_TYPES, UNKNOWN, UNROTATED, ModelType
+from ropescale_kernels.scaling.model_types import MODEL_TYPES, UNKNOWN, ModelType
+from ropescale_kernels.scaling.rope_parameters import (
+    other_parts,
+    refuse_unrotated,
+    rope_parameters,
+    rope_type_of,
+    select,
+    text_config,
+)
 
-_EMPTY: Mapping[str, object] = {}
-# Models have two or three; what is shown and drawn for each is bounded by this.
-_MAX_LAYER_TYPES = 16
-_SHOWN_KEYS = 8
 _HEAD_KEYS = ("hidden_size", "num_attention_heads")
-# What tells a text model inside another, and the parts that are something else.
-_PART_KEYS = ("rope_scaling", "rope_parameters", "rope_theta")
-_OTHER_PARTS = ("vision", "audio", "speech", "image", "video", "encoder")
 # Where a class makes a text config of a flat file, it takes no keys but the text class's own.
 _LOST = ("partial_rotary_factor", "original_max_position_embeddings")
-# What configs say of positions that are not rotated.
-_UNROTATED_KEYS: Mapping[str, tuple[object, ...]] = {
-    "alibi": (True,),
-    "position_embedding_type": ("absolute", "alibi", "learned", "nope", "none"),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,6 +170,11 @@ class RopeEntry:
         """Return the channels of a head that the rotation may use."""
         key = self._head_dim_key()
         value = self.top(key)
+        other = self.config.get("head_dim")
+        if key == self.model.head_dim_key != "head_dim" and other not in (None, value):
+            requirement = f"{key} {check.shown(value)}, the channels that rotate"
+            hint = "It is not read."
+            self.notes.append(expected("head_dim", requirement, check.shown(other), hint))
         if value is not None:
             channels = check.dimension(key, value, even=False)
             if key_of_rest := self.model.unrotated_key:
@@ -210,11 +211,11 @@ def find_rope_entry(
     if layer_type is not None and not isinstance(layer_type, str):
         raise RopeScaleConfigError(expected("layer_type", "a str or None", check.shown(layer_type)))
     notes: list[str] = []
-    text, model_type = _text_config(config)
-    _refuse_unrotated(text, model_type)
+    text, model_type = text_config(config)
+    refuse_unrotated(text, model_type)
     model = MODEL_TYPES.get(model_type, UNKNOWN)
     if config.get("text_config") is None:
-        notes += _parts(config)
+        notes += other_parts(config)
     if model is UNKNOWN and model_type:
         hint = "Defaults that its config class may add are not known here."
         notes.append(expected("model_type", "a known model type", check.shown(model_type), hint))
@@ -225,8 +226,8 @@ def find_rope_entry(
     if model.nests_text and dialect.rope_parameters and config.get("text_config") is None:
         ignored += [(key, text[key]) for key in _LOST if text.get(key) is not None]
         text = {key: value for key, value in text.items() if key not in _LOST}
-    values, outer = _select(_rope_parameters(text, model, notes), layer_type)
-    rope_type = _rope_type(values, {**dialect.aliases, **model.aliases})
+    values, outer = select(rope_parameters(text, model, notes, dialect), layer_type)
+    rope_type = rope_type_of(values, {**dialect.aliases, **model.aliases})
     return RopeEntry(
         config=text,
         dialect=dialect,
@@ -242,153 +243,6 @@ def find_rope_entry(
     )
 
 
-def _parts(config: Mapping[str, object]) -> list[str]:
-    """Return what to say of models inside a model that are not called text_config."""
-    requirement = "no rope parameters of its own"
-    hint = "They are not read; give that part alone."
-    return [
-        expected(check.shown(key)[1:-1], requirement, ", ".join(found), hint)
-        for key, value in config.items()
-        if isinstance(value, Mapping)
-        and isinstance(key, str)
-        and key not in ("rope_scaling", "rope_parameters")
-        and not key.startswith(_OTHER_PARTS)
-        and (found := [name for name in _PART_KEYS if value.get(name) is not None])
-    ][:_SHOWN_KEYS]
-
-
-def _refuse_unrotated(config: Mapping[str, object], model_type: str) -> None:
-    if model_type in UNROTATED:
-        requirement = "a model with a rotary embedding"
-        raise RopeScaleConfigError(expected("model_type", requirement, repr(model_type)))
-    for key, values in _UNROTATED_KEYS.items():
-        if (value := config.get(key)) in values:
-            requirement = "that of a model with a rotary embedding"
-            raise RopeScaleConfigError(expected(key, requirement, repr(value)))
-
-
-def layer_types(config: Mapping[str, object]) -> list[str | None]:
-    """Return the layer types whose rope parameters differ; [None] where one serves all.
-
-    Args:
-        config: A model's config, possibly multimodal.
-
-    Returns:
-        Names to give as `layer_type`. Types without a rotary embedding are left out.
-
-    Raises:
-        RopeScaleConfigError: If the parameters are no mapping.
-    """
-    text, model_type = _text_config(config)
-    parameters = _rope_parameters(text, MODEL_TYPES.get(model_type, UNKNOWN), [])
-    return [*_nested(parameters)] or [None]
-
-
 def _top(config: Mapping[str, object], model: ModelType, key: str) -> object:
     value = config.get(key)
     return model.defaults.get(key) if value is None else value
-
-
-def _mapping(name: str, value: object) -> Mapping[str, object]:
-    if not isinstance(value, Mapping):
-        raise RopeScaleConfigError(expected(name, "a dict of rope parameters", check.shown(value)))
-    return value
-
-
-def _optional_mapping(name: str, value: object) -> Mapping[str, object]:
-    return _EMPTY if value is None else _mapping(name, value)
-
-
-def _text_config(config: Mapping[str, object]) -> tuple[Mapping[str, object], str]:
-    nested = config.get("text_config")
-    text = config if nested is None else _mapping("text_config", nested)
-    model_type = text.get("model_type") or config.get("model_type") or ""
-    if not isinstance(model_type, str):
-        raise RopeScaleConfigError(expected("model_type", "a str", check.shown(model_type)))
-    return text, model_type
-
-
-def _rope_parameters(
-    config: Mapping[str, object], model: ModelType, notes: list[str]
-) -> Mapping[str, object]:
-    old = _optional_mapping("rope_scaling", config.get("rope_scaling"))
-    new = _optional_mapping("rope_parameters", config.get("rope_parameters"))
-    if old and new and old != new:
-        other = [key for key in new if old.get(key, ...) != new[key]][:_SHOWN_KEYS]
-        got = ", ".join(f"{key} {check.shown(new[key])}" for key in other) or "fewer keys"
-        notes.append(
-            expected("rope_parameters", "rope_scaling's values", got, "rope_scaling wins.")
-        )
-    if model.layers:
-        return _by_layer(config, model, old, new, notes)
-    return old or new or _optional_mapping("rope_parameters", model.defaults.get("rope_parameters"))
-
-
-def _by_layer(
-    config: Mapping[str, object],
-    model: ModelType,
-    old: Mapping[str, object],
-    new: Mapping[str, object],
-    notes: list[str],
-) -> Mapping[str, object]:
-    """Return rope parameters as a class nests them; flat old ones belong to one of its entries."""
-    nested = next((given for given in (old, new) if _nested(given)), _EMPTY)
-    flat = _EMPTY if nested is old else old
-    if new and not _nested(new):
-        requirement = f"parameters of each of {[*model.layers]}"
-        got = ", ".join([*new][:_SHOWN_KEYS])
-        hint = "The class does not read flat ones; they have no effect."
-        notes.append(expected("rope_parameters", requirement, got, hint))
-    return {
-        **nested,
-        **{
-            name: {
-                "rope_theta": layer.default_theta
-                if layer.theta_key is None or config.get(layer.theta_key) is None
-                else config[layer.theta_key],
-                **_optional_mapping(name, nested.get(name)),
-                **(flat if layer.scaled else _EMPTY),
-            }
-            for name, layer in model.layers.items()
-        },
-    }
-
-
-def _nested(parameters: Mapping[str, object]) -> list[str]:
-    layers = [key for key, value in parameters.items() if isinstance(value, Mapping)]
-    if len(layers) > _MAX_LAYER_TYPES:
-        requirement = f"parameters of at most {_MAX_LAYER_TYPES} layer types"
-        raise RopeScaleConfigError(expected("rope_parameters", requirement, len(layers)))
-    return layers
-
-
-def _select(
-    parameters: Mapping[str, object], layer_type: str | None
-) -> tuple[Mapping[str, object], Mapping[str, object] | None]:
-    layers = _nested(parameters)
-    if not layers:
-        return parameters, None
-    if layer_type is None:
-        requirement = f"one of {layers}, since rope parameters differ by layer type"
-        raise RopeScaleConfigError(expected("layer_type", requirement, None))
-    if layer_type not in layers:
-        # A layer type with null parameters has no rotary embedding at all.
-        raise RopeScaleConfigError(
-            expected("layer_type", f"one of {layers}", check.shown(layer_type))
-        )
-    return _mapping(layer_type, parameters[layer_type]), parameters
-
-
-def _rope_type(values: Mapping[str, object], aliases: Mapping[str, str]) -> str:
-    names: dict[str, str] = {}
-    for key in ("rope_type", "type"):
-        value = values.get(key)
-        if value is None:
-            continue
-        if not isinstance(value, str):
-            raise RopeScaleConfigError(expected(key, "the name of a rule", check.shown(value)))
-        names[key] = aliases.get(value, value)
-    if len(set(names.values())) > 1:
-        got = f"rope_type={values['rope_type']!r}, type={values['type']!r}"
-        raise RopeScaleConfigError(expected("rope_type and type", "one rule", got))
-    return next(iter(names.values()), "default")

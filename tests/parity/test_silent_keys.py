@@ -86,6 +86,7 @@ def test_of_an_unknown_class_nothing_is_claimed() -> None:
         {"rope_parameters": {"full_attention": {**LINEAR, "rope_theta": 1234.0}}},
         {"rope_parameters": {"full_attention": {**LINEAR}}, "rope_theta": 7e5},
         {"rope_scaling": LINEAR, "rope_theta": 7e5},
+        {"rope_scaling": {"type": "linear", "factor": 2.0}},
         {
             "rope_scaling": LINEAR,
             "rope_parameters": {
@@ -103,6 +104,15 @@ def test_classes_that_nest(model_type: str, keys: dict[str, Any], hf: SimpleName
         scaling = quiet(raw, layer_type=layer_type)
         assert torch.equal(scaling.inv_freq, want), layer_type
         assert scaling.attention_factor == attention_factor
+
+
+def test_a_rule_named_type_where_a_class_nests() -> None:
+    raw = {"model_type": "gemma3_text", **SIZES, "rope_scaling": {"type": "linear", "factor": 2.0}}
+    scaling, said = resolve(raw, layer_type="full_attention")
+    assert scaling.factor == 1.0
+    assert any(x.startswith("rope_scaling['type']: ") and "say rope_type" in x for x in said)
+    before = quiet(raw, dialect="hf-4.51", layer_type="full_attention")
+    assert before.factor == 2.0
 
 
 def test_a_flat_file_of_a_class_that_nests_its_text(hf: SimpleNamespace) -> None:

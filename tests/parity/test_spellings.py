@@ -1,0 +1,116 @@
+"""Random spellings of configs, over all model types: what Transformers accepts, we read alike."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from resolving import quiet
+
+from ropescale_kernels.errors import RopeScaleError
+from ropescale_kernels.scaling.model_types import MODEL_TYPES, ModelType
+
+LENGTH = 4096
+# The first has no class of its own; the others' classes are for files with a text_config; the last
+# one takes its share of a head from rope_parameters alone (test_model_types).
+TYPES = sorted(set(MODEL_TYPES) - {"kimi_k2", "llama4", "qwen3_vl", "qwen3_vl_moe", "mistral4"})
+RULES: dict[str, dict[str, Any]] = {
+    "default": {},
+    "linear": {"factor": 2.5},
+    "dynamic": {"factor": 2.0},
+    "yarn": {"factor": 4.0, "original_max_position_embeddings": 1024},
+    "llama3": {
+        "factor": 8.0,
+        "original_max_position_embeddings": 1024,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+    },
+}
+YARN_KEYS: dict[str, Any] = {
+    "beta_fast": 16,
+    "beta_slow": 2,
+    "attention_factor": 1.25,
+    "mscale": 0.7,
+    "mscale_all_dim": 1.2,
+    "truncate": False,
+    "attn_factor": 0.5,
+}
+TOP_KEYS: dict[str, Any] = {
+    "rope_theta": 54321.0,
+    "head_dim": 96,
+    "partial_rotary_factor": 0.5,
+    "original_max_position_embeddings": 2048,
+    "rope_local_base_freq": 2e4,
+    "rotary_emb_base": 3e4,
+    "mrope_section": [1, 2, 3],
+}
+
+
+@st.composite
+def ropes(draw: st.DrawFn) -> dict[str, Any]:
+    rule = draw(st.sampled_from(sorted(RULES)))
+    names = draw(st.sets(st.sampled_from(["rope_type", "type"]), min_size=1))
+    rope = {**dict.fromkeys(sorted(names), rule), **RULES[rule]}
+    if rule == "yarn":
+        rope |= {key: YARN_KEYS[key] for key in draw(st.sets(st.sampled_from(sorted(YARN_KEYS))))}
+    if draw(st.booleans()):
+        rope["rope_theta"] = 123456.0
+    if draw(st.booleans()):
+        rope["partial_rotary_factor"] = draw(st.sampled_from([0.25, 1.0]))
+    return rope
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> dict[str, Any]:
+    model_type = draw(st.sampled_from(TYPES))
+    row = MODEL_TYPES[model_type]
+    top = {key: TOP_KEYS[key] for key in draw(st.sets(st.sampled_from(sorted(TOP_KEYS))))}
+    if row.head_dim_key != "head_dim" or row.nests_text:
+        top.pop("head_dim", None)
+    raw = {
+        "model_type": model_type,
+        "hidden_size": 1024,
+        "num_attention_heads": 8,
+        "max_position_embeddings": LENGTH,
+        **top,
+    }
+    for key in draw(st.sets(st.sampled_from(["rope_scaling", "rope_parameters"]), max_size=2)):
+        nested = st.fixed_dictionaries(
+            {}, optional={"full_attention": ropes(), "sliding_attention": ropes()}
+        )
+        nests = key == "rope_parameters" and (row.layers or row.layer_head_dim_keys)
+        raw[key] = draw(ropes() | nested if nests else ropes())
+    return raw
+
+
+def _layers(row: ModelType) -> list[str | None]:
+    nested = row.layers or row.layer_head_dim_keys
+    return ["full_attention", "sliding_attention"] if nested else [None]
+
+
+@settings(
+    deadline=None,
+    max_examples=150,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+@given(raw=configs())
+def test_spellings(raw: dict[str, Any], hf: SimpleNamespace) -> None:
+    try:
+        config = hf.config_of(raw)
+    except Exception:  # Whatever a class refuses is no matter here.
+        return
+    for layer_type in _layers(MODEL_TYPES[raw["model_type"]]):
+        try:
+            want, attention_factor = hf.rope_of(config, layer_type)
+        except Exception:
+            continue
+        try:
+            scaling = quiet(raw, layer_type=layer_type)
+        except RopeScaleError:
+            # Stricter on purpose: see test_dialects_bad_inputs.
+            continue
+        assert torch.equal(scaling.inv_freq, want), layer_type
+        assert scaling.attention_factor == attention_factor, layer_type
