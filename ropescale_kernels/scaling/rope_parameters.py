@@ -176,9 +176,9 @@ def _by_layer(
     for name, layer in model.layers.items():
         own = _optional_mapping(name, nested.get(name))
         given = flat if layer.scaled else _EMPTY
-        rope_type = own.get("rope_type", own.get("type")) if own else "default"
-        unread = given.get("rope_type") is None and given.get("type") not in (None, rope_type)
-        if unread and dialect.rope_parameters:
+        rope_type = "default" if nested.get(name) is None else own.get("rope_type")
+        named = given.get("rope_type") is not None or given.get("type") in (None, rope_type)
+        if rope_type is not None and not named and dialect.rope_parameters:
             # From Transformers 5 on.
             requirement = f"rope_type, where the class has {rope_type!r} already"
             got, hint = check.shown(given["type"]), "It has no effect: say rope_type."

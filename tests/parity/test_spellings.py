@@ -93,6 +93,7 @@ def _layers(row: ModelType) -> list[str | None]:
 
 @settings(
     deadline=None,
+    derandomize=True,
     max_examples=150,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
