@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from ropescale_kernels.context.text_config import TextConfig
 from ropescale_kernels.errors import RopeScaleConfigError, expected
 from ropescale_kernels.scaling import _validate as check
@@ -76,7 +74,7 @@ def _known(key: str, name: object) -> str:
 
 def _kind(text: TextConfig, index: int) -> str:
     for key, other in _INDICES.items():
-        if isinstance(indices := text.get(key), Iterable):
+        if isinstance(indices := text.get(key), (list, tuple)):
             return FULL if index in indices else other
     for key, other in _PERIODS.items():
         if (period := text.optional_length(key)) is not None:
