@@ -5,6 +5,7 @@ from __future__ import annotations
 from ropescale_kernels.context.layers import SLIDING, layer_kinds, window
 from ropescale_kernels.context.text_config import TextConfig
 from ropescale_kernels.context.trained_length import TrainedLength, card_length
+from ropescale_kernels.errors import RopeScaleConfigError
 from ropescale_kernels.scaling import RopeScaling
 from ropescale_kernels.scaling.magnitude import yarn_attention_factor
 
@@ -49,11 +50,18 @@ def mistakes(
         )
     if current.rope_type == "yarn":
         found += _of_yarn(text, current, lengths, beyond)
-    kinds = set(layer_kinds(text)) if text.get("num_hidden_layers") is not None else set()
-    kept = window(text, SLIDING) if kinds == {SLIDING} else None
+    kept = _window_of_all(text)
     if kept is not None and kept < target:
         found.append(f"No layer sees beyond its window of {kept:,} tokens, scaled or not.")
     return found
+
+
+def _window_of_all(text: TextConfig) -> int | None:
+    try:
+        return window(text, SLIDING) if set(layer_kinds(text)) == {SLIDING} else None
+    except RopeScaleConfigError:
+        # What the memory of the cache cannot be told for, either.
+        return None
 
 
 def _of_yarn(

@@ -303,3 +303,10 @@ def test_a_window_is_told_of_only_where_no_layer_sees_more(published: Published)
 def test_a_shorter_promise_changes_nothing(published: Published) -> None:
     raw = {**published("mistral-7b-v0.3"), "model_max_length": 4096}
     assert make_plan(raw, 65536).planned["factor"] == 2.0
+
+
+@pytest.mark.parametrize("keys", [{"block_configs": [{}]}, {"layer_types": ["?"] * 36}])
+def test_layers_that_nobody_knows_stop_no_plan(keys: dict[str, Any], published: Published) -> None:
+    plan = make_plan({**published("qwen3-8b"), **keys}, 131072)
+    assert plan.planned["factor"] == 4.0
+    assert str(plan.kv_cache).startswith(f"{next(iter(keys))}: expected")
