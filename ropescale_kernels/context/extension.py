@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from ropescale_kernels.context.layers import FULL, layer_kinds, window
+from ropescale_kernels.context.layers import widest_window
 from ropescale_kernels.context.text_config import TextConfig
 from ropescale_kernels.context.trained_length import TrainedLength
 from ropescale_kernels.errors import RopeScaleUnsupportedError, expected
@@ -96,14 +96,12 @@ def extend(
 
 
 def _refuse_local(text: TextConfig, lengths: TrainedLength, target: int) -> None:
-    if FULL not in text.entry.model.unrotated:
-        return
-    windows = [kept for kind in set(layer_kinds(text)) if (kept := window(text, kind))]
-    if windows and max(windows) <= lengths.original:
+    widest = widest_window(text, without=text.entry.model.unrotated)
+    if widest is not None and widest <= lengths.original:
         requirement = f"layers that rotate and see {target:,} tokens"
         reason = (
-            "Its layers that see everything have no rotary embedding, and those that have one see "
-            f"{max(windows):,} tokens: no scaling helps. Raise max_position_embeddings and measure."
+            f"Its layers with a rotary embedding see {widest:,} tokens at most: no scaling helps. "
+            "Raise max_position_embeddings and measure."
         )
         raise RopeScaleUnsupportedError(
             expected("model_type", requirement, repr(text.model_type), reason)

@@ -9,10 +9,11 @@ from ropescale_kernels.context.text_config import TextConfig
 from ropescale_kernels.errors import RopeScaleConfigError
 from ropescale_kernels.scaling import _validate as check
 
-# Bytes of an element, by the names that configs use. Engines serve a float32 model in 16 bits.
+# Bytes of an element, by the names that configs use. A float32 model is served in 16 bits (vLLM
+# 0.32, --dtype auto).
 _BYTES = {"float16": 2, "bfloat16": 2, "float8_e4m3fn": 1, "float8_e5m2": 1}
 _DEFAULT_DTYPE = "bfloat16"
-# What a sparse indexer keeps beside its key of one byte a channel: a float32 scale.
+# What a sparse indexer keeps beside its key of one byte a channel: a float32 scale (vLLM 0.32).
 _INDEX_SCALE = 4
 _ALL = "all tokens"
 _FP8 = "float8_e4m3fn"
@@ -55,7 +56,7 @@ def kv_cache(text: TextConfig, tokens: int) -> KVCache | str:
     """
     try:
         kinds = layer_kinds(text)
-        own = len(kinds) - _shared_layers(text)
+        own = len(kinds) - _shared_layers(text, len(kinds))
         layers = [_layer(text, kind, tokens) for kind in kinds[:own]]
     except RopeScaleConfigError as error:
         return str(error)
@@ -87,11 +88,11 @@ class _Layer:
         return self.elements * element_bytes + self.index_bytes
 
 
-def _shared_layers(text: TextConfig) -> int:
+def _shared_layers(text: TextConfig, count: int) -> int:
     # The last layers of Gemma 3n and 4 read what earlier ones keep.
     key = "num_kv_shared_layers"
     given = text.get(key)
-    return 0 if given in (None, 0) else check.length(key, given)
+    return 0 if given is None else int(check.bounded(key, given, 0, count, f"0 to {count}"))
 
 
 def _layer(text: TextConfig, kind: str, tokens: int) -> _Layer:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from ropescale_kernels.context.text_config import TextConfig
 from ropescale_kernels.errors import RopeScaleConfigError, expected
 from ropescale_kernels.scaling import _validate as check
@@ -15,8 +17,8 @@ FULL, SLIDING, CHUNKED, LINEAR = (
 )
 # A config is untrusted, and a list of layers is made from this number.
 _MAX_LAYERS = 10_000
-_LISTS = ("layer_types", "layers_block_type")
-# Names in configs, by what they keep: every token, the last ones, or nothing that grows.
+# Names in configs, by what they keep: every token, the last ones, or nothing that grows ("moe" is a
+# block without attention).
 _NAMES = {
     **dict.fromkeys((FULL, "attention", "indexed_attention", "hybrid"), FULL),
     **dict.fromkeys((SLIDING, "hybrid_sliding"), SLIDING),
@@ -31,8 +33,13 @@ _PERIODS = {
     "layer_group_size": LINEAR,
     "global_attn_every_n_layers": SLIDING,
 }
-# One sign a layer.
-_SIGNS = {"hybrid_override_pattern": "*", "attn_type_list": 1}
+_UNCOUNTED = (
+    "block_configs",
+    "cross_attention_layers",
+    "hybrid_layer_pattern",
+    "hybrid_override_pattern",
+    "per_layer_config",
+)
 _WINDOWS = {SLIDING: "sliding_window", CHUNKED: "attention_chunk_size"}
 
 
@@ -43,8 +50,8 @@ def layer_kinds(text: TextConfig) -> list[str]:
         text: The text model's config.
 
     Raises:
-        RopeScaleConfigError: If the number of layers is missing or out of bounds, or a layer's type
-            is unknown.
+        RopeScaleConfigError: If the number of layers is missing or out of bounds, or what they are
+            is not known.
     """
     count = int(
         check.bounded(
@@ -52,18 +59,67 @@ def layer_kinds(text: TextConfig) -> list[str]:
             f"an integer from 1 to {_MAX_LAYERS}",
         )
     )  # fmt: skip
-    for key in _LISTS:
-        given = text.get(key)
-        if isinstance(given, list) and len(given) == count:
-            return [_known(key, name) for name in given]
-    for key, full in _SIGNS.items():
-        given = text.get(key)
-        if isinstance(given, (list, str)) and len(given) == count:
-            return [FULL if sign == full else LINEAR for sign in given]
-    if text.get("block_configs") is not None:
-        requirement = "no blocks of their own kinds, which are not counted here"
-        raise RopeScaleConfigError(expected("block_configs", requirement, "such a key"))
-    return [_kind(text, index) for index in range(count)]
+    for key in _UNCOUNTED:
+        if (given := text.get(key)) is not None:
+            requirement = "no such key: layers that differ so are not counted"
+            raise RopeScaleConfigError(expected(key, requirement, check.shown(given)))
+    return (
+        _listed(text, count)
+        or _indexed(text, count)
+        or _periodic(text, count)
+        or _chunked(text, count)
+        or _of_class(text, count)
+    )
+
+
+def widest_window(text: TextConfig, without: Collection[str] = ()) -> int | None:
+    """Return the most tokens that any layer sees, or None where one sees all, or it is not known.
+
+    Args:
+        text: The text model's config.
+        without: Kinds of layers to leave out.
+    """
+    try:
+        windows = [window(text, kind) for kind in set(layer_kinds(text)) - set(without)]
+    except RopeScaleConfigError:
+        # The memory of the cache cannot be told then, either.
+        return None
+    return max((kept for kept in windows if kept), default=None) if None not in windows else None
+
+
+def window(text: TextConfig, kind: str) -> int | None:
+    """Return how many tokens a layer of this kind keeps: 0 for a fixed state, None for all.
+
+    Raises:
+        RopeScaleConfigError: If the config gives no number of tokens.
+    """
+    if kind == LINEAR:
+        return 0
+    value = _value(text, _WINDOWS[kind]) if kind in _WINDOWS else None
+    return None if value is None else check.length(_WINDOWS[kind], value)
+
+
+def _value(text: TextConfig, key: str) -> object:
+    # A null in the file takes a class's default away.
+    config = text.entry.config
+    return None if key in config and config[key] is None else text.get(key)
+
+
+def _listed(text: TextConfig, count: int) -> list[str] | None:
+    for key in ("layer_types", "layers_block_type"):
+        if (given := text.get(key)) is not None:
+            return [_known(key, name) for name in _items(key, given, count)]
+    if (given := text.get("attn_type_list")) is not None:
+        signs = _items("attn_type_list", given, count)
+        return [FULL if sign == 1 else LINEAR for sign in signs]
+    return None
+
+
+def _items(key: str, given: object, count: int) -> list[object]:
+    if not isinstance(given, (list, tuple)) or len(given) != count:
+        requirement = f"a list of {count}, one for each layer"
+        raise RopeScaleConfigError(expected(key, requirement, check.shown(given)))
+    return list(given)
 
 
 def _known(key: str, name: object) -> str:
@@ -72,36 +128,47 @@ def _known(key: str, name: object) -> str:
     return _NAMES[name]
 
 
-def _kind(text: TextConfig, index: int) -> str:
+def _indexed(text: TextConfig, count: int) -> list[str] | None:
     for key, other in _INDICES.items():
-        if isinstance(indices := text.get(key), (list, tuple)):
-            return FULL if index in indices else other
+        if isinstance(given := text.get(key), (list, tuple)):
+            indices = {index for index in given if isinstance(index, int)}
+            return [FULL if index in indices else other for index in range(count)]
+    return None
+
+
+def _periodic(text: TextConfig, count: int) -> list[str] | None:
     for key, other in _PERIODS.items():
         if (period := text.optional_length(key)) is not None:
-            return other if (index + 1) % period else FULL
-    if (period := text.optional_length("attn_layer_period")) is not None:
-        return FULL if index % period == text.get("attn_layer_offset") else LINEAR
+            return _every(period, other, count)
     pattern = text.get("sliding_window_pattern")
-    if pattern is not None and text.get("sliding_window") is not None:
-        # Written out, "LLLG" is a pattern of four.
-        written = len(pattern) if isinstance(pattern, str) else pattern
-        period = check.length("sliding_window_pattern", written)
-        return SLIDING if (index + 1) % period else FULL
-    no_rope = text.get("no_rope_layers")
-    if text.get("attention_chunk_size") is not None and isinstance(no_rope, list) and no_rope:
-        return CHUNKED if index < len(no_rope) and no_rope[index] else FULL
+    if pattern is None or _value(text, "sliding_window") is None:
+        return None
+    # Written out, "LLLG" is a pattern of four.
+    written = len(pattern) if isinstance(pattern, str) else pattern
+    return _every(check.length("sliding_window_pattern", written), SLIDING, count)
+
+
+def _every(period: int, other: str, count: int) -> list[str]:
+    return [other if (index + 1) % period else FULL for index in range(count)]
+
+
+def _chunked(text: TextConfig, count: int) -> list[str] | None:
+    rotated = text.get("no_rope_layers")
+    if _value(text, "attention_chunk_size") is None or not isinstance(rotated, list) or not rotated:
+        return None
+    return [CHUNKED if sign else FULL for sign in _items("no_rope_layers", rotated, count)]
+
+
+def _of_class(text: TextConfig, count: int) -> list[str]:
     if text.get("use_sliding_window") is True:
-        first = text.optional_length("max_window_layers") or 0
-        return SLIDING if index >= first else FULL
+        first = text.get("max_window_layers")
+        first = 0 if first is None else check.length("max_window_layers", first, low=0)
+        return [SLIDING if index >= first else FULL for index in range(count)]
     if repeated := text.entry.model.layer_pattern:
-        return repeated[index % len(repeated)]
-    # Of an unknown class, a window is all that is known.
-    slides = text.entry.model is UNKNOWN and text.get("use_sliding_window") is None
-    return SLIDING if slides and text.get("sliding_window") is not None else FULL
-
-
-def window(text: TextConfig, kind: str) -> int | None:
-    """Return how many tokens a layer of this kind keeps: 0 for a fixed state, None for all."""
-    if kind == LINEAR:
-        return 0
-    return text.optional_length(_WINDOWS[kind]) if kind in _WINDOWS else None
+        return [repeated[index % len(repeated)] for index in range(count)]
+    slides = text.get("sliding_window") is not None and text.get("use_sliding_window") is None
+    if text.entry.model is UNKNOWN and slides:
+        requirement = "no window in an unknown model type, where nothing says which layers have it"
+        got = check.shown(text.get("sliding_window"))
+        raise RopeScaleConfigError(expected("sliding_window", requirement, got))
+    return [FULL] * count

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from ropescale_kernels.context.layers import SLIDING, layer_kinds, window
+from ropescale_kernels.context.layers import widest_window
 from ropescale_kernels.context.text_config import TextConfig
 from ropescale_kernels.context.trained_length import TrainedLength, card_length
-from ropescale_kernels.errors import RopeScaleConfigError
 from ropescale_kernels.scaling import RopeScaling
 from ropescale_kernels.scaling.magnitude import yarn_attention_factor
 
@@ -36,7 +35,8 @@ def mistakes(
             f"{lengths.source} {lengths.maximum:,} is taken for it; if that is wrong, give "
             "--original-length."
         )
-    if beyond and current.rope_type == "linear":
+    counted = lengths.maximum != text.get("max_position_embeddings")
+    if beyond and current.rope_type == "linear" and not counted:
         longer = int(lengths.maximum * current.factor)
         found.append(
             "A linear config does not say whether its longest length counts the factor; it is "
@@ -50,18 +50,10 @@ def mistakes(
         )
     if current.rope_type == "yarn":
         found += _of_yarn(text, current, lengths, beyond)
-    kept = _window_of_all(text)
+    kept = widest_window(text)
     if kept is not None and kept < target:
         found.append(f"No layer sees beyond its window of {kept:,} tokens, scaled or not.")
     return found
-
-
-def _window_of_all(text: TextConfig) -> int | None:
-    try:
-        return window(text, SLIDING) if set(layer_kinds(text)) == {SLIDING} else None
-    except RopeScaleConfigError:
-        # What the memory of the cache cannot be told for, either.
-        return None
 
 
 def _of_yarn(

@@ -16,11 +16,12 @@ from ropescale_kernels.context.rewrite import changes, rewritten
 from ropescale_kernels.context.side_by_side import BASELINE, Reading, resolve
 from ropescale_kernels.context.spelling import of_loaded, spelled
 from ropescale_kernels.context.text_config import TextConfig
-from ropescale_kernels.context.trained_length import TrainedLength, trained_length
+from ropescale_kernels.context.trained_length import PROMISES, TrainedLength, trained_length
 from ropescale_kernels.errors import RopeScaleConfigError, RopeScaleUnsupportedError, expected
 from ropescale_kernels.scaling import RopeScaling
 from ropescale_kernels.scaling import _validate as check
 from ropescale_kernels.scaling.model_types import UNKNOWN
+from ropescale_kernels.scaling.resolve import resolve as resolved
 from ropescale_kernels.scaling.rope_parameters import layer_types
 
 # What has to come out of the planned config as it was meant.
@@ -102,15 +103,12 @@ def make_plan(
         # Where L has to be written down, the factor beside it stays at least what it was.
         meant = int(lengths.original * current.factor) if lengths.is_unnamed else 0
         extension = extend(text, current, lengths, max(target, meant))
-        top = {"max_position_embeddings": max(target, meant)}
-        if (promised := text.optional_length("model_max_length")) is not None:
-            # vLLM takes it for the model's length where it is there.
-            top["model_max_length"] = max(target, meant, promised)
+        top = _raised(text, max(target, meant))
         if text.entry.model.needs_head_dim and text.get("head_dim") is None:
             # Transformers' YaRN fails without it.
             top["head_dim"] = text.head_dim()
-    elif target > lengths.maximum:
-        top = {"max_position_embeddings": lengths.reach}
+    else:
+        top = _raised(text, lengths.reach if target > lengths.maximum else target)
     new = _new_config(config, text, extension, top)
     planned, planned_notes = _read_back(new, layer_type, extension, current)
     keys = spelled(text, extension, top, rope_parameters=True)
@@ -122,7 +120,7 @@ def make_plan(
     return Plan(
         target_length=target,
         needed=extension is not None,
-        verdict=verdict(current, lengths, extension, target, bool(top)),
+        verdict=verdict(current, lengths, extension, target, _stops(text, top)),
         lengths=lengths,
         layer_type=layer_type,
         current=numbers(current),
@@ -141,16 +139,30 @@ def make_plan(
     )
 
 
+def _raised(text: TextConfig, length: int) -> dict[str, object]:
+    """Return the keys of a model's longest length that are below one, with that one."""
+    names = ("max_position_embeddings", *PROMISES)
+    return {name: length for name in names if 0 < (text.optional_length(name) or 0) < length}
+
+
+def _stops(text: TextConfig, raised: Mapping[str, object]) -> str:
+    lengths = {name: text.optional_length(name) for name in ("max_position_embeddings", *PROMISES)}
+    return " and ".join(f"{name} {lengths[name]:,}" for name in lengths if name in raised)
+
+
 def refuse_what_is_not_understood(config: Mapping[str, object]) -> None:
-    """Refuse a config with a rope key that has no effect, or of a model type that is not known.
+    """Refuse a config with a rope key that is misspelt or misplaced, or of an unknown model type.
 
     Its file is not to be rewritten: what such a key is for may be what the new ones break.
 
     Raises:
-        RopeScaleConfigError: Naming the key and the value.
+        RopeScaleConfigError: Naming the key or the type.
     """
     for name in layer_types(config):
-        resolve(config, BASELINE, name, None, strict=True)
+        found = resolved(config, dialect=BASELINE, layer_type=name, seq_len=None, strict=False)
+        if found.suspects:
+            requirement = "a rope key that has an effect where it stands, to rewrite the file"
+            raise RopeScaleConfigError(expected(found.suspects[0], requirement, "one without"))
     text = TextConfig(config)
     if text.entry.model is UNKNOWN:
         requirement = "a known model type, to rewrite its file"

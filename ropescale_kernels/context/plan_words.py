@@ -13,7 +13,7 @@ def verdict(
     lengths: TrainedLength,
     extension: Extension | None,
     target: int,
-    lifts_maximum: bool,
+    stops: str,
 ) -> str:
     """Return whether scaling is needed, and which.
 
@@ -22,7 +22,7 @@ def verdict(
         lengths: How far the model reaches.
         extension: The new rope parameters, or None where the old ones stay.
         target: Length wanted, tokens.
-        lifts_maximum: Whether max_position_embeddings changes.
+        stops: The keys that have to be raised, with their numbers.
     """
     if extension is not None and extension.rope["rope_type"] == "linear":
         return (
@@ -47,16 +47,15 @@ def verdict(
             f"{lengths.original:,} that the model was trained on. YaRN with factor "
             f"{extension.factor:g}. Changing max_position_embeddings alone would scale nothing."
         )
-    if lifts_maximum and current.factor == 1:
+    if stops and current.factor == 1:
         return (
             f"No scaling is needed: the model was trained on {lengths.original:,} tokens. Engines "
-            f"stop at max_position_embeddings {lengths.maximum:,}, which has to be raised."
+            f"stop at {stops}, which has to be raised."
         )
-    if lifts_maximum:
+    if stops:
         return (
             f"No other scaling is needed: factor {current.factor:g} already reaches "
-            f"{lengths.reach:,} tokens, but engines stop at max_position_embeddings "
-            f"{lengths.maximum:,}, which has to be raised."
+            f"{lengths.reach:,} tokens, but engines stop at {stops}, which has to be raised."
         )
     serves = f"No scaling is needed: the config serves {lengths.maximum:,} tokens as it is"
     if current.factor == 1:

@@ -112,7 +112,9 @@ def write(path: Path, old: bytes, config: Mapping[str, object]) -> Path:
         new = _like(old.decode("utf-8-sig"), config).encode()
     except (ValueError, RecursionError) as error:
         got = f"{path} ({type(error).__name__}: {error})"
-        raise RopeScaleConfigError(expected("config", "a file of UTF-8 to write", got)) from error
+        raise RopeScaleConfigError(
+            expected("config", "UTF-8 and finite numbers to write", got)
+        ) from error
     temporary = _temporary(path, new)
     try:
         backup = _backed_up(path, old)
@@ -127,7 +129,11 @@ def _like(old: str, config: Mapping[str, object]) -> str:
     """Return a config as JSON in the style of the old text."""
     found = re.search(r"\n([ \t]+)\S", old)
     indent = None if "\n" not in old.strip() else 2 if found is None else found.group(1)
-    text = json.dumps(config, indent=indent, ensure_ascii=old.isascii(), allow_nan=False)
+    separators = (",", ":") if indent is None and '": ' not in old else None
+    endless = "NaN" in old or "Infinity" in old
+    text = json.dumps(
+        config, indent=indent, separators=separators, ensure_ascii=old.isascii(), allow_nan=endless
+    )
     if old.endswith("\n"):
         text += "\n"
     return text.replace("\n", "\r\n") if "\r\n" in old else text

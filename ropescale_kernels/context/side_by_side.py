@@ -61,8 +61,6 @@ def resolve(
     dialect: str | Dialect,
     layer_type: str | None,
     seq_len: int | None,
-    *,
-    strict: bool = False,
 ) -> tuple[RopeScaling, tuple[str, ...]]:
     """Return a config's scaling, and its warnings as text.
 
@@ -71,14 +69,13 @@ def resolve(
         dialect: Whose reading to follow.
         layer_type: Which entry of nested rope parameters to use.
         seq_len: Length in tokens, for rules that follow it.
-        strict: Whether a key without an effect is an error.
 
     Raises:
         RopeScaleError: As `RopeScaling.from_hf_config`.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        scaling = RopeScaling.from_hf_config(config, dialect, layer_type, seq_len, strict=strict)
+        scaling = RopeScaling.from_hf_config(config, dialect, layer_type, seq_len)
     return scaling, tuple(str(warning.message) for warning in caught)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 from ropescale_kernels.context.text_config import TextConfig
 from ropescale_kernels.errors import RopeScaleConfigError, expected
@@ -18,13 +19,15 @@ _MODEL_CARDS = {
     ("qwen3_moe", 40_960): (32_768, 40_960),
     ("qwen2", 40_960): (32_768, 40_960),
     ("qwen2_5_vl", 128_000): (32_768, 32_768),
+    ("qwen2_5_vl_text", 128_000): (32_768, 32_768),
 }
 
 
 _MAXIMUM = "max_position_embeddings"
 # Other names for what a model serves, where that is more.
-_PROMISES = ("model_max_length", "max_sequence_length")
+PROMISES = ("model_max_length", "max_sequence_length")
 _ORIGINAL = "original_max_position_embeddings"
+_DUAL_CHUNK = "dual_chunk_attention_config"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +56,7 @@ class TrainedLength:
     @property
     def is_guess(self) -> bool:
         """Whether nothing says what the model was trained on."""
-        return self.source in (_MAXIMUM, *_PROMISES)
+        return self.source in (_MAXIMUM, *PROMISES)
 
 
 def card_length(text: TextConfig, length: int | None) -> int | None:
@@ -75,7 +78,7 @@ def trained_length(text: TextConfig, scaling: RopeScaling, given: int | None) ->
             from a length that it does not name, or from another one than the given.
     """
     maximum, maximum_source = text.length(_MAXIMUM), _MAXIMUM
-    for name in _PROMISES:
+    for name in PROMISES:
         promised = text.optional_length(name) or 0
         if promised > maximum:
             maximum, maximum_source = promised, name
@@ -102,6 +105,8 @@ def trained_length(text: TextConfig, scaling: RopeScaling, given: int | None) ->
         original, source = check.length("original_length", given), "as given"
     elif known is not None:
         original, source = known, _ORIGINAL
+    elif (chunked := _dual_chunk_length(text)) is not None:
+        original, source = chunked, _DUAL_CHUNK
     elif card is not None:
         original, source = card[0], f"the model card of {text.model_type}"
     else:
@@ -113,3 +118,10 @@ def trained_length(text: TextConfig, scaling: RopeScaling, given: int | None) ->
         # What was given is not in the config yet, so that it serves no length as it is.
         reach = max(maximum, int((known or 0) * scaling.factor)) if named else 0
     return TrainedLength(original, source, maximum, reach)
+
+
+def _dual_chunk_length(text: TextConfig) -> int | None:
+    # Qwen2.5-1M: what the model was trained on, before an attention of its own takes it further.
+    given = text.get(_DUAL_CHUNK)
+    length = given.get(_ORIGINAL) if isinstance(given, Mapping) else None
+    return None if length is None else check.length(f"{_DUAL_CHUNK}[{_ORIGINAL!r}]", length)

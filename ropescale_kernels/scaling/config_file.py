@@ -35,7 +35,7 @@ def load_config(config: object) -> Mapping[str, object]:
 
     Raises:
         RopeScaleTypeError: If `config` is of another kind.
-        RopeScaleConfigError: If a path holds no readable JSON object.
+        RopeScaleConfigError: If a path holds no readable JSON object, or one with a key twice.
     """
     if isinstance(config, Mapping):
         return config
@@ -57,10 +57,12 @@ def read_config(stream: TextIO, name: str) -> Mapping[str, object]:
         name: What messages call it.
 
     Raises:
-        RopeScaleConfigError: If it holds no JSON object.
+        RopeScaleConfigError: If it holds no JSON object, or one with a key twice.
     """
     try:
         loaded = _parsed(stream.read(_MAX_BYTES))
+    except RopeScaleConfigError:
+        raise
     except (ValueError, RecursionError) as error:
         got = f"{type(error).__name__}: {error}"
         raise RopeScaleConfigError(expected("config", f"valid JSON on {name}", got)) from error
@@ -72,12 +74,12 @@ def _parsed(text: str | bytes) -> object:
 
 
 def _once_each(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        values = [check.shown(value) for name, value in pairs if name == twice]
-        raise RopeScaleConfigError(expected(twice, "one value", " and ".join(values)))
+    found: dict[str, object] = {}
+    for name, value in pairs:
+        if name in found:
+            got = f"{check.shown(found[name])} and {check.shown(value)}"
+            raise RopeScaleConfigError(expected(check.shown(name)[1:-1], "one value", got))
+        found[name] = value
     return found
 
 

@@ -10,81 +10,7 @@ import dataclasses
 from collections.abc import Mapping
 from types import MappingProxyType
 
-
-@dataclasses.dataclass(frozen=True)
-class LayerType:
-    """One entry of rope parameters that a class nests by layer type on its own.
-
-    Attributes:
-        theta_key: Top-level key of this entry's base in configs before Transformers 5, if any.
-        default_theta: Base without that key.
-        scaled: Whether a flat `rope_scaling` belongs to this entry.
-    """
-
-    theta_key: str | None
-    default_theta: float
-    scaled: bool
-
-
-@dataclasses.dataclass(frozen=True)
-class Axes:
-    """How a multimodal class shares its pairs among the axes of a position.
-
-    Attributes:
-        section: Pairs of each axis, where the config has no `mrope_section`.
-        interleaved: Whether the axes alternate; classes do not read `mrope_interleaved`.
-    """
-
-    section: tuple[int, ...]
-    interleaved: bool
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelType:
-    """How one model type reads its config.
-
-    Attributes:
-        defaults: Values of top-level keys that the config leaves out.
-        head_dim_key: Key of the rotated head's channels.
-        unrotated_key: Key of further channels of the head, which the share counts too.
-        needs_head_dim: Whether Transformers 5.23 fails on YaRN and longrope without that key.
-        layer_head_dim_keys: The same for layer types whose heads are of another size.
-        theta_key: Top-level key of the base.
-        partial_key: Top-level key of the rotated share of the head.
-        channels_key: Top-level key of the rotated channels, where no share is given.
-        partial_in_default: Whether the rule without scaling reads that share.
-        ntk_alpha: Whether "dynamic" with the key `alpha` raises the base once, whatever the length.
-        unrotated: Layers that the rotation is not for, by what they attend to.
-        softmax_mscale: Whether attention multiplies its softmax scale by mscale squared.
-        axes: Its axes, for a multimodal model.
-        nests_text: Whether the class makes a text config of its own from a flat file.
-        aliases: Names of rules that mean another one in this model.
-        own_keys: Rope keys that the model uses outside the rotation.
-        own_top_keys: The same of top-level keys whose names are like a rotation's.
-        layer_pattern: What layers attend to, repeated, where no key of the config says it.
-        layers: Entries by layer type that the class makes from flat keys.
-    """
-
-    defaults: Mapping[str, object] = dataclasses.field(default_factory=dict)
-    head_dim_key: str = "head_dim"
-    unrotated_key: str = ""
-    needs_head_dim: bool = False
-    layer_head_dim_keys: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    theta_key: str = "rope_theta"
-    partial_key: str = "partial_rotary_factor"
-    channels_key: str = ""
-    partial_in_default: bool = False
-    ntk_alpha: bool = False
-    unrotated: frozenset[str] = frozenset()
-    softmax_mscale: bool = False
-    axes: Axes | None = None
-    nests_text: bool = False
-    aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    own_keys: frozenset[str] = frozenset()
-    own_top_keys: frozenset[str] = frozenset()
-    layer_pattern: tuple[str, ...] = ()
-    layers: Mapping[str, LayerType] = dataclasses.field(default_factory=dict)
-
+from ropescale_kernels.scaling.model_type import Axes, LayerType, ModelType
 
 # A type without a row reads its share of the head: nothing is known of its class.
 UNKNOWN = ModelType(partial_in_default=True)
@@ -92,6 +18,7 @@ UNKNOWN = ModelType(partial_in_default=True)
 _PLAIN = ModelType()
 _GLOBAL = frozenset({"full_attention"})
 _SLIDING = ModelType(layer_pattern=("sliding_attention",))
+_SLIDING_4096 = dataclasses.replace(_SLIDING, defaults={"sliding_window": 4096})
 _GPT_OSS_ROPE = {
     "rope_type": "yarn",
     "factor": 32.0,
@@ -155,9 +82,13 @@ def _partial(share: float, axes: Axes | None = None, **defaults: object) -> Mode
     return ModelType(defaults=shares, partial_in_default=True, axes=axes)
 
 
+def _windows(period: int, sliding_window: int = 4096) -> dict[str, object]:
+    return {"sliding_window_pattern": period, "sliding_window": sliding_window}
+
+
 def _local(period: int) -> ModelType:
     """Return a row of windows; each `period`-th layer sees everything and has no rotation."""
-    return ModelType(defaults={"sliding_window_pattern": period}, unrotated=_GLOBAL)
+    return ModelType(defaults=_windows(period), unrotated=_GLOBAL)
 
 
 def _mla(channels: int = 64, **defaults: object) -> ModelType:
@@ -188,7 +119,7 @@ _LLAMA4 = ModelType(
 MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
     {
         "llama": _PLAIN,
-        "mistral": _SLIDING,
+        "mistral": _SLIDING_4096,
         "qwen2": _PLAIN,
         "qwen2_moe": _PLAIN,
         "olmo2": _PLAIN,
@@ -197,11 +128,11 @@ MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
         "granite": _PLAIN,
         "granitemoe": _PLAIN,
         "starcoder2": _SLIDING,
-        "ministral": dataclasses.replace(_SLIDING, needs_head_dim=True),
+        "ministral": dataclasses.replace(_SLIDING_4096, needs_head_dim=True),
         "arcee": _PLAIN,
         "qwen3": _head(128),
         "gemma": _head(256),
-        "gemma2": ModelType(defaults={"head_dim": 256, "sliding_window_pattern": 2}),
+        "gemma2": ModelType(defaults={"head_dim": 256, **_windows(2)}),
         "seed_oss": _head(128),
         "qwen3_moe": _PLAIN,
         "mixtral": dataclasses.replace(_SLIDING, defaults={"rope_theta": 1e6}, needs_head_dim=True),
@@ -242,11 +173,10 @@ MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
         "deepseek_v32": _mla(),
         "glm_moe_dsa": _mla(),
         "kimi_k2": _mla(),
-        "gpt_oss": _theta(
-            1.5e5, head_dim=64, rope_parameters=_GPT_OSS_ROPE, sliding_window_pattern=2
-        ),
+        "gpt_oss": _theta(1.5e5, head_dim=64, rope_parameters=_GPT_OSS_ROPE, **_windows(2, 128)),
         "afmoe": ModelType(
-            defaults={"head_dim": 128, "global_attn_every_n_layers": 4}, unrotated=_GLOBAL
+            defaults={"head_dim": 128, "global_attn_every_n_layers": 4, "sliding_window": 1024},
+            unrotated=_GLOBAL,
         ),
         "apertus": ModelType(defaults={"rope_theta": 1.2e7, "rope_parameters": _APERTUS_ROPE}),
         "aria_text": _PLAIN,
@@ -255,7 +185,12 @@ MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
         "bamba": _partial(0.5, attn_layer_indices=()),
         "bitnet": _theta(5e5),
         "cwm": ModelType(
-            defaults={"head_dim": 128, "rope_theta": 1e6, "rope_parameters": _CWM_ROPE},
+            defaults={
+                "head_dim": 128,
+                "rope_theta": 1e6,
+                "sliding_window": 8192,
+                "rope_parameters": _CWM_ROPE,
+            },
             layer_pattern=("full_attention", *3 * ("sliding_attention",)),
         ),
         "diffllama": _PLAIN,
@@ -267,7 +202,9 @@ MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
         "falcon_h1": _PLAIN,
         "flex_olmo": _theta(5e5),
         "glm4_moe_lite": dataclasses.replace(_mla(), partial_in_default=True),
-        "granitemoehybrid": ModelType(layer_pattern=("linear_attention",)),
+        "granitemoehybrid": ModelType(
+            defaults={"position_embedding_type": "nope"}, layer_pattern=("linear_attention",)
+        ),
         "granitemoeshared": _PLAIN,
         "helium": _theta(1e5, head_dim=128),
         "hy_v3": _theta(11_158_840.0, head_dim=128),
@@ -287,7 +224,9 @@ MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
             layer_pattern=("full_attention", "linear_attention"),
         ),
         "minimax_m3_vl_text": ModelType(
-            defaults={"rope_theta": 5e6, "head_dim": 128}, partial_in_default=True
+            defaults={"rope_theta": 5e6, "head_dim": 128},
+            partial_in_default=True,
+            own_top_keys=frozenset({"rotary_dim"}),
         ),
         "nanochat": _PLAIN,
         "olmo_hybrid": ModelType(defaults={"full_attention_interval": 4}),
@@ -296,7 +235,7 @@ MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
         "solar_open": ModelType(
             defaults={"rope_theta": 1e6, "head_dim": 128}, partial_in_default=True
         ),
-        "vaultgemma": ModelType(defaults={"head_dim": 256, "sliding_window_pattern": 2}),
+        "vaultgemma": ModelType(defaults={"head_dim": 256, **_windows(2)}),
         "voxtral_realtime_text": _PLAIN,
         "youtu": _mla(),
         "phi": _partial(0.5),
@@ -375,7 +314,7 @@ MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
         ),
         # The class takes rope_theta for the first entry and leaves the second its default.
         "olmo3": ModelType(
-            defaults={"sliding_window_pattern": 4},
+            defaults=_windows(4),
             layers={
                 "full_attention": LayerType("rope_theta", 5e5, scaled=True),
                 "sliding_attention": LayerType(None, 5e5, scaled=False),

@@ -19,7 +19,7 @@ from ropescale_kernels.scaling.config_file import load_config
 from ropescale_kernels.scaling.dialects import DIALECTS, Dialect
 from ropescale_kernels.scaling.model_types import UNKNOWN
 from ropescale_kernels.scaling.readings import Rule, rule_of
-from ropescale_kernels.scaling.rope_entry import RopeEntry, find_rope_entry
+from ropescale_kernels.scaling.rope_entry import RopeEntry, find_rope_entry, meant
 from ropescale_kernels.scaling.yarn_reading import reads_truncate_beside, scales_softmax
 
 # A raw config names no base where its class has this one.
@@ -29,9 +29,11 @@ _NOTES = 8
 _NAMES = frozenset({"rope_type", "type", "mrope_section", "mrope_interleaved"})
 _INNER = frozenset({"rope_theta", "partial_rotary_factor"})
 _ORIGINAL = "original_max_position_embeddings"
-# Top-level keys with these in their names are about rotation, and so are rope parameters that stand
-# there; a model's own are in its row of `model_types`.
-_ROTARY_NAMES = ("rope", "rotary", "yarn")
+# Top-level keys with these words in their names are about rotation, and so are rope parameters that
+# stand there; a model's own are in its row of `model_types`.
+_ROTARY_WORDS = frozenset({"rope", "mrope", "rotary", "yarn"})
+# What they say where it goes without saying.
+_HARMLESS = {"use_rope": True, "use_rotary_pos_emb": True, "rotary": True, "use_mrope": False}
 _ROPE_KEYS = frozenset(
     {"factor", "attention_factor", "attn_factor", "mscale", "mscale_all_dim", "beta_fast",
      "beta_slow", "truncate", "mrope_section", "mrope_interleaved", "low_freq_factor",
@@ -63,6 +65,7 @@ class Resolved:
         softmax_mscale: Whether the model multiplies its softmax scale by mscale squared.
         dialect: Whose reading this is.
         notes: Warnings about the config.
+        suspects: Ignored keys that are likely meant to have an effect.
     """
 
     constructor: str
@@ -71,6 +74,7 @@ class Resolved:
     softmax_mscale: bool
     dialect: str
     notes: list[str]
+    suspects: list[str]
 
 
 def find_dialect(dialect: object) -> Dialect:
@@ -140,13 +144,17 @@ def resolve(
         got = f"{len(entry.ignored) - _NOTES} more"
         notes.append(expected("config", "no other ignored keys", got))
     softmax_mscale = constructor == "yarn" and scales_softmax(entry)
-    return Resolved(constructor, arguments, frequency_dim, softmax_mscale, reading.name, notes)
+    suspects = [key for key, _ in entry.ignored if key in _ROPE_KEYS or meant(key, known)]
+    return Resolved(
+        constructor, arguments, frequency_dim, softmax_mscale, reading.name, notes, suspects
+    )
 
 
 def _axes(entry: RopeEntry, rotary_dim: int) -> dict[str, object]:
     """Return how the axes of a multimodal position share the pairs."""
     section = entry.values.get("mrope_section")
-    interleaved = entry.values.get("mrope_interleaved", False)
+    interleaved = entry.values.get("mrope_interleaved")
+    interleaved = False if interleaved is None else interleaved
     axes = entry.model.axes
     if not entry.dialect.class_axes or entry.model is UNKNOWN:
         return {"mrope_section": section, "mrope_interleaved": interleaved}
@@ -159,7 +167,7 @@ def _axes(entry: RopeEntry, rotary_dim: int) -> dict[str, object]:
         )
         return {}
     check.flag("mrope_interleaved", interleaved)
-    if "mrope_interleaved" in entry.values and interleaved is not axes.interleaved:
+    if entry.values.get("mrope_interleaved") is not None and interleaved is not axes.interleaved:
         requirement = f"{axes.interleaved}, as in the class of {entry.model_type}"
         hint = "It has no effect."
         entry.notes.append(expected("mrope_interleaved", requirement, interleaved, hint))
@@ -200,7 +208,8 @@ def _rotary(config: Mapping[str, object]) -> list[tuple[str, object]]:
         for key, value in config.items()
         if value is not None
         and isinstance(key, str)
-        and (key in _ROPE_KEYS or any(part in key.lower() for part in _ROTARY_NAMES))
+        and _HARMLESS.get(key) is not value
+        and (key in _ROPE_KEYS or not _ROTARY_WORDS.isdisjoint(key.lower().split("_")))
     ]
 
 

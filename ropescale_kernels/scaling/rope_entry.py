@@ -10,7 +10,8 @@ from collections.abc import Collection, Mapping
 from ropescale_kernels.errors import RopeScaleConfigError, expected
 from ropescale_kernels.scaling import _validate as check
 from ropescale_kernels.scaling.dialects import Dialect
-from ropescale_kernels.scaling.model_types import MODEL_TYPES, UNKNOWN, ModelType
+from ropescale_kernels.scaling.model_type import ModelType
+from ropescale_kernels.scaling.model_types import MODEL_TYPES, UNKNOWN
 from ropescale_kernels.scaling.rope_parameters import (
     other_parts,
     refuse_unrotated,
@@ -21,6 +22,8 @@ from ropescale_kernels.scaling.rope_parameters import (
 )
 
 _HEAD_KEYS = ("hidden_size", "num_attention_heads")
+# What other parts than text_config are called that a text model may be in.
+_PARTS = ("llm_config", "language_config", "thinker_config", "text_model")
 # Where a class makes a text config of a flat file, it takes no keys but the text class's own.
 _LOST = ("partial_rotary_factor", "original_max_position_embeddings")
 
@@ -82,7 +85,9 @@ class RopeEntry:
 
     def _missing(self, key: str) -> RopeScaleConfigError:
         requirement = f"a number for rope_type {self.rope_type!r}"
-        return RopeScaleConfigError(expected(key, requirement, "no such key"))
+        parts = [name for name in self.config if str(name).endswith(_PARTS)]
+        hint = f"Give the text model's part alone: {', '.join(parts[:4])}?" if parts else ""
+        return RopeScaleConfigError(expected(key, requirement, "no such key", hint))
 
     def get(self, key: str, top_key: str, default: object) -> object:
         """Return a rope parameter, else a top-level key, else a default.
@@ -144,7 +149,7 @@ class RopeEntry:
         if self.model is UNKNOWN and self.model_type:
             effect = f"It has no effect here; whether {self.model_type} reads it is not known."
         return [
-            expected(key, requirement, check.shown(value), f"{effect}{_meant(key, known)}")
+            expected(key, requirement, check.shown(value), f"{effect}{meant(key, known)}")
             for key, value in list(dict(self.ignored[: 2 * limit]).items())[:limit]
         ]
 
@@ -171,7 +176,8 @@ class RopeEntry:
         key = self._head_dim_key()
         value = self.top(key)
         other = self.config.get("head_dim")
-        if key == self.model.head_dim_key != "head_dim" and other not in (None, value):
+        own = key == self.model.head_dim_key != "head_dim" and not self.model.unrotated_key
+        if own and other not in (None, value):
             requirement = f"{key} {check.shown(value)}, the channels that rotate"
             hint = "It is not read."
             self.notes.append(expected("head_dim", requirement, check.shown(other), hint))
@@ -184,7 +190,8 @@ class RopeEntry:
         return check.dimension(self.head_dim_name(), sizes[0] // sizes[1], even=False)
 
 
-def _meant(key: str, known: Collection[str]) -> str:
+def meant(key: str, known: Collection[str]) -> str:
+    """Return a question for the key that was likely meant, or "" where none is alike."""
     # The key itself stands between quotes where it is inside the rope parameters.
     bare = key.split("'")[1] if "'" in key else key
     close = difflib.get_close_matches(bare[:100].lower(), sorted(known), n=1, cutoff=0.85)

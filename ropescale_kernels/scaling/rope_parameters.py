@@ -7,20 +7,18 @@ from collections.abc import Mapping
 from ropescale_kernels.errors import RopeScaleConfigError, expected
 from ropescale_kernels.scaling import _validate as check
 from ropescale_kernels.scaling.dialects import DIALECTS, Dialect
-from ropescale_kernels.scaling.model_types import MODEL_TYPES, UNKNOWN, UNROTATED, ModelType
+from ropescale_kernels.scaling.model_type import ModelType
+from ropescale_kernels.scaling.model_types import MODEL_TYPES, UNKNOWN, UNROTATED
 
 _EMPTY: Mapping[str, object] = {}
 # Models have two or three; what is shown and drawn for each is bounded by this.
 _MAX_LAYER_TYPES = 16
 _SHOWN_KEYS = 8
 # What tells a text model inside another, and the parts that are something else.
-_PART_KEYS = ("rope_scaling", "rope_parameters", "rope_theta")
+_PART_KEYS = ("rope_scaling", "rope_parameters", "rope_theta", "global_rope_theta")
 _OTHER_PARTS = ("vision", "audio", "speech", "image", "video", "encoder")
-# What configs say of positions that are not rotated.
-_UNROTATED_KEYS: Mapping[str, tuple[object, ...]] = {
-    "alibi": (True,),
-    "position_embedding_type": ("absolute", "alibi", "learned", "nope", "none"),
-}
+# Values of position_embedding_type for positions that are not rotated.
+_UNROTATED_KINDS = frozenset({"absolute", "alibi", "learned", "nope", "none"})
 
 
 def text_config(config: Mapping[str, object]) -> tuple[Mapping[str, object], str]:
@@ -64,10 +62,13 @@ def refuse_unrotated(config: Mapping[str, object], model_type: str) -> None:
     if model_type in UNROTATED:
         requirement = "a model with a rotary embedding"
         raise RopeScaleConfigError(expected("model_type", requirement, repr(model_type)))
-    for key, values in _UNROTATED_KEYS.items():
-        if (value := config.get(key)) in values:
-            requirement = "that of a model with a rotary embedding"
-            raise RopeScaleConfigError(expected(key, requirement, repr(value)))
+    model = MODEL_TYPES.get(model_type, UNKNOWN)
+    kind = config.get("position_embedding_type") or model.defaults.get("position_embedding_type")
+    rotates = any(config.get(key) is not None for key in _PART_KEYS) and kind == "absolute"
+    if config.get("alibi") is True:
+        raise RopeScaleConfigError(expected("alibi", "false, for a rotary embedding", True))
+    if isinstance(kind, str) and kind in _UNROTATED_KINDS and not rotates:
+        raise RopeScaleConfigError(expected("position_embedding_type", "a rotary one", repr(kind)))
 
 
 def other_parts(config: Mapping[str, object]) -> list[str]:
@@ -103,7 +104,8 @@ def rope_parameters(
     new = _optional_mapping("rope_parameters", config.get("rope_parameters"))
     if old and new and old != new:
         other = [key for key in new if old.get(key, ...) != new[key]][:_SHOWN_KEYS]
-        got = ", ".join(f"{key} {check.shown(new[key])}" for key in other) or "fewer keys"
+        shown = [f"{check.shown(key)} {check.shown(new[key])}" for key in other]
+        got = ", ".join(shown) or "fewer keys"
         notes.append(
             expected("rope_parameters", "rope_scaling's values", got, "rope_scaling wins.")
         )
@@ -169,7 +171,7 @@ def _by_layer(
     flat = _EMPTY if nested is old else old
     if new and not _nested(new):
         requirement = f"parameters of each of {[*model.layers]}"
-        got = ", ".join([*new][:_SHOWN_KEYS])
+        got = ", ".join(check.shown(key) for key in [*new][:_SHOWN_KEYS])
         hint = "The class does not read flat ones; they have no effect."
         notes.append(expected("rope_parameters", requirement, got, hint))
     entries: dict[str, object] = dict(nested)

@@ -108,7 +108,7 @@ def test_a_file_that_cannot_be_written_again_is_left_alone(
     config.write_bytes(content)
     code, _, err = ropescale("plan", str(model), "--target-length", "128k", "--write")
     assert code == 2
-    assert "config: expected a file of UTF-8 to write" in err
+    assert "config: expected UTF-8 and finite numbers to write" in err
     assert config.read_bytes() == content
     assert len(list(model.iterdir())) == 1
 
@@ -136,7 +136,10 @@ def test_a_length_given_wins(ropescale: Ropescale) -> None:
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
-        ({"rope_scalling": {"factor": 4.0}}, "rope_scalling: expected a key that"),
+        (
+            {"rope_scalling": {"factor": 4.0}},
+            "rope_scalling: expected a rope key that has",
+        ),
         ({"model_type": "new_one"}, "model_type: expected a known model type, to rewrite"),
     ],
 )
@@ -150,7 +153,7 @@ def test_what_is_not_understood_is_not_rewritten(
     assert code == 2
     assert said in err
     assert config.read_bytes() == before
-    # Told what to do is everybody.
+    # What to do is told all the same.
     assert ropescale("plan", str(model), "--target-length", "128k")[0] == 0
 
 

@@ -139,4 +139,6 @@ def test_other_engines_measure_the_ramp_in_the_longest_length(published: Publish
     assert longest is not None
     assert longest > 0.1
     assert off["exllamav2"] == longest
-    assert off["TensorRT-LLM, fused"] != off["TurboMind"] != off["exllamav2"]
+    # These take the ratio of the lengths for the factor; one of them measures as exllamav2 does.
+    assert off["TensorRT-LLM, fused"] == off["hf-4.51"] == pytest.approx(2.2)
+    assert off["TurboMind"] == pytest.approx(2.247, abs=1e-3)

@@ -9,6 +9,7 @@ import pytest
 
 from ropescale_kernels.context.kv_cache import KVCache, kv_cache, worded_bytes
 from ropescale_kernels.context.layers import CHUNKED, FULL, LINEAR, SLIDING, layer_kinds
+from ropescale_kernels.context.plan import make_plan
 from ropescale_kernels.context.text_config import TextConfig
 from ropescale_kernels.scaling.model_types import MODEL_TYPES
 
@@ -53,9 +54,29 @@ def test_kv_cache_that_cannot_be_told(published: Published) -> None:
     assert str(kv_cache(TextConfig(raw), 4096)).startswith("layer_types: expected some of [")
 
 
-def test_blocks_of_their_own_kinds_are_not_counted(published: Published) -> None:
-    raw = {**published("qwen3-8b"), "block_configs": [{}]}
-    assert "block_configs: expected no blocks" in str(kv_cache(TextConfig(raw), 4096))
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"block_configs": [{}]},
+        {"cross_attention_layers": [3]},
+        {"per_layer_config": {"05": {"head_dim": 512}}},
+        {"hybrid_layer_pattern": [0, 1]},
+        {"layer_types": ["full_attention"]},
+        {"attn_type_list": "1111"},
+        {"num_kv_shared_layers": 37},
+        {"num_kv_shared_layers": 2**31},
+        {"sliding_window": 9, "model_type": "new", "use_sliding_window": None},
+        {"sliding_window": 0, "model_type": "mistral"},
+    ],
+)
+def test_layers_that_are_not_known_are_not_counted(
+    keys: dict[str, Any], published: Published
+) -> None:
+    raw = {**published("qwen3-8b"), **keys}
+    key = next(iter(keys))
+    assert str(kv_cache(TextConfig(raw), 4096)).startswith(f"{key}: expected")
+    # Nor do they stop a plan.
+    assert make_plan(raw, 131072).kv_cache == kv_cache(TextConfig(raw), 131072)
 
 
 def test_an_indexer_keeps_keys_too() -> None:
@@ -89,10 +110,10 @@ def test_elements_of_the_cache_are_those_of_the_whole_model(published: Published
 
 
 def test_defaults_of_model_types_are_the_classes(published: Published) -> None:
-    transformers = pytest.importorskip("transformers")
+    transformers = pytest.importorskip("transformers", minversion="5.20")
     ours = {"sliding_window_pattern", "rope_theta", "partial_rotary_factor", "rotary_pct",
             "rope_parameters", "global_head_dim", "full_attention_interval",
-            "attn_layer_indices"}  # fmt: skip
+            "attn_layer_indices", "position_embedding_type"}  # fmt: skip
     for model_type, row in MODEL_TYPES.items():
         if model_type == "kimi_k2":
             continue
@@ -104,14 +125,15 @@ def test_defaults_of_model_types_are_the_classes(published: Published) -> None:
 
 
 def test_layers_are_the_classes() -> None:
-    transformers = pytest.importorskip("transformers")
+    transformers = pytest.importorskip("transformers", minversion="5.20")
     sizes = {"hidden_size": 1280, "num_attention_heads": 8, "num_hidden_layers": 12}
     seen = set()
     for model_type in set(MODEL_TYPES) - {"kimi_k2", "llama4", "qwen2_vl", "qwen2_5_vl"}:
         plain = transformers.AutoConfig.for_model(model_type, **sizes)
         windows = (False, True) if hasattr(plain, "sliding_window") else (False,)
         for window in windows:
-            raw = {"model_type": model_type, **sizes, **({"sliding_window": 100} if window else {})}
+            raw = {"model_type": model_type, **sizes, **({"sliding_window": 100} if window else {}),
+                   "position_embedding_type": "rope"}  # fmt: skip
             theirs = transformers.AutoConfig.for_model(**raw).get_text_config()
             if not hasattr(theirs, "layer_types") or theirs.layer_types is None:
                 continue
@@ -121,10 +143,8 @@ def test_layers_are_the_classes() -> None:
                 want = [FULL if name == SLIDING else name for name in want]
             text = TextConfig(raw)
             found = layer_kinds(text)
-            # A window that a config leaves out is its class's to give.
-            if not window and text.get("sliding_window") is None:
-                want = [FULL if name == SLIDING else name for name in want]
-                found = [FULL if name == SLIDING else name for name in found]
+            if SLIDING in found and not window:
+                assert text.get("sliding_window") == theirs.sliding_window, model_type
             assert found == want, model_type
             seen |= set(found)
     assert seen == {FULL, SLIDING, CHUNKED, LINEAR}
@@ -141,14 +161,13 @@ def test_layers_are_the_classes() -> None:
         ({"model_type": "lfm2", "full_attn_idxs": [1, 4]}, "LFLLFL"),
         ({"model_type": "bamba", "attn_layer_indices": [5]}, "LLLLLF"),
         ({"model_type": "bailing_hybrid", "layer_group_size": 3}, "LLFLLF"),
-        ({"model_type": "granitemoehybrid", "layers_block_type": [*5 * ["mamba"], "attention"]},
+        ({"model_type": "bamba", "layers_block_type": [*5 * ["mamba"], "attention"]},
          "LLLLLF"),
         ({"model_type": "exaone4", "sliding_window": 9, "sliding_window_pattern": "LLG"}, "SSFSSF"),
-        ({"model_type": "new", "sliding_window": 9}, "SSSSSS"),
         ({"model_type": "new"}, "FFFFFF"),
-        ({"model_type": "new", "hybrid_override_pattern": "M-M*-*"}, "LLLFLF"),
         ({"model_type": "new", "attn_type_list": [0, 0, 1, 0, 0, 1]}, "LLFLLF"),
-        ({"model_type": "new", "attn_layer_period": 3, "attn_layer_offset": 1}, "LFLLFL"),
+        ({"model_type": "qwen2", "use_sliding_window": True, "max_window_layers": 0}, "SSSSSS"),
+        ({"model_type": "cohere2", "sliding_window": None}, "FFFFFF"),
         ({"model_type": "llama4_text", "no_rope_layers": [1, 0, 1, 0, 1, 0]}, "CFCFCF"),
         ({"model_type": "llama4_text", "no_rope_layers": []}, "CCCFCC"),
     ],

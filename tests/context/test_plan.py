@@ -176,11 +176,6 @@ def test_further_than_a_model_was_made_for(published: Published) -> None:
         assert any("Measure the quality" in warning for warning in plan.warnings), name
 
 
-def test_windows_are_told(published: Published) -> None:
-    plan = make_plan(published("ministral-8b-instruct-2410"), 131072)
-    assert any("beyond its window of 32,768" in warning for warning in plan.warnings)
-
-
 def test_short_requests(published: Published) -> None:
     plan = make_plan(published("qwen3-8b"), 131072)
     assert "40 of 64 pairs turn slower" in plan.short_requests[0]
@@ -244,7 +239,9 @@ def test_scaling_of_windows_alone_is_refused(
     model_type: str, window: str, published: Published
 ) -> None:
     raw = {**published("mistral-7b-v0.3"), "model_type": model_type, "num_hidden_layers": 8}
-    with pytest.raises(RopeScaleUnsupportedError, match=r"model_type: .*see 4,096 tokens: no scal"):
+    with pytest.raises(
+        RopeScaleUnsupportedError, match=r"model_type: .*see 4,096 tokens at most: no sc"
+    ):
         make_plan({**raw, window: 4096}, 1_000_000)
     # Where a model has no window, every layer rotates.
     if model_type == "exaone4":
@@ -268,9 +265,6 @@ def test_what_engines_make_of_it_otherwise_is_told(published: Published) -> None
     vision = make_plan(published("qwen2.5-vl-7b-instruct"), 131072)
     assert any("vLLM 0.32 computes other frequencies" in w for w in vision.warnings)
     assert any("Positions of images" in w for w in vision.warnings)
-    assert not any(
-        "0.512" in w for w in make_plan(published("qwen2.5-vl-7b-instruct"), 65536).warnings
-    )
     kimi = make_plan(published("kimi-k2-instruct"), 262144)
     assert any("llama.cpp has no flag" in w and "0.70627" in w for w in kimi.warnings)
     plain = make_plan(published("qwen3-8b"), 131072)
@@ -296,17 +290,29 @@ def test_a_window_is_told_of_only_where_no_layer_sees_more(published: Published)
 
     raw = published("mistral-7b-v0.3")
     assert said({**raw, "sliding_window": 4096})
+    with pytest.raises(RopeScaleUnsupportedError, match="see 4,096 tokens at most: no scaling"):
+        make_plan({**raw, "sliding_window": 4096}, 65536)
     assert not said({**raw, "sliding_window": 8192})
     assert not said(published("gemma-3-4b-it"))
 
 
-def test_a_shorter_promise_changes_nothing(published: Published) -> None:
+def test_a_shorter_promise_is_raised(published: Published) -> None:
     raw = {**published("mistral-7b-v0.3"), "model_max_length": 4096}
-    assert make_plan(raw, 65536).planned["factor"] == 2.0
+    longer = make_plan(raw, 65536)
+    assert longer.planned["factor"] == 2.0
+    assert longer.config["model_max_length"] == 65536
+    # Engines that go by that key stop there.
+    within = make_plan(raw, 16384)
+    assert not within.needed
+    assert within.changes == {"model_max_length": 16384}
+    assert "stop at model_max_length 4,096, which has to be raised" in within.verdict
 
 
-@pytest.mark.parametrize("keys", [{"block_configs": [{}]}, {"layer_types": ["?"] * 36}])
-def test_layers_that_nobody_knows_stop_no_plan(keys: dict[str, Any], published: Published) -> None:
-    plan = make_plan({**published("qwen3-8b"), **keys}, 131072)
-    assert plan.planned["factor"] == 4.0
-    assert str(plan.kv_cache).startswith(f"{next(iter(keys))}: expected")
+def test_lengths_that_only_a_card_or_another_key_tells(published: Published) -> None:
+    flat = published("qwen2.5-vl-7b-instruct")
+    nested = {"model_type": "qwen2_5_vl", "text_config": {**flat, "model_type": "qwen2_5_vl_text"}}
+    assert make_plan(nested, 131072).planned["factor"] == 4.0
+    raw = {**published("qwen2.5-7b-instruct"), "max_position_embeddings": 1_010_000,
+           "dual_chunk_attention_config": {"original_max_position_embeddings": 2**18}}  # fmt: skip
+    plan = make_plan(raw, 2**21)
+    assert (plan.lengths.original, plan.planned["factor"]) == (2**18, 8.0)

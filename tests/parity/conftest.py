@@ -76,7 +76,7 @@ def source_of(model_type: str) -> str:
 @pytest.fixture(scope="session")
 def hf() -> SimpleNamespace:
     """Give the functions of this file, where Transformers is installed."""
-    pytest.importorskip("transformers")
+    pytest.importorskip("transformers", minversion="5.20")
     return SimpleNamespace(
         config_of=config_of, rope_of=rope_of, embedding_class=embedding_class, source_of=source_of
     )

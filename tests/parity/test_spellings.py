@@ -1,17 +1,19 @@
-"""Random spellings of configs, over all model types: what Transformers accepts, we read alike."""
+"""Random spellings of each model type's configs: what Transformers accepts, we read alike."""
 
 from __future__ import annotations
 
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from resolving import quiet
 
 from ropescale_kernels.errors import RopeScaleError
-from ropescale_kernels.scaling.model_types import MODEL_TYPES, ModelType
+from ropescale_kernels.scaling.model_type import ModelType
+from ropescale_kernels.scaling.model_types import MODEL_TYPES
 
 LENGTH = 4096
 # The first has no class of its own; the others' classes are for files with a text_config; the last
@@ -64,8 +66,7 @@ def ropes(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @st.composite
-def configs(draw: st.DrawFn) -> dict[str, Any]:
-    model_type = draw(st.sampled_from(TYPES))
+def configs(draw: st.DrawFn, model_type: str) -> dict[str, Any]:
     row = MODEL_TYPES[model_type]
     top = {key: TOP_KEYS[key] for key in draw(st.sets(st.sampled_from(sorted(TOP_KEYS))))}
     if row.head_dim_key != "head_dim" or row.nests_text:
@@ -75,6 +76,7 @@ def configs(draw: st.DrawFn) -> dict[str, Any]:
         "hidden_size": 1024,
         "num_attention_heads": 8,
         "max_position_embeddings": LENGTH,
+        "position_embedding_type": "rope",
         **top,
     }
     for key in draw(st.sets(st.sampled_from(["rope_scaling", "rope_parameters"]), max_size=2)):
@@ -91,27 +93,31 @@ def _layers(row: ModelType) -> list[str | None]:
     return ["full_attention", "sliding_attention"] if nested else [None]
 
 
-@settings(
-    deadline=None,
-    derandomize=True,
-    max_examples=150,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-)
-@given(raw=configs())
-def test_spellings(raw: dict[str, Any], hf: SimpleNamespace) -> None:
-    try:
-        config = hf.config_of(raw)
-    except Exception:  # Whatever a class refuses is no matter here.
-        return
-    for layer_type in _layers(MODEL_TYPES[raw["model_type"]]):
+@pytest.mark.parametrize("model_type", TYPES)
+def test_spellings(model_type: str, hf: SimpleNamespace) -> None:
+    compared = 0
+
+    @settings(deadline=None, derandomize=True, max_examples=12, database=None)
+    @given(configs(model_type))
+    def check(raw: dict[str, Any]) -> None:
+        nonlocal compared
         try:
-            want, attention_factor = hf.rope_of(config, layer_type)
-        except Exception:
-            continue
-        try:
-            scaling = quiet(raw, layer_type=layer_type)
-        except RopeScaleError:
-            # Stricter on purpose: see test_dialects_bad_inputs.
-            continue
-        assert torch.equal(scaling.inv_freq, want), layer_type
-        assert scaling.attention_factor == attention_factor, layer_type
+            config = hf.config_of(raw)
+        except Exception:  # Whatever a class refuses is no matter here.
+            return
+        for layer_type in _layers(MODEL_TYPES[model_type]):
+            try:
+                want, attention_factor = hf.rope_of(config, layer_type)
+            except Exception:
+                continue
+            try:
+                scaling = quiet(raw, layer_type=layer_type)
+            except RopeScaleError:
+                # Stricter on purpose: see test_dialects_bad_inputs.
+                continue
+            assert torch.equal(scaling.inv_freq, want), layer_type
+            assert scaling.attention_factor == attention_factor, layer_type
+            compared += 1
+
+    check()
+    assert compared
