@@ -103,12 +103,16 @@ def make_plan(
         # Where L has to be written down, the factor beside it stays at least what it was.
         meant = int(lengths.original * current.factor) if lengths.is_unnamed else 0
         extension = extend(text, current, lengths, max(target, meant))
-        top = _raised(text, max(target, meant))
+        # The factor times L, also where that is less: some implementations go by the ratio.
+        top = {**_raised(text, max(target, meant)), "max_position_embeddings": max(target, meant)}
         if text.entry.model.needs_head_dim and text.get("head_dim") is None:
             # Transformers' YaRN fails without it.
             top["head_dim"] = text.head_dim()
+    elif target > lengths.maximum:
+        top = _raised(text, lengths.reach)
     else:
-        top = _raised(text, lengths.reach if target > lengths.maximum else target)
+        # Some engines go by these names, others by the largest.
+        top = {name: target for name in _raised(text, target) if name in PROMISES}
     new = _new_config(config, text, extension, top)
     planned, planned_notes = _read_back(new, layer_type, extension, current)
     keys = spelled(text, extension, top, rope_parameters=True)

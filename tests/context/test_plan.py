@@ -187,6 +187,7 @@ def test_a_length_that_a_config_promises_elsewhere(published: Published) -> None
     plan = make_plan(published("command-r-v01"), 131072)
     assert not plan.needed
     assert plan.lengths.maximum == 131072
+    assert plan.changes == {}
 
 
 @pytest.mark.parametrize("target", [0, -1, 1.5, "128k", None, True, 2**60])
@@ -215,6 +216,7 @@ def test_a_linear_config_that_says_its_longest_length(published: Published) -> N
            "rope_scaling": {"type": "linear", "factor": 4.0}}  # fmt: skip
     enough = make_plan({**raw, "max_sequence_length": 16384}, 16384)
     assert not enough.needed
+    assert enough.changes == {}
     assert enough.planned["factor"] == 4.0
     # Without it, nobody can tell: that is said.
     unknown = make_plan(raw, 16384)
@@ -316,3 +318,10 @@ def test_lengths_that_only_a_card_or_another_key_tells(published: Published) -> 
            "dual_chunk_attention_config": {"original_max_position_embeddings": 2**18}}  # fmt: skip
     plan = make_plan(raw, 2**21)
     assert (plan.lengths.original, plan.planned["factor"]) == (2**18, 8.0)
+
+
+def test_the_longest_length_is_the_factor_times_the_original(published: Published) -> None:
+    raw = {**published("mistral-7b-v0.3"), "max_position_embeddings": 32768}
+    plan = make_plan(raw, 16384, original_length=8192)
+    assert plan.planned["factor"] == 2.0
+    assert plan.config["max_position_embeddings"] == 16384
