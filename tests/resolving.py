@@ -6,6 +6,7 @@ import warnings
 from typing import Any
 
 from ropescale_kernels.scaling import RopeScaling
+from ropescale_kernels.scaling.model_types import MODEL_TYPES
 
 
 def resolve(raw: Any, **options: Any) -> tuple[RopeScaling, list[str]]:
@@ -19,3 +20,10 @@ def resolve(raw: Any, **options: Any) -> tuple[RopeScaling, list[str]]:
 def quiet(raw: Any, **options: Any) -> RopeScaling:
     """Return a config's scaling, whatever is said of it."""
     return resolve(raw, **options)[0]
+
+
+def layers_of(model_type: str) -> list[str | None]:
+    """Return the layer types whose parameters a class keeps apart, [None] where it has one set."""
+    row = MODEL_TYPES[model_type]
+    nested = row.layers or row.layer_head_dim_keys
+    return ["full_attention", "sliding_attention"] if nested else [None]

@@ -10,13 +10,18 @@ from ropescale_kernels.context.extension import Extension, extend
 from ropescale_kernels.context.inspection import numbers
 from ropescale_kernels.context.kv_cache import KVCache, kv_cache
 from ropescale_kernels.context.mistakes import mistakes
-from ropescale_kernels.context.others import engine_remarks, other_magnitudes
+from ropescale_kernels.context.others import engine_remarks, everyones_readings, other_magnitudes
 from ropescale_kernels.context.plan_words import short_requests, verdict
 from ropescale_kernels.context.rewrite import changes, rewritten
 from ropescale_kernels.context.side_by_side import BASELINE, Reading, resolve
 from ropescale_kernels.context.spelling import of_loaded, spelled
 from ropescale_kernels.context.text_config import TextConfig
-from ropescale_kernels.context.trained_length import PROMISES, TrainedLength, trained_length
+from ropescale_kernels.context.trained_length import (
+    LENGTHS,
+    PROMISES,
+    TrainedLength,
+    trained_length,
+)
 from ropescale_kernels.errors import RopeScaleConfigError, RopeScaleUnsupportedError, expected
 from ropescale_kernels.scaling import RopeScaling
 from ropescale_kernels.scaling import _validate as check
@@ -116,10 +121,11 @@ def make_plan(
     new = _new_config(config, text, extension, top)
     planned, planned_notes = _read_back(new, layer_type, extension, current)
     keys = spelled(text, extension, top, rope_parameters=True)
+    everyone = everyones_readings(new, text)
     warnings = [
         *(notes if extension is None else [*planned_notes, *extension.remarks]),
         *mistakes(text, current, lengths, target),
-        *engine_remarks(new, text, planned, extension is not None),
+        *engine_remarks(everyone, planned, extension is not None),
     ]
     return Plan(
         target_length=target,
@@ -138,20 +144,18 @@ def make_plan(
         ),
         kv_cache=kv_cache(text, target),
         short_requests=short_requests(planned, lengths, current.rope_type == "default"),
-        other_magnitudes=other_magnitudes(new, text, planned),
+        other_magnitudes=other_magnitudes(everyone, planned),
         warnings=list(dict.fromkeys(warnings)),
     )
 
 
 def _raised(text: TextConfig, length: int) -> dict[str, object]:
     """Return the keys of a model's longest length that are below one, with that one."""
-    names = ("max_position_embeddings", *PROMISES)
-    return {name: length for name in names if 0 < (text.optional_length(name) or 0) < length}
+    return {name: length for name in LENGTHS if 0 < (text.optional_length(name) or 0) < length}
 
 
 def _stops(text: TextConfig, raised: Mapping[str, object]) -> str:
-    lengths = {name: text.optional_length(name) for name in ("max_position_embeddings", *PROMISES)}
-    return " and ".join(f"{name} {lengths[name]:,}" for name in lengths if name in raised)
+    return " and ".join(f"{name} {text.length(name):,}" for name in LENGTHS if name in raised)
 
 
 def refuse_what_is_not_understood(config: Mapping[str, object]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import re
@@ -148,15 +147,16 @@ def _temporary(path: Path, content: bytes) -> str:
 
 def _backed_up(path: Path, content: bytes) -> Path:
     """Return the path of a new file under the first free name."""
-    for count in itertools.count(1):
+    count = 1
+    while True:
         backup = path.with_name(f"{path.name}.bak{'' if count == 1 else count}")
         try:
             handle = os.open(backup, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:
+            count += 1
             continue
         _fill(handle, str(backup), content, path)
         return backup
-    raise AssertionError
 
 
 def _fill(handle: int, name: str, content: bytes, like: Path) -> None:

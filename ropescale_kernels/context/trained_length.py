@@ -26,6 +26,7 @@ _MODEL_CARDS = {
 _MAXIMUM = "max_position_embeddings"
 # Other names for what a model serves, where that is more.
 PROMISES = ("model_max_length", "max_sequence_length")
+LENGTHS = (_MAXIMUM, *PROMISES)
 _ORIGINAL = "original_max_position_embeddings"
 _DUAL_CHUNK = "dual_chunk_attention_config"
 
@@ -56,7 +57,7 @@ class TrainedLength:
     @property
     def is_guess(self) -> bool:
         """Whether nothing says what the model was trained on."""
-        return self.source in (_MAXIMUM, *PROMISES)
+        return self.source in LENGTHS
 
 
 def card_length(text: TextConfig, length: int | None) -> int | None:

@@ -27,6 +27,10 @@ _GPT_OSS_ROPE = {
     "truncate": False,
     "original_max_position_embeddings": 4096,
 }
+_GEMMA_LAYERS = {
+    "full_attention": LayerType("rope_theta", 1e6, scaled=True),
+    "sliding_attention": LayerType("rope_local_base_freq", 1e4, scaled=False),
+}
 _GEMMA4_ROPE = {
     "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
     "full_attention": {
@@ -282,10 +286,7 @@ MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
                 "sliding_window": 4096,
                 "sliding_window_pattern": 6,
             },
-            layers={
-                "full_attention": LayerType("rope_theta", 1e6, scaled=True),
-                "sliding_attention": LayerType("rope_local_base_freq", 1e4, scaled=False),
-            },
+            layers=_GEMMA_LAYERS,
         ),
         "gemma4_text": ModelType(
             defaults={
@@ -307,10 +308,7 @@ MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
                 "sliding_window_pattern": 5,
                 "num_kv_shared_layers": 15,
             },
-            layers={
-                "full_attention": LayerType("rope_theta", 1e6, scaled=True),
-                "sliding_attention": LayerType("rope_local_base_freq", 1e4, scaled=False),
-            },
+            layers=_GEMMA_LAYERS,
         ),
         # The class takes rope_theta for the first entry and leaves the second its default.
         "olmo3": ModelType(

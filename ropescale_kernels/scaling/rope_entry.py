@@ -219,8 +219,8 @@ def find_rope_entry(
         raise RopeScaleConfigError(expected("layer_type", "a str or None", check.shown(layer_type)))
     notes: list[str] = []
     text, model_type = text_config(config)
-    refuse_unrotated(text, model_type)
     model = MODEL_TYPES.get(model_type, UNKNOWN)
+    refuse_unrotated(text, model_type, model)
     if config.get("text_config") is None:
         notes += other_parts(config)
     if model is UNKNOWN and model_type:

@@ -53,7 +53,7 @@ def layer_types(config: Mapping[str, object]) -> list[str | None]:
     return [*_nested(parameters)] or [None]
 
 
-def refuse_unrotated(config: Mapping[str, object], model_type: str) -> None:
+def refuse_unrotated(config: Mapping[str, object], model_type: str, model: ModelType) -> None:
     """Refuse a model without a rotary embedding.
 
     Raises:
@@ -62,7 +62,6 @@ def refuse_unrotated(config: Mapping[str, object], model_type: str) -> None:
     if model_type in UNROTATED:
         requirement = "a model with a rotary embedding"
         raise RopeScaleConfigError(expected("model_type", requirement, repr(model_type)))
-    model = MODEL_TYPES.get(model_type, UNKNOWN)
     kind = config.get("position_embedding_type") or model.defaults.get("position_embedding_type")
     rotates = any(config.get(key) is not None for key in _PART_KEYS) and kind == "absolute"
     if config.get("alibi") is True:

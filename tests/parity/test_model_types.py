@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from resolving import quiet
+from resolving import layers_of, quiet, resolve
 
 import ropescale_kernels as rk
 from ropescale_kernels.errors import RopeScaleConfigError, RopeScaleWarning
@@ -53,17 +52,11 @@ def _raw(model_type: str, **top: Any) -> dict[str, Any]:
     return {"model_type": model_type, "text_config": text} if model_type in TEXT_TYPES else text
 
 
-def _layers(model_type: str) -> list[str | None]:
-    row = MODEL_TYPES[model_type]
-    nested = row.layers or row.layer_head_dim_keys
-    return ["full_attention", "sliding_attention"] if nested else [None]
-
-
 @pytest.mark.parametrize("model_type", KNOWN)
 def test_defaults(model_type: str, hf: SimpleNamespace) -> None:
     raw = _raw(model_type)
     config = hf.config_of(raw)
-    for layer_type in _layers(model_type):
+    for layer_type in layers_of(model_type):
         want, attention_factor = hf.rope_of(config, layer_type)
         scaling = quiet(raw, layer_type=layer_type)
         assert torch.equal(scaling.inv_freq, want)
@@ -71,7 +64,7 @@ def test_defaults(model_type: str, hf: SimpleNamespace) -> None:
         assert torch.equal(quiet(config, layer_type=layer_type).inv_freq, want)
 
 
-@pytest.mark.parametrize("model_type", [name for name in KNOWN if _layers(name) == [None]])
+@pytest.mark.parametrize("model_type", [name for name in KNOWN if layers_of(name) == [None]])
 def test_keys(model_type: str, hf: SimpleNamespace) -> None:
     row = MODEL_TYPES[model_type]
     for name, keys in KEYS.items():
@@ -108,7 +101,7 @@ def test_own_key_of_the_share(model_type: str, hf: SimpleNamespace) -> None:
 @pytest.mark.parametrize("model_type", [x for x in KNOWN if x not in TEXT_TYPES])
 def test_what_a_class_writes_is_understood(model_type: str, hf: SimpleNamespace) -> None:
     written = hf.config_of(_raw(model_type)).to_dict()
-    for layer_type in _layers(model_type):
+    for layer_type in layers_of(model_type):
         assert quiet(written, layer_type=layer_type, strict=True) == quiet(
             _raw(model_type), layer_type=layer_type
         )
@@ -187,10 +180,8 @@ def test_axes(model_type: str, keys: str, hf: SimpleNamespace) -> None:
         rope["mrope_interleaved"] = not row.axes.interleaved
     sizes = {"head_dim": head_dim, "hidden_size": head_dim * 8}
     raw = _raw(model_type, **sizes, rope_parameters=rope)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        scaling = RopeScaling.from_hf_config(raw)
-    said = [str(w.message) for w in caught if "mrope_interleaved" in str(w.message)]
+    scaling, notes = resolve(raw)
+    said = [note for note in notes if "mrope_interleaved" in note]
     assert bool(said) == (keys == "contrary")
     assert scaling.mrope_section == section
     assert scaling.mrope_interleaved is row.axes.interleaved

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import copy
 import json
-import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from resolving import resolve
 
 from ropescale_kernels.errors import RopeScaleWarning
 from ropescale_kernels.scaling import RopeScaling
@@ -23,15 +23,6 @@ WARNED = {
 }
 
 
-def _resolve(
-    source: object, layer_type: str | None, seq_len: int | None = None
-) -> tuple[RopeScaling, list[str]]:
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        scaling = RopeScaling.from_hf_config(source, layer_type=layer_type, seq_len=seq_len)
-    return scaling, [str(warning.message) for warning in caught]
-
-
 def test_bits_equal_transformers(published: SimpleNamespace, hf: SimpleNamespace) -> None:
     config = hf.config_of(published.raw)
     nested = [key for key, value in config.rope_parameters.items() if isinstance(value, dict)]
@@ -39,7 +30,7 @@ def test_bits_equal_transformers(published: SimpleNamespace, hf: SimpleNamespace
     for layer_type in nested or [None]:
         want, attention_factor = hf.rope_of(config, layer_type)
         for kind, source in sources.items():
-            scaling, messages = _resolve(source, layer_type)
+            scaling, messages = resolve(source, layer_type=layer_type)
             assert torch.equal(scaling.inv_freq, want), (kind, layer_type)
             assert scaling.attention_factor == attention_factor, (kind, layer_type)
             told = WARNED.get(published.name)
@@ -53,7 +44,7 @@ def test_config_is_not_changed(published: SimpleNamespace) -> None:
     nested = [key for key, value in rope.items() if isinstance(value, dict)]
     if published.name.startswith(("gemma-3", "olmo-3")):
         nested = ["full_attention"]
-    _resolve(raw, nested[0] if nested else None)
+    resolve(raw, layer_type=nested[0] if nested else None)
     assert raw == published.raw
 
 
@@ -67,10 +58,10 @@ def test_phi4_mini_follows_the_length(
 ) -> None:
     raw = json.loads((configs / "phi-4-mini-instruct.json").read_text())
     want, attention_factor = hf.rope_of(hf.config_of(raw), seq_len=seq_len)
-    scaling, _ = _resolve(raw, None, seq_len)
+    scaling, _ = resolve(raw, seq_len=seq_len)
     assert torch.equal(scaling.inv_freq, want)
     assert scaling.attention_factor == attention_factor
-    built, _ = _resolve(raw, None)
+    built, _ = resolve(raw)
     assert torch.equal(built.at_seq_len(seq_len or 1).inv_freq, want)
 
 
@@ -81,7 +72,7 @@ def test_phi4_mini_follows_the_length(
 def test_mrope_sections_come_through(
     name: str, section: list[int], interleaved: bool, configs: Path
 ) -> None:
-    scaling, _ = _resolve(configs / f"{name}.json", None)
+    scaling, _ = resolve(configs / f"{name}.json")
     assert scaling.mrope_section == section
     assert scaling.mrope_interleaved is interleaved
 

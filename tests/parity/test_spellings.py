@@ -9,10 +9,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from resolving import quiet
+from resolving import layers_of, quiet
 
 from ropescale_kernels.errors import RopeScaleError
-from ropescale_kernels.scaling.model_type import ModelType
 from ropescale_kernels.scaling.model_types import MODEL_TYPES
 
 LENGTH = 4096
@@ -88,11 +87,6 @@ def configs(draw: st.DrawFn, model_type: str) -> dict[str, Any]:
     return raw
 
 
-def _layers(row: ModelType) -> list[str | None]:
-    nested = row.layers or row.layer_head_dim_keys
-    return ["full_attention", "sliding_attention"] if nested else [None]
-
-
 @pytest.mark.parametrize("model_type", TYPES)
 def test_spellings(model_type: str, hf: SimpleNamespace) -> None:
     compared = 0
@@ -103,12 +97,12 @@ def test_spellings(model_type: str, hf: SimpleNamespace) -> None:
         nonlocal compared
         try:
             config = hf.config_of(raw)
-        except Exception:  # Whatever a class refuses is no matter here.
+        except Exception:  # Classes refuse with errors of many kinds; what they accept is compared.
             return
-        for layer_type in _layers(MODEL_TYPES[model_type]):
+        for layer_type in layers_of(model_type):
             try:
                 want, attention_factor = hf.rope_of(config, layer_type)
-            except Exception:
+            except Exception:  # So do their rules.
                 continue
             try:
                 scaling = quiet(raw, layer_type=layer_type)

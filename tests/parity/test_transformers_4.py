@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import json
-import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,8 +15,7 @@ from typing import Any
 import pytest
 import torch
 from engine_cases import CASES
-
-from ropescale_kernels.scaling import RopeScaling
+from resolving import quiet
 
 transformers = pytest.importorskip("transformers")
 RELEASE = tuple(int(part) for part in transformers.__version__.split(".")[:2])
@@ -39,14 +37,6 @@ def _config_of(raw: dict[str, Any]) -> Any:
         pytest.skip(f"Transformers {transformers.__version__} has no {model_type}")
 
 
-def _resolve(raw: Any, layer_type: str | None, seq_len: int | None = None) -> RopeScaling:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return RopeScaling.from_hf_config(
-            raw, dialect=DIALECT, layer_type=layer_type, seq_len=seq_len
-        )
-
-
 def _release(config: Any, seq_len: int | None = None) -> tuple[torch.Tensor, float]:
     from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
@@ -65,7 +55,7 @@ def _compare(raw: dict[str, Any]) -> None:
         config.head_dim = text["qk_rope_head_dim"]
     layer_type = "full_attention" if text["model_type"].startswith(("gemma3", "olmo3")) else None
     want, attention_factor = _release(config)
-    scaling = _resolve(raw, layer_type)
+    scaling = quiet(raw, dialect=DIALECT, layer_type=layer_type)
     assert torch.equal(scaling.inv_freq, want)
     assert scaling.attention_factor == attention_factor
 
@@ -91,6 +81,6 @@ def test_case(name: str) -> None:
 def test_longrope_by_length(seq_len: int, configs: Path) -> None:
     raw = json.loads((configs / "phi-4-mini-instruct.json").read_text())
     want, attention_factor = _release(_config_of(raw), seq_len)
-    scaling = _resolve(raw, None, seq_len)
+    scaling = quiet(raw, dialect=DIALECT, seq_len=seq_len)
     assert torch.equal(scaling.inv_freq, want)
     assert scaling.attention_factor == attention_factor
