@@ -119,6 +119,14 @@ MODELS = {
 }
 _SWEEP_ON_CPU = (1, 4, 16, 64, 256, 1024, 4096)
 _SWEEP_ON_GPU = (*_SWEEP_ON_CPU, 8192, 32768, 131072)
+# Model and dtype at each of _SWEEP_OF_SHAPES: grouped heads, one part of eight, MLA, float32.
+_SWEPT = (
+    (HEADLINE, "bfloat16"),
+    ("llama-3.1-70b-tp8", "bfloat16"),
+    ("deepseek-v3-mla", "bfloat16"),
+    (HEADLINE, "float32"),
+)
+_SWEEP_OF_SHAPES = (1, 16, 256, 4096, 32768)
 _CONTEXTS = (4096, WINDOW, 131072, 1048576)
 
 
@@ -164,6 +172,12 @@ def _tokens(device: str) -> Iterable[Case]:
         yield replace(case, context=max(case.context, tokens))
 
 
+def _shapes(device: str) -> Iterable[Case]:
+    for model, dtype in _SWEPT:
+        for tokens in _SWEEP_OF_SHAPES if device == "cuda" else _SWEEP_OF_SHAPES[:-1]:
+            yield prefill(model, dtype, tokens)
+
+
 def _contexts(device: str) -> Iterable[Case]:
     # On the CPU, who keeps a table by position (onnxruntime) takes float32.
     dtype = "bfloat16" if device == "cuda" else "float32"
@@ -177,6 +191,7 @@ SUITES = {
     "layouts": _layouts,
     "options": _options,
     "tokens": _tokens,
+    "shapes": _shapes,
     "context": _contexts,
 }
 

@@ -7,6 +7,7 @@ import importlib
 import os
 import platform
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def machine(device: torch.device) -> dict[str, Any]:
         "torch": torch.__version__,
         "python": platform.python_version(),
         "device": device.type,
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "impl": os.environ.get("ROPESCALE_IMPL") or "auto",
@@ -76,6 +77,14 @@ def machine(device: torch.device) -> dict[str, Any]:
     return info
 
 
+def name_of(device: torch.device) -> str:
+    """Name the card, or the processor where the tensors are on the host."""
+    if device.type == "cuda":
+        name: str = torch.cuda.get_device_properties(device).name
+        return name
+    return cpu_name()
+
+
 def sources_sha256(root: Path = ROOT) -> str:
     """Hash the names and bytes of whatever decides a kernel's bits and time, in a checkout."""
     digest = hashlib.sha256()
@@ -94,7 +103,9 @@ def _isa_in_force() -> str | None:
     return isa
 
 
-def _cpu_name() -> str:
+@cache
+def cpu_name() -> str:
+    """Name the processor."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

@@ -11,6 +11,7 @@ from .baselines import (
     COMPILED,
     EAGER,
     FLOOR,
+    FLOOR_ON_DEVICE,
     ON_DEVICE,
     OPTIONS,
     OURS,
@@ -18,22 +19,26 @@ from .baselines import (
     Baseline,
     Call,
     error_against,
+    floor_of,
     is_rotated,
     truth_of,
 )
 from .cases import Case, Inputs, make_inputs
-from .machine import malloc_setting
+from .clocks import Clock, graph_of
+from .machine import malloc_setting, name_of
 from .report import Fact, LeftOut, Row
-from .timing import Clock, Timing, graphed, host_overhead, interleave
+from .timing import Timing, host_overhead, interleave
 
-CACHES = ("hot", "flushed")
 # Up to here a serving engine replays its step as a CUDA graph.
 _MOST_TOKENS_OF_A_GRAPH = 64
+# So many calls on as many buffers share the launch of one graph, as the layers of a model do.
+_CALLS_IN_A_GRAPH = 24
 POSITIONS = (1000, 32767, 131071, 1048575, 9999991)
 # So many positions up to each are looked at.
 _WINDOW = 16
 CONTEXTS = (32768, 131072, 1048576, 10485760)
-_NOT_OTHERS = {baseline.name for baseline in (*FLOOR, *OURS, *ON_DEVICE, *OPTIONS)}
+_FLOORS = {baseline.name for baseline in FLOOR_ON_DEVICE}
+_NOT_OTHERS = _FLOORS | {baseline.name for baseline in (*OURS, *ON_DEVICE, *OPTIONS)}
 
 
 def chosen(peers: Iterable[str], device: torch.device) -> tuple[list[Baseline], LeftOut]:
@@ -46,8 +51,9 @@ def chosen(peers: Iterable[str], device: torch.device) -> tuple[list[Baseline], 
     Returns:
         The floor, ours and the peers that can run; and the others with their reasons.
     """
-    found: list[Baseline] = [*FLOOR, *OURS]
-    optional = list(ON_DEVICE) if device.type == "cuda" else []
+    on_device = device.type == "cuda"
+    found: list[Baseline] = [*(FLOOR_ON_DEVICE if on_device else FLOOR), *OURS]
+    optional = list(ON_DEVICE) if on_device else []
     for name in dict.fromkeys(peers):
         optional += PEERS[name]
     left_out: LeftOut = {}
@@ -75,8 +81,8 @@ def measure(
         baselines: From `chosen`; where the case asks for options, ours are added.
         device: Where to.
         clock: Of that device.
-        seconds: Rough time to spend, shared by hot caches, flushed ones and, for few tokens on a
-            GPU, the replay of a CUDA graph.
+        seconds: Rough time to spend, shared by hot caches, flushed ones (where the clock resolves a
+            single call) and, for few tokens on a GPU, the replay of a CUDA graph.
 
     Returns:
         Rows, and what was left out with its reason.
@@ -84,21 +90,29 @@ def measure(
     inputs = make_inputs(case, device)
     calls, errors, left_out = _checked(case, inputs, baselines)
     runs = {name: call.run for name, call in calls.items()}
-    ways = dict.fromkeys(CACHES, runs)
+    kinds = ["hot"]
+    if _resolved(runs, clock):
+        kinds.append("flushed")
+    else:
+        left_out[f"flushed caches: a call takes less than {clock.resolution * 1e6:.0f} us"] = [
+            _name(case)
+        ]
+    graphs: dict[str, Callable[[], object]] = {}
     if device.type == "cuda" and case.tokens <= _MOST_TOKENS_OF_A_GRAPH:
-        replays, uncaptured = _captured(case, runs)
+        graphs, uncaptured = _captured(case, calls)
         left_out |= uncaptured
-        if all(floor.name in replays for floor in FLOOR):
-            ways["graph"] = replays
+        if all(name in graphs for name in calls if name in _FLOORS):
+            kinds.append("graph")
     rows: list[Row] = []
-    for cache, timed in ways.items():
+    for kind in kinds:
         times = interleave(
-            timed,
-            seconds=seconds / len(ways),
+            graphs if kind == "graph" else runs,
+            seconds=seconds / len(kinds),
             clock=clock,
-            cache="flushed" if cache == "flushed" else "hot",
+            cache="flushed" if kind == "flushed" else "hot",
+            calls_each=_CALLS_IN_A_GRAPH if kind == "graph" else 1,
         )
-        rows += _rows(case, cache, calls, errors, times)
+        rows += _rows(case, kind, calls, errors, times, device)
     return rows, left_out
 
 
@@ -106,14 +120,23 @@ def _name(case: Case) -> str:
     return f"{case.name} {case.dtype} {case.tokens}"
 
 
+def _resolved(runs: dict[str, Callable[[], object]], clock: Clock) -> bool:
+    """Whether the clock resolves a single call after a flush, judged by the quickest floor."""
+    if not clock.resolution:
+        return True
+    floors = {name: run for name, run in runs.items() if name in _FLOORS}
+    times = interleave(floors, seconds=0, clock=clock, cache="flushed")
+    return min(time.p50 for time in times.values()) >= clock.resolution * 1e6
+
+
 def _captured(
-    case: Case, runs: dict[str, Callable[[], object]]
+    case: Case, calls: dict[str, Call]
 ) -> tuple[dict[str, Callable[[], object]], LeftOut]:
     replays: dict[str, Callable[[], object]] = {}
     left_out: LeftOut = {}
-    for name, run in runs.items():
+    for name, call in calls.items():
         try:
-            replays[name] = graphed(run)
+            replays[name] = graph_of([call.on_own_buffers() for _ in range(_CALLS_IN_A_GRAPH)])
         except RuntimeError as error:
             reason = str(error).splitlines()[0]
             left_out[f"{name}: no CUDA graph: {reason}"] = [_name(case)]
@@ -150,12 +173,14 @@ def _rows(
     calls: dict[str, Call],
     errors: dict[str, float | None],
     times: dict[str, Timing],
+    device: torch.device,
 ) -> list[Row]:
     eager = times[EAGER].p50 if EAGER in times else None
     fused = min((times[name].p50 for name in COMPILED if name in times), default=None)
     others = {name: t.p50 for name, t in times.items() if name not in _NOT_OTHERS}
     best = min(others, key=lambda name: others[name], default=None)
-    copy, clone = (times[baseline.name] for baseline in FLOOR)
+    floors = {name for name in times if name in _FLOORS}
+    device_name = name_of(device)
 
     def over(other: float | None, mine: float) -> float | None:
         return None if other is None else other / mine
@@ -163,7 +188,8 @@ def _rows(
     rows = []
     for name, t in times.items():
         p20, p80 = t.spread
-        x_copy, x_copy_p20, x_copy_p80 = t.over(copy if calls[name].in_place else clone)
+        floor = floor_of(calls[name].writes, floors)
+        x_copy, x_copy_p20, x_copy_p80 = t.over(times[floor])
         rows.append(
             Row(
                 case=case.name,
@@ -173,6 +199,7 @@ def _rows(
                 tokens=case.tokens,
                 context=case.context,
                 cache=cache,
+                device=device_name,
                 malloc=malloc_setting(),
                 entry=name,
                 bytes=case.bytes,
@@ -180,7 +207,9 @@ def _rows(
                 p20=p20,
                 p80=p80,
                 samples=len(t.samples),
+                host_bound=t.host_bound,
                 gb_per_s=case.bytes / t.p50 / 1e3,
+                floor=floor,
                 x_copy=x_copy,
                 x_copy_p20=x_copy_p20,
                 x_copy_p80=x_copy_p80,

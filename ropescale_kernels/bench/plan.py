@@ -9,9 +9,9 @@ import torch
 from . import measure
 from .baselines import PEERS, Baseline
 from .cases import HEADLINE, LAYOUTS, Case, decode, prefill, suite
+from .clocks import clock_of
 from .machine import machine
 from .report import Report, Row, add_left_out
-from .timing import clock_of
 
 # What the pictures are drawn from.
 SUITES_OF_PLOTS = ("overview", "tokens", "context")
@@ -108,7 +108,7 @@ class Plan:
 class Watcher:
     """What hears of a run as it goes on; this one keeps silent."""
 
-    def begun(self, report: Report, steps: int) -> None:
+    def begun(self, found: Report, steps: int) -> None:
         """Say what is timed on, and in how many steps."""
 
     def doing(self, what: str) -> None:
@@ -155,6 +155,7 @@ def run(chosen: Plan, watcher: Watcher) -> Report:
         watcher.measured(case, rows)
         watcher.done()
     _add_facts(found, chosen, cases, baselines, watcher)
+    found.complete = True
     return found
 
 

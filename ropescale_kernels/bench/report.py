@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import RopeScaleValueError, expected
 
-SCHEMA = 2
+SCHEMA = 3
 # "<way of rotating>: <reason>" to the cases it was left out of, or to none where it cannot run.
 LeftOut = dict[str, list[str]]
 
@@ -20,11 +20,16 @@ class Row:
     """One way of rotating, measured on one case; times in microseconds.
 
     Attributes:
-        cache: "hot"; "flushed" where the caches held other data before each call; "graph" for the
-            replay of a CUDA graph of the call, hot.
+        cache: "hot"; "flushed" where the caches held other data before each call; "graph" for one
+            call of a CUDA graph that makes many, each on buffers of its own, hot.
+        device: Name of the card, or of the processor.
         malloc: What malloc did with freed memory: "default", "retain" or "custom".
-        x_copy: Time over the time of the copy of the same bytes (where the output is allocated by
-            the call, of the clone), the median over the rounds of the run.
+        host_bound: Whether the device waited for the host to queue the calls, so that the times
+            are the host's.
+        floor: The entry that `x_copy` is over, because it moves the same bytes in the same way:
+            "copy"; "clone" where the call allocates its output; "pass in place" for calls in place
+            on a device.
+        x_copy: Time over the time of the floor, the median over the rounds of the run.
         x_copy_p20, x_copy_p80: Its spread.
         speedup_eager: Transformers' eager time over this one, or None where it was not run.
         speedup_compile: The time of the fastest torch.compile over this one, or None.
@@ -40,6 +45,7 @@ class Row:
     tokens: int
     context: int
     cache: str
+    device: str
     malloc: str
     entry: str
     bytes: int
@@ -47,7 +53,9 @@ class Row:
     p20: float
     p80: float
     samples: int
+    host_bound: bool
     gb_per_s: float
+    floor: str
     x_copy: float
     x_copy_p20: float
     x_copy_p80: float
@@ -99,6 +107,7 @@ class Report:
         machine: As `machine.machine` gives it.
         peers: Name of a way of rotating to its package's version (None: torch's or ours).
         left_out: What was not timed, and why.
+        complete: Whether every case was timed; not so for what a run that was stopped has kept.
     """
 
     machine: dict[str, Any]
@@ -106,6 +115,7 @@ class Report:
     left_out: LeftOut = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
     facts: list[Fact] = field(default_factory=list)
+    complete: bool = False
 
 
 def write_json(path: Path, report: Report) -> None:
@@ -142,6 +152,7 @@ def read_json(path: Path) -> Report:
             left_out=found["left_out"],
             rows=[Row(**row) for row in found["rows"]],
             facts=[_fact(fact) for fact in found["facts"]],
+            complete=found["complete"],
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         wanted = f"a report of `ropescale bench --json` (schema {SCHEMA})"
@@ -166,6 +177,7 @@ def merged(reports: Iterable[Report]) -> Report:
     for other in others:
         whole.rows += other.rows
         whole.facts = other.facts
+        whole.complete = whole.complete and other.complete
         add_left_out(whole.left_out, other.left_out)
     return whole
 

@@ -26,7 +26,7 @@ def case_table(case: Case, rows: list[Row]) -> Table:
     tokens = "1 token" if case.tokens == 1 else f"{case.tokens} tokens"
     table = _table(
         f"{case.name}  {case.dtype}  {tokens}  {case.bytes / 1e6:.3g} MB\n"
-        f"{heads}, rotary_dim {case.rotary_dim}",
+        f"{heads}, rotary_dim {case.rotary_dim}\n{rows[0].device}",
         ("", "us", "p20-p80", "GB/s", "x copy", "eager", "compile", "best other", "error"),
     )
     for cache, group in groupby(rows, key=lambda row: row.cache):
@@ -35,7 +35,7 @@ def case_table(case: Case, rows: list[Row]) -> Table:
         for row in group:
             table.add_row(
                 row.entry,
-                _microseconds(row.p50),
+                _microseconds(row.p50) + " (host)" * row.host_bound,
                 f"{_microseconds(row.p20)}-{_microseconds(row.p80)}",
                 f"{row.gb_per_s:.1f}",
                 f"{row.x_copy:.2f}",
@@ -47,7 +47,11 @@ def case_table(case: Case, rows: list[Row]) -> Table:
     return table
 
 
-_CACHES = {"hot": "caches hot", "flushed": "caches flushed", "graph": "in a CUDA graph, hot"}
+_CACHES = {
+    "hot": "caches hot",
+    "flushed": "caches flushed",
+    "graph": "one call of many in a CUDA graph, caches hot",
+}
 
 
 def facts_table(facts: list[Fact]) -> Table:

@@ -108,7 +108,9 @@ def bench(
     ] = None,
     json_file: Annotated[
         Path | None,
-        typer.Option("--json", callback=writable, help="Also write the figures to this file."),
+        typer.Option(
+            "--json", callback=writable, help="Also write the figures to this file, case by case."
+        ),
     ] = None,
     plot: Annotated[
         Path | None,
@@ -131,9 +133,11 @@ def bench(
 
     Every answer is checked against float64 before anything is timed. Only the call is timed, all
     ways of a case in turn within one process, with hot caches and with flushed ones. "x copy" is
-    the time over that of copying the same bytes (of clone, for what allocates its output); "eager",
-    "compile" and "best other" are how many times longer those take; "error" is the largest
-    difference from float64.
+    the time over that of copying the same bytes: of clone, for what allocates its output; on a GPU,
+    of a pass over them in place, for what writes in place. "eager", "compile" and "best other" are
+    how many times longer those take; "error" is the largest difference from float64. On a GPU,
+    "(host)" marks times that are the host's, because the device waited for it; flushed caches are
+    timed from 20 us on; and for few tokens, calls within a CUDA graph are timed too.
 
     For example:
 
@@ -165,7 +169,7 @@ def bench(
     elif malloc is not None and malloc.value != machine.malloc_setting():
         found = _run_with(malloc.value, plan)
     else:
-        found = _run(plan)
+        found = _run(plan, json_file)
     if json_file is not None:
         report.write_json(json_file, found)
     if earlier is not None and against is not None:
@@ -187,14 +191,16 @@ def _read(path: Path) -> report.Report:
 
 
 class _Printer(Watcher):
-    """Prints each case as it is measured, and moves the bar."""
+    """Prints and keeps each case as it is measured, and moves the bar."""
 
-    def __init__(self, bar: Bar) -> None:
+    def __init__(self, bar: Bar, json_file: Path | None) -> None:
         self._bar = bar
+        self._json_file = json_file
         self._console = stdout_console()
 
-    def begun(self, report: report.Report, steps: int) -> None:
-        about = report.machine
+    def begun(self, found: report.Report, steps: int) -> None:
+        self._found = found
+        about = found.machine
         where = about.get("gpu") or f"{about['cpu']}, {about['threads']} threads, {about['isa']}"
         self._console.print(
             f"{where}, torch {about['torch']}, malloc {machine.malloc_setting()}, "
@@ -207,15 +213,17 @@ class _Printer(Watcher):
 
     def measured(self, case: Case, rows: list[report.Row]) -> None:
         self._console.print(case_table(case, rows))
+        if self._json_file is not None:
+            report.write_json(self._json_file, self._found)
 
     def done(self) -> None:
         self._bar.advance()
 
 
-def _run(plan: Plan) -> report.Report:
-    """Run the plan in this process, and print what it gives."""
+def _run(plan: Plan, json_file: Path | None) -> report.Report:
+    """Run the plan in this process, print what it gives, and keep what each case gave."""
     with progress("timing") as bar:
-        found = run(plan, _Printer(bar))
+        found = run(plan, _Printer(bar, json_file))
     console = stdout_console()
     if found.facts:
         console.print(facts_table(found.facts))

@@ -52,6 +52,23 @@ def test_the_floor_moves_the_bytes_and_rotates_nothing(baseline: baselines.Basel
     assert q.data_ptr() != inputs.q.data_ptr()
 
 
+@pytest.mark.parametrize("layout", cases.LAYOUTS)
+@pytest.mark.parametrize("dtype", cases.DTYPES)
+@pytest.mark.parametrize("tokens", [1, 512])
+def test_a_pass_in_place_reads_and_writes_every_element(
+    tokens: int, dtype: str, layout: str
+) -> None:
+    case = replace(cases.prefill("llama-3.1-8b", dtype, tokens), layout=layout)
+    inputs = cases.make_inputs(case)
+    call = baselines.FLOOR_ON_DEVICE[-1].prepare(inputs)
+    parts = call.run()
+    # One buffer, and so one kernel, up to a megabyte.
+    assert len(parts) == (1 if case.bytes <= 1 << 20 else 2)  # type: ignore[arg-type]
+    got = torch.cat([part.flatten() for part in parts])  # type: ignore[attr-defined]
+    want = torch.cat([x.flatten() for x in (inputs.q, inputs.k)]).view(got.dtype)
+    assert torch.equal(got, ~want)
+
+
 def test_in_place_stays_finite_however_often_it_is_called() -> None:
     inputs = cases.make_inputs(cases.decode("llama-3.1-70b-tp8", "float32"))
     call = baselines.OURS[0].prepare(inputs)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ropescale_kernels.bench import baselines, cases, measure, timing
+from ropescale_kernels.bench import baselines, cases, clocks, measure, timing
 from ropescale_kernels.bench.baselines._baseline import Baseline, Call
 from ropescale_kernels.bench.report import Row
 
@@ -21,7 +21,7 @@ def run(
 ) -> tuple[dict[tuple[str, str], Row], dict[str, list[str]]]:
     found, _ = measure.chosen(names, CPU)
     rows, left_out = measure.measure(
-        case, found, device=CPU, clock=timing.clock_of(CPU), seconds=0.01
+        case, found, device=CPU, clock=clocks.clock_of(CPU), seconds=0.01
     )
     return {(row.entry, row.cache): row for row in rows}, left_out
 
@@ -89,12 +89,12 @@ def test_without_others_there_is_no_ratio_to_them(monkeypatch: pytest.MonkeyPatc
 
 def test_a_wrong_answer_is_left_out_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
     def prepare(inputs: cases.Inputs) -> Call:
-        return Call(lambda: None, lambda: (inputs.q, inputs.k))
+        return Call(inputs, lambda q, k: lambda: None, lambda: (inputs.q, inputs.k))
 
     wrong = Baseline("idle", prepare)
     found = [*baselines.FLOOR, wrong]
     rows, left_out = measure.measure(
-        CASE, found, device=CPU, clock=timing.clock_of(CPU), seconds=0.01
+        CASE, found, device=CPU, clock=clocks.clock_of(CPU), seconds=0.01
     )
     assert {row.entry for row in rows} == {"copy", "clone"}
     ((reason, where),) = left_out.items()
@@ -107,7 +107,7 @@ def test_what_cannot_run_is_left_out_with_its_reason() -> None:
     odd = Baseline("odd", baselines.OURS[1].prepare, unsupported=lambda case: case.layout)
     assert elsewhere.unavailable(CPU) == "no cpu"
     _, left_out = measure.measure(
-        CASE, [*baselines.FLOOR, odd], device=CPU, clock=timing.clock_of(CPU), seconds=0.01
+        CASE, [*baselines.FLOOR, odd], device=CPU, clock=clocks.clock_of(CPU), seconds=0.01
     )
     assert left_out == {"odd: contiguous": ["glm-4-9b float32 5"]}
     found, reasons = measure.chosen(["liger", "unfused", "unfused"], CPU)
@@ -140,37 +140,106 @@ def test_facts_tell_an_exact_phase_from_a_float32_angle() -> None:
     assert measure.facts(baselines.FLOOR[0], case, device=CPU, seconds=0.01) is None
 
 
-def test_on_a_gpu_few_tokens_are_replayed_as_a_graph_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    def graphed(run: Callable[[], object]) -> Callable[[], object]:
-        if run.__name__ == "eager":
-            raise RuntimeError("operation not permitted when stream is capturing\nmore")
-        return run
+class DeviceStandIn:
+    """The CPU in a device's place, down to where the tensors are made."""
 
-    # The CPU stands in for the device, down to where the tensors are made.
-    make = measure.make_inputs
-    monkeypatch.setattr(measure, "make_inputs", lambda case, device: make(case))
-    monkeypatch.setattr(measure, "graphed", graphed)
-    monkeypatch.setattr(measure, "interleave", played({}))
-    ways = [*baselines.FLOOR, Baseline("eager", eager_prepare)]
-    gpu = torch.device("cuda")
+    most_repeats = 20
+    resolution = 20e-6
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, times: dict[str, float]) -> None:
+        self.graphs: list[list[Callable[[], object]]] = []
+        make = cases.make_inputs
+        monkeypatch.setattr(measure, "make_inputs", lambda case, device: make(case))
+        monkeypatch.setattr(measure, "name_of", lambda device: "a card")
+        monkeypatch.setattr(measure, "graph_of", self.graph_of)
+        monkeypatch.setattr(measure, "interleave", played(times))
+
+    def graph_of(self, calls: list[Callable[[], object]]) -> Callable[[], object]:
+        if calls[0].__name__ == "eager":
+            raise RuntimeError("operation not permitted when stream is capturing\nmore")
+        self.graphs.append(calls)
+        return calls[0]
+
+    def sample(self, *_: object) -> clocks.Sample:
+        raise AssertionError("timings are played here")
+
+    def rows(self, case: cases.Case, ways: list[Baseline]) -> tuple[list[Row], dict[str, object]]:
+        gpu = torch.device("cuda")
+        rows, left_out = measure.measure(case, ways, device=gpu, clock=self, seconds=0.01)
+        return rows, dict(left_out)
+
+
+def test_on_a_gpu_few_tokens_are_replayed_in_a_graph_of_many_calls(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stand_in = DeviceStandIn(monkeypatch, dict.fromkeys(("copy", "clone", "pass in place"), 30.0))
+    ways = [*baselines.FLOOR_ON_DEVICE, Baseline("eager", eager_prepare), baselines.OURS[0]]
     few, many = replace(CASE, seqlen=64), replace(CASE, seqlen=65)
-    rows, left_out = measure.measure(few, ways, device=gpu, clock=None, seconds=0.01)  # type: ignore[arg-type]
-    assert [row.entry for row in rows if row.cache == "graph"] == ["copy", "clone"]
+    rows, left_out = stand_in.rows(few, ways)
+    in_graph = ["copy", "clone", "pass in place", "ours, in place"]
+    assert [row.entry for row in rows if row.cache == "graph"] == in_graph
+    assert {row.device for row in rows} == {"a card"}
     reason = "eager: no CUDA graph: operation not permitted when stream is capturing"
     assert left_out == {reason: ["glm-4-9b float32 64"]}
-    rows, left_out = measure.measure(many, ways, device=gpu, clock=None, seconds=0.01)  # type: ignore[arg-type]
+    rows, left_out = stand_in.rows(many, ways)
     assert {row.cache for row in rows} == {"hot", "flushed"}
     assert left_out == {}
+
+
+def test_each_call_of_a_graph_has_buffers_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in = DeviceStandIn(monkeypatch, {})
+    stand_in.rows(CASE, [*baselines.FLOOR_ON_DEVICE, baselines.OURS[0]])
+    assert 20 <= measure._CALLS_IN_A_GRAPH <= 50
+    assert len(stand_in.graphs) == 4
+    for calls in stand_in.graphs:
+        assert len(calls) == measure._CALLS_IN_A_GRAPH
+        held = [{x.data_ptr() for x in data_of(call)} for call in calls]
+        assert all(held)
+        assert sum(map(len, held)) == len(set().union(*held))
+
+
+def data_of(call: Callable[[], object]) -> list[torch.Tensor]:
+    """What a call reads or writes, besides positions, which all calls share."""
+    cells = [cell.cell_contents for cell in call.__closure__ or ()]
+    found = [x for cell in cells for x in (cell if isinstance(cell, tuple) else (cell,))]
+    return [x for x in found if isinstance(x, torch.Tensor) and x.dtype != torch.int64]
+
+
+def test_a_single_call_is_timed_after_a_flush_only_where_the_clock_resolves_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    quick = DeviceStandIn(monkeypatch, {"copy": 25.0, "clone": 25.0, "pass in place": 19.0})
+    rows, left_out = quick.rows(replace(CASE, seqlen=65), list(baselines.FLOOR_ON_DEVICE))
+    assert {row.cache for row in rows} == {"hot"}
+    assert left_out == {"flushed caches: a call takes less than 20 us": ["glm-4-9b float32 65"]}
+    slow = DeviceStandIn(monkeypatch, {"copy": 25.0, "clone": 25.0, "pass in place": 21.0})
+    rows, left_out = slow.rows(replace(CASE, seqlen=65), list(baselines.FLOOR_ON_DEVICE))
+    assert {row.cache for row in rows} == {"hot", "flushed"}
+    assert left_out == {}
+
+
+def test_on_a_device_a_call_in_place_is_set_against_a_pass_in_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    times = {"copy": 40.0, "clone": 50.0, "pass in place": 25.0}
+    times |= {"ours, in place": 30.0, "ours, out=": 60.0, "ours": 100.0}
+    stand_in = DeviceStandIn(monkeypatch, times)
+    rows, _ = stand_in.rows(CASE, [*baselines.FLOOR_ON_DEVICE, *baselines.OURS])
+    found = {row.entry: (row.floor, row.x_copy) for row in rows if row.cache == "hot"}
+    assert found["ours, in place"] == ("pass in place", pytest.approx(1.2))
+    assert found["ours, out="] == ("copy", 1.5)
+    assert found["ours"] == ("clone", 2.0)
 
 
 def eager_prepare(inputs: cases.Inputs) -> Call:
     def eager() -> None:
         pass
 
-    return Call(eager, baselines.OURS[-1].prepare(inputs).result)
+    return Call(inputs, lambda q, k: eager, baselines.OURS[-1].prepare(inputs).result)
 
 
 def test_on_a_device_triton_is_timed_beside_the_cuda_kernels() -> None:
     found, _ = measure.chosen([], torch.device("cuda"))
     here, _ = measure.chosen([], CPU)
-    assert {x.name for x in found} - {x.name for x in here} == {"ours, Triton in place"}
+    more = {"pass in place", "ours, Triton in place"}
+    assert {x.name for x in found} - {x.name for x in here} == more

@@ -6,43 +6,56 @@ import time
 from collections.abc import Callable
 
 import pytest
-import torch
 
 from ropescale_kernels.bench import timing
+from ropescale_kernels.bench.clocks import Sample
 
 
 class Tape:
     """A clock that writes down what it is asked, and takes a microsecond a call."""
 
+    most_repeats = 1000
+    resolution = 0.0
+
     def __init__(self) -> None:
         self.seen: list[str] = []
+        self.late = False
 
-    def prepare(self, cache: str) -> None:
-        self.seen.append(cache)
-
-    def seconds(self, call: Callable[[], object], repeats: int) -> float:
-        self.seen.append(f"timed {repeats}")
+    def sample(self, call: Callable[[], object], repeats: int, cache: str) -> Sample:
+        self.seen.append(f"{cache} {repeats}")
         for _ in range(repeats):
             call()
-        return 1e-6 * repeats
+        return Sample(1e-6 * repeats, self.late)
 
 
-def test_a_sample_of_hot_caches_follows_a_call_that_is_not_timed() -> None:
+def test_short_calls_are_repeated_within_a_sample() -> None:
     tape = Tape()
-    timing.interleave({"a": lambda: tape.seen.append("call")}, seconds=0, clock=tape)
-    begun = tape.seen.index("timed 200")
-    assert tape.seen[begun - 2 : begun] == ["hot", "call"]
+    found = timing.interleave({"a": lambda: None}, seconds=0, clock=tape)
     # Five rounds at least, each of 200 microseconds.
-    assert tape.seen.count("timed 200") == 5
+    assert tape.seen == ["hot 1", *["hot 200"] * 5]
+    assert found["a"].samples == pytest.approx((1.0,) * 5)
+    tape.most_repeats = 20
+    timing.interleave({"a": lambda: None}, seconds=0, clock=tape)
+    assert tape.seen[-1] == "hot 20"
 
 
-def test_a_sample_of_flushed_caches_is_one_call_after_the_flush() -> None:
+def test_a_sample_of_flushed_caches_is_one_call_in_turn() -> None:
     tape = Tape()
     calls = {name: (lambda n=name: tape.seen.append(n)) for name in ("a", "b")}
     timing.interleave(calls, seconds=0, clock=tape, cache="flushed")
-    begun = tape.seen.index("flushed")
-    one_round = ["flushed", "timed 1", "a", "flushed", "timed 1", "b"]
-    assert tape.seen[begun:] == one_round * 5
+    assert tape.seen == ["a", "b", *["flushed 1", "a", "flushed 1", "b"] * 5]
+
+
+def test_what_calls_many_times_is_told_by_the_call() -> None:
+    found = timing.interleave({"graph": lambda: None}, seconds=0, clock=Tape(), calls_each=10)
+    assert found["graph"].p50 == pytest.approx(0.1)
+
+
+def test_rounds_in_which_the_host_was_late_are_told() -> None:
+    tape = Tape()
+    assert not timing.interleave({"a": lambda: None}, seconds=0, clock=tape)["a"].host_bound
+    tape.late = True
+    assert timing.interleave({"a": lambda: None}, seconds=0, clock=tape)["a"].host_bound
 
 
 def test_a_ratio_is_the_median_of_rounds() -> None:
@@ -54,67 +67,5 @@ def test_a_ratio_is_the_median_of_rounds() -> None:
     assert timing.Timing((1.0, 2.0, 3.0, 4.0, 5.0, 6.0)).spread == (2.0, 5.0)
 
 
-def test_longer_work_takes_longer_on_the_hosts_clock() -> None:
-    clock = timing.clock_of(torch.device("cpu"))
-    assert isinstance(clock, timing.HostClock)
-    found = timing.interleave(
-        {"short": lambda: sum(range(10)), "long": lambda: sum(range(100_000))},
-        seconds=0.05,
-        clock=clock,
-    )
-    assert found["long"].p50 > found["short"].p50
-
-
-def test_flushing_writes_more_than_the_largest_cache_holds() -> None:
-    clock = timing.HostClock()
-    before = clock._other.sum()
-    clock.prepare("hot")
-    assert clock._other.sum() == before
-    clock.prepare("flushed")
-    assert clock._other.sum() == before + len(clock._other)
-    assert len(clock._other) >= 2 * timing._last_level_cache() > 0
-
-
 def test_the_hosts_overhead_is_a_calls_time() -> None:
     assert timing.host_overhead(lambda: time.sleep(1e-4), seconds=0.01) > 100
-
-
-class Device:
-    """Stands in for torch.cuda, and writes down what is asked of it."""
-
-    def __init__(self) -> None:
-        self.seen: list[str] = []
-        self.now = 0.0
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *_, **__: self.seen.append(name)
-
-    def get_device_properties(self, _: object) -> object:
-        return type("Properties", (), {"L2_cache_size": 1 << 20})
-
-    def Event(self, enable_timing: bool) -> Device:  # noqa: N802
-        assert enable_timing
-        event = Device()
-        event.record = lambda: setattr(event, "now", self.now)  # type: ignore[method-assign]
-        event.elapsed_time = lambda other: other.now - event.now  # type: ignore[method-assign]
-        return event
-
-    def work(self) -> None:
-        self.seen.append("work")
-        self.now += 3.0
-
-
-def test_the_devices_clock_reads_events_behind_a_busy_device(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    device, zeros = Device(), torch.zeros
-    monkeypatch.setattr(torch, "cuda", device)
-    monkeypatch.setattr(torch, "zeros", lambda size, dtype, device: zeros(size, dtype=dtype))
-    clock = timing.clock_of(torch.device("cuda"))
-    assert isinstance(clock, timing.DeviceClock)
-    assert len(clock._other) == 4 << 20
-    device.seen.clear()
-    clock.prepare("flushed")
-    assert clock._other.sum() == 4 << 20
-    assert clock.seconds(device.work, 2) == pytest.approx(6e-3)
-    assert device.seen == ["synchronize", "_sleep", "work", "work"]

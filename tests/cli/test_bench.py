@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ropescale_kernels.bench import cases, report
+from ropescale_kernels.bench import cases, measure, report
 from ropescale_kernels.bench.baselines import PEERS
 from ropescale_kernels.bench.plan import Plan
 from ropescale_kernels.cli import bench
@@ -43,6 +43,28 @@ def test_everything_is_timed_and_kept(ropescale: Ropescale, tmp_path: Path) -> N
     assert any(line.startswith("FlashInfer: ") for line in found.left_out)
     for name in (*names, "left out: FlashInfer", "host us", "error 1M"):
         assert name in out
+
+
+def test_a_run_that_is_stopped_keeps_the_cases_it_has_timed(
+    ropescale: Ropescale, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    target, timed, measured = tmp_path / "report.json", [], measure.measure
+
+    def stopped(case: cases.Case, *more: object, **options: object) -> object:
+        if timed:
+            raise KeyboardInterrupt
+        timed.append(case)
+        return measured(case, *more, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(measure, "measure", stopped)
+    toy = ["bench", "--quick", "--peer", "none", "--model", "llama-3.1-70b-tp8"]
+    assert ropescale(*toy, "--json", str(target))[0] != 0
+    found = report.read_json(target)
+    assert {row.tokens for row in found.rows} == {32}
+    assert not found.complete
+    monkeypatch.setattr(measure, "measure", measured)
+    assert ropescale(*toy, "--json", str(target))[0] == 0
+    assert report.read_json(target).complete
 
 
 def test_a_run_is_compared_with_an_earlier_one(ropescale: Ropescale, tmp_path: Path) -> None:
@@ -95,7 +117,7 @@ def plans(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
     """The plans that were run, instead of running them."""
     seen: list[Plan] = []
 
-    def played(chosen: Plan) -> report.Report:
+    def played(chosen: Plan, json_file: Path | None) -> report.Report:
         seen.append(chosen)
         return report.Report({})
 

@@ -20,8 +20,11 @@ from ._baseline import (
     is_rotated,
     truth_of,
 )
+from .floor import floor_of
 
 FLOOR = (floor.COPY, floor.CLONE)
+# In place, a device touches half of the memory that a copy does, which may fit its cache.
+FLOOR_ON_DEVICE = (*FLOOR, floor.PASS)
 OURS = (ours.IN_PLACE, ours.GIVEN_OUTPUTS, ours.OUT_OF_PLACE)
 ON_DEVICE = (ours.TRITON,)
 OPTIONS = ours.OPTIONS
@@ -42,6 +45,7 @@ __all__ = [
     "COMPILED",
     "EAGER",
     "FLOOR",
+    "FLOOR_ON_DEVICE",
     "ON_DEVICE",
     "OPTIONS",
     "OURS",
@@ -50,6 +54,7 @@ __all__ = [
     "Call",
     "Pair",
     "error_against",
+    "floor_of",
     "is_rotated",
     "truth_of",
 ]

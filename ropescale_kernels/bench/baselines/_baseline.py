@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch import Tensor
 from ..cases import Case, Inputs
 
 Pair = tuple[Tensor, Tensor | None]
+Bind = Callable[[Tensor, Tensor], Callable[[], object]]
 
 
 @dataclass(frozen=True)
@@ -19,17 +21,32 @@ class Call:
     """One way of rotating a case's q and k, ready to be called.
 
     Attributes:
-        run: What is timed, and nothing else: made as its users make the call, with whatever they
-            keep between calls (tables, sessions, outputs where the API takes them) made before.
+        inputs: The case's tensors.
+        bind: Takes a q and a k in the case's layout, and gives what is timed, and nothing else:
+            made as its users make the call, with whatever they keep between calls (tables,
+            sessions, outputs where the API takes them) made before.
         result: Gives q and k rotated once, `(batch, seqlen, nheads, head_dim)` as the inputs are,
             for the check of the answer; None for what rotates nothing.
-        in_place: Whether it writes where it reads, or into given outputs; what allocates its
-            output is set against `clone` instead of `copy`.
+        writes: Where the output goes: "in place", where the input is; "given", into buffers that
+            the caller made; "fresh", into buffers that the call allocates. It decides which floor
+            the time is set against.
     """
 
-    run: Callable[[], object]
+    inputs: Inputs
+    bind: Bind
     result: Callable[[], Pair] | None
-    in_place: bool = False
+    writes: Literal["in place", "given", "fresh"] = "fresh"
+
+    @cached_property
+    def run(self) -> Callable[[], object]:
+        """The call on the case's q and k; on copies of them where it writes in place."""
+        if self.writes == "in place":
+            return self.on_own_buffers()
+        return self.bind(self.inputs.q, self.inputs.k)
+
+    def on_own_buffers(self) -> Callable[[], object]:
+        """Give the call on a q and a k that no other call reads or writes."""
+        return self.bind(*own(self.inputs))
 
 
 @dataclass(frozen=True)
@@ -104,6 +121,11 @@ def own(inputs: Inputs) -> tuple[Tensor, Tensor]:
     return q_own.copy_(q), k_own.copy_(k)
 
 
+def out_of_place(inputs: Inputs, bind: Callable[[Tensor, Tensor], Callable[[], Pair]]) -> Call:
+    """Make the call of something that returns fresh tensors shaped as the inputs are."""
+    return Call(inputs, bind, lambda: bind(inputs.q, inputs.k)())
+
+
 def prepare_in_place(
     inputs: Inputs, bind: Callable[[Tensor, Tensor, float], Callable[[], object]]
 ) -> Call:
@@ -123,7 +145,7 @@ def prepare_in_place(
         bind(*pair, inputs.attention_factor)()
         return pair
 
-    return Call(bind(*own(inputs), 1.0), result, in_place=True)
+    return Call(inputs, lambda q, k: bind(q, k, 1.0), result, writes="in place")
 
 
 def float32_table(inputs: Inputs, attention_factor: float) -> tuple[Tensor, Tensor]:

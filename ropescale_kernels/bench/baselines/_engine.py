@@ -30,8 +30,12 @@ def prepare(inputs: Inputs, rotate: Rotate) -> Call:
     """
     positions = inputs.row_ids.flatten()
 
+    @cache
+    def table_of(attention_factor: float) -> Tensor:
+        return torch.cat(float32_table(inputs, attention_factor), dim=-1).contiguous()
+
     def bind(q: Tensor, k: Tensor, attention_factor: float) -> Callable[[], object]:
-        table = torch.cat(float32_table(inputs, attention_factor), dim=-1).contiguous()
+        table = table_of(attention_factor)
         q_rows, k_rows = (x.view(-1, *x.shape[2:]) for x in (q, k))
         return lambda: rotate(positions, q_rows, k_rows, table)
 

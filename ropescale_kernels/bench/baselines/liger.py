@@ -7,6 +7,7 @@ their memory has tokens before heads, and into contiguous copies of them where i
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -53,7 +54,13 @@ def _prepare(inputs: Inputs) -> Call:
 
     # What may be written in place is timed with a factor of 1, and so stays finite.
     in_place = inputs.case.layout == "contiguous"
-    return Call(bind(*own(inputs), 1.0), result, in_place=in_place)
+    writes: Literal["in place", "fresh"] = "in place" if in_place else "fresh"
+
+    def bind_steady(q: Tensor, k: Tensor) -> Callable[[], tuple[Tensor, Tensor]]:
+        # Whether another layout is copied is Liger's choice, so it gets buffers of its own.
+        return bind(*((q, k) if in_place else own(inputs)), 1.0)
+
+    return Call(inputs, bind_steady, result, writes)
 
 
 BASELINE = Baseline(

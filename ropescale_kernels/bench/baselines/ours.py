@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,7 +14,7 @@ from ..._dispatch import available_impls
 from ...ops import apply_rotary_cos_sin, apply_rotary_qk, apply_rotary_qk_
 from ...table import RotaryTable
 from ..cases import WINDOW, Case, Inputs
-from ._baseline import Baseline, Call, Pair, float32_table, own
+from ._baseline import Baseline, Call, Pair, float32_table, out_of_place, own
 
 
 def _table_bytes(case: Case, context: int) -> int:
@@ -23,48 +25,46 @@ def _table_bytes(case: Case, context: int) -> int:
 def _prepare_in_place(inputs: Inputs, impl: str = "auto") -> Call:
     # A buffer is rotated again and again: by magnitude "none" it keeps its norm.
     steady = RotaryTable(inputs.table.scalings, device=inputs.q.device, magnitude="none")
-    q, k = own(inputs)
 
-    def once() -> Pair:
+    def result() -> Pair:
         pair = own(inputs)
         apply_rotary_qk_(*pair, inputs.position_ids, inputs.table, impl=impl)
         return pair
 
-    def run() -> None:
-        apply_rotary_qk_(q, k, inputs.position_ids, steady, impl=impl)
+    def bind(q: Tensor, k: Tensor) -> Callable[[], None]:
+        return lambda: apply_rotary_qk_(q, k, inputs.position_ids, steady, impl=impl)
 
-    return Call(run, once, in_place=True)
+    return Call(inputs, bind, result, writes="in place")
 
 
 def _prepare_given_outputs(inputs: Inputs) -> Call:
-    out = torch.empty_like(inputs.q), torch.empty_like(inputs.k)
+    def bind(q: Tensor, k: Tensor) -> Callable[[], Pair]:
+        out = torch.empty_like(q), torch.empty_like(k)
+        return lambda: apply_rotary_qk(q, k, inputs.position_ids, inputs.table, out=out)
 
-    def run() -> Pair:
-        return apply_rotary_qk(inputs.q, inputs.k, inputs.position_ids, inputs.table, out=out)
-
-    return Call(run, run, in_place=True)
+    return replace(out_of_place(inputs, bind), writes="given")
 
 
 def _prepare(inputs: Inputs, **options: Any) -> Call:
-    def run() -> Pair:
-        return apply_rotary_qk(inputs.q, inputs.k, inputs.position_ids, inputs.table, **options)
+    def bind(q: Tensor, k: Tensor) -> Callable[[], Pair]:
+        return lambda: apply_rotary_qk(q, k, inputs.position_ids, inputs.table, **options)
 
-    return Call(run, run)
+    return out_of_place(inputs, bind)
 
 
 def _prepare_interleaved(inputs: Inputs) -> Call:
     pairs = len(inputs.inv_freq)
-    q, k = (_interleave(x, pairs) for x in (inputs.q, inputs.k))
 
-    def run() -> tuple[Tensor, Tensor | None]:
-        return apply_rotary_qk(q, k, inputs.position_ids, inputs.table, interleaved=True)
+    def bind(q: Tensor, k: Tensor) -> Callable[[], Pair]:
+        q, k = _interleave(q, pairs), _interleave(k, pairs)
+        return lambda: apply_rotary_qk(q, k, inputs.position_ids, inputs.table, interleaved=True)
 
     def result() -> Pair:
-        q_out, k_out = run()
+        q_out, k_out = bind(inputs.q, inputs.k)()
         assert k_out is not None
         return _halve(q_out, pairs), _halve(k_out, pairs)
 
-    return Call(run, result)
+    return Call(inputs, bind, result)
 
 
 def _interleave(x: Tensor, pairs: int) -> Tensor:
@@ -85,12 +85,10 @@ def _prepare_profiles(inputs: Inputs) -> Call:
     tokens = torch.arange(inputs.case.tokens, dtype=torch.int32, device=inputs.q.device)
     profile_ids = (tokens % 4).view(inputs.position_ids.shape)
 
-    def run() -> Pair:
-        return apply_rotary_qk(
-            inputs.q, inputs.k, inputs.position_ids, table, profile_ids=profile_ids
-        )
+    def bind(q: Tensor, k: Tensor) -> Callable[[], Pair]:
+        return lambda: apply_rotary_qk(q, k, inputs.position_ids, table, profile_ids=profile_ids)
 
-    return Call(run, run)
+    return out_of_place(inputs, bind)
 
 
 def _prepare_dynamic(inputs: Inputs) -> Call:
@@ -98,10 +96,10 @@ def _prepare_dynamic(inputs: Inputs) -> Call:
     # Of four windows: factor 4, as the static table has it.
     table.update_(torch.tensor([4 * WINDOW], device=inputs.q.device))
 
-    def run() -> Pair:
-        return apply_rotary_qk(inputs.q, inputs.k, inputs.position_ids, table)
+    def bind(q: Tensor, k: Tensor) -> Callable[[], Pair]:
+        return lambda: apply_rotary_qk(q, k, inputs.position_ids, table)
 
-    return Call(run, run)
+    return out_of_place(inputs, bind)
 
 
 def _prepare_given(inputs: Inputs) -> Call:
@@ -109,10 +107,10 @@ def _prepare_given(inputs: Inputs) -> Call:
     rows = inputs.row_ids
     rotary_dim = inputs.case.rotary_dim
 
-    def run() -> Pair:
-        return apply_rotary_cos_sin(inputs.q, inputs.k, cos, sin, rows, rotary_dim=rotary_dim)
+    def bind(q: Tensor, k: Tensor) -> Callable[[], Pair]:
+        return lambda: apply_rotary_cos_sin(q, k, cos, sin, rows, rotary_dim=rotary_dim)
 
-    return Call(run, run)
+    return out_of_place(inputs, bind)
 
 
 def _given_bytes(case: Case, context: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -49,26 +50,30 @@ def _config(case: Case) -> Any:
 def _prepare(inputs: Inputs) -> Call:
     llama = _llama()
     embedding = llama.LlamaRotaryEmbedding(_config(inputs.case)).to(inputs.q.device)
-    q, k = inputs.q.transpose(1, 2), inputs.k.transpose(1, 2)
     rotary_dim = inputs.case.rotary_dim
 
-    def run() -> tuple[Tensor, Tensor]:
-        cos, sin = embedding(q, inputs.position_ids)
-        if rotary_dim == q.shape[-1]:
-            rotated: tuple[Tensor, Tensor] = llama.apply_rotary_pos_emb(q, k, cos, sin)
-            return rotated
-        front = llama.apply_rotary_pos_emb(q[..., :rotary_dim], k[..., :rotary_dim], cos, sin)
-        q_out, k_out = (
-            torch.cat([x, whole[..., rotary_dim:]], -1)
-            for x, whole in zip(front, (q, k), strict=True)
-        )
-        return q_out, k_out
+    def bind(q: Tensor, k: Tensor) -> Callable[[], tuple[Tensor, Tensor]]:
+        q, k = q.transpose(1, 2), k.transpose(1, 2)
+
+        def run() -> tuple[Tensor, Tensor]:
+            cos, sin = embedding(q, inputs.position_ids)
+            if rotary_dim == q.shape[-1]:
+                rotated: tuple[Tensor, Tensor] = llama.apply_rotary_pos_emb(q, k, cos, sin)
+                return rotated
+            front = llama.apply_rotary_pos_emb(q[..., :rotary_dim], k[..., :rotary_dim], cos, sin)
+            q_out, k_out = (
+                torch.cat([x, whole[..., rotary_dim:]], -1)
+                for x, whole in zip(front, (q, k), strict=True)
+            )
+            return q_out, k_out
+
+        return run
 
     def result() -> Pair:
-        q_out, k_out = run()
+        q_out, k_out = bind(inputs.q, inputs.k)()
         return q_out.transpose(1, 2), k_out.transpose(1, 2)
 
-    return Call(run, result)
+    return Call(inputs, bind, result)
 
 
 BASELINE = Baseline(

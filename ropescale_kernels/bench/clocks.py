@@ -1,0 +1,189 @@
+"""The clocks of a CPU and of a CUDA device, and CUDA graphs of several calls."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import torch
+
+# Launches that a stream holds before the host has to wait are about a thousand; a call of unfused
+# operations makes up to twenty.
+CALLS_IN_A_QUEUE = 20
+# How much longer than the host needs the device is kept busy: at first, and at each further try.
+_MARGIN = 1.5
+_MARGIN_OF_A_RETRY = 2.0
+_TRIES = 4
+# Seconds of work added to that, because the host's own time varies from call to call.
+_LEAST_BUSY = 50e-6
+_CALIBRATION_CYCLES = 2_000_000
+
+
+class Sample(NamedTuple):
+    """One reading of a clock.
+
+    Attributes:
+        seconds: Of all calls of the sample together.
+        host_bound: Whether the device waited for the host, so that the host is in the time.
+    """
+
+    seconds: float
+    host_bound: bool = False
+
+
+class Clock(Protocol):
+    """How the work of a kind of device is timed.
+
+    Attributes:
+        most_repeats: Calls that a sample may hold.
+        resolution: Seconds below which the time of a single call says little.
+    """
+
+    most_repeats: int
+    resolution: float
+
+    def sample(self, call: Callable[[], object], repeats: int, cache: str) -> Sample:
+        """Bring the caches into a state, then time `repeats` calls from begin to end.
+
+        Args:
+            call: What is timed.
+            repeats: Calls in the sample.
+            cache: "hot": the sample follows a call that is not timed. "flushed": the caches hold
+                other data when the first call begins.
+        """
+
+
+class HostClock:
+    """Wall-clock time, for work that is done when the call returns."""
+
+    most_repeats = 1000
+    resolution = 0.0
+
+    def __init__(self) -> None:
+        self._other = torch.zeros(2 * last_level_cache(), dtype=torch.uint8)
+
+    def sample(self, call: Callable[[], object], repeats: int, cache: str) -> Sample:
+        """Time calls one after another."""
+        if cache == "flushed":
+            self._other.add_(1)
+        else:
+            call()
+        began = time.perf_counter()
+        for _ in range(repeats):
+            call()
+        return Sample(time.perf_counter() - began)
+
+
+class DeviceClock:
+    """Time between two events on the current CUDA stream.
+
+    The device is kept busy while the host queues the calls, for as long as the host took to queue
+    them a moment before. The first event tells whether that was long enough: if the device has
+    passed it when the last call is queued, the host was late, and the sample is taken again behind
+    more work. A call that waits for the device itself is late every time, and is marked as such.
+    """
+
+    most_repeats = CALLS_IN_A_QUEUE
+    # Two events resolve about half a microsecond, and the gap of a launch lies between them.
+    resolution = 20e-6
+
+    def __init__(self) -> None:
+        properties = torch.cuda.get_device_properties(torch.cuda.current_device())
+        # Only ever read, so that a flush leaves no line that has to be written back.
+        self._other = torch.ones(4 * properties.L2_cache_size, dtype=torch.uint8, device="cuda")
+        self._cycles_per_second = self._calibrated()
+
+    def sample(self, call: Callable[[], object], repeats: int, cache: str) -> Sample:
+        """Time calls that queue up on the device."""
+        busy = _MARGIN * self._seconds_to_queue(call, repeats) + _LEAST_BUSY
+        for _ in range(_TRIES):
+            sample = self._queued(call, repeats, cache, busy)
+            if not sample.host_bound:
+                break
+            busy *= _MARGIN_OF_A_RETRY
+        return sample
+
+    def _queued(self, call: Callable[[], object], repeats: int, cache: str, busy: float) -> Sample:
+        torch.cuda.synchronize()
+        if cache == "flushed":
+            self._other.sum()
+        else:
+            call()
+        self._sleep(int(busy * self._cycles_per_second))
+        began, ended = _event(), _event()
+        began.record()
+        for _ in range(repeats):
+            call()
+        ended.record()
+        host_bound: bool = began.query()  # type: ignore[no-untyped-call]
+        return Sample(_seconds_between(began, ended), host_bound)
+
+    def _seconds_to_queue(self, call: Callable[[], object], repeats: int) -> float:
+        torch.cuda.synchronize()
+        began = time.perf_counter()
+        for _ in range(repeats):
+            call()
+        return time.perf_counter() - began
+
+    def _calibrated(self) -> float:
+        """Give the cycles of a second, as the device sleeps them once its clock has risen."""
+        for _ in range(3):
+            began, ended = _event(), _event()
+            began.record()
+            self._sleep(_CALIBRATION_CYCLES)
+            ended.record()
+            seconds = _seconds_between(began, ended)
+        return _CALIBRATION_CYCLES / seconds
+
+    @staticmethod
+    def _sleep(cycles: int) -> None:
+        torch.cuda._sleep(cycles)  # type: ignore[no-untyped-call]
+
+
+def clock_of(device: torch.device) -> Clock:
+    """Give the clock that sees a device's work end."""
+    return DeviceClock() if device.type == "cuda" else HostClock()
+
+
+def graph_of(calls: Sequence[Callable[[], object]]) -> Callable[[], None]:
+    """Capture calls in one CUDA graph, one after another, and give its replay.
+
+    Raises:
+        RuntimeError: A call cannot be captured.
+    """
+    side: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        # What is compiled, loaded or allocated at a first call may not be captured.
+        for call in (*calls, calls[0], calls[0]):
+            call()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        for call in calls:
+            call()
+    replay: Callable[[], None] = graph.replay
+    return replay
+
+
+def last_level_cache() -> int:
+    """Bytes of the largest cache of the first core, or 32 MiB where the system does not say."""
+    units = {"K": 1 << 10, "M": 1 << 20}
+    sizes = []
+    for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
+        text = path.read_text().strip()
+        if text[:-1].isdigit() and text[-1] in units:
+            sizes.append(int(text[:-1]) * units[text[-1]])
+    return max(sizes, default=32 << 20)
+
+
+def _event() -> torch.cuda.Event:
+    return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+
+
+def _seconds_between(began: torch.cuda.Event, ended: torch.cuda.Event) -> float:
+    ended.synchronize()
+    milliseconds: float = began.elapsed_time(ended)
+    return milliseconds / 1e3
