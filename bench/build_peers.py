@@ -2,11 +2,13 @@
 
     python bench/build_peers.py --wheels DIR --out DIR [--arch 90a]
     python bench/build_peers.py --wheels DIR --out DIR --slim
+    python bench/build_peers.py --check DIR
 
 For machines without a network, where their packages' other requirements cannot be installed: only
 headers of apache-tvm-ffi are needed to build, and its package to load the result. Takes a minute or
 two. `ropescale bench` finds the libraries in the folder that ROPESCALE_PEERS names. With `--slim`,
 nothing is built: DIR gets the wheels without what building does not read, a tenth of their size.
+`--check` loads what a folder holds, and exits with 1 unless every library loads.
 """
 
 from __future__ import annotations
@@ -55,9 +57,15 @@ def slim(wheels: Path, out: Path) -> None:
             zipfile.ZipFile(wheel) as whole,
             zipfile.ZipFile(out / wheel.name, "w", zipfile.ZIP_DEFLATED) as part,
         ):
-            for member in whole.namelist():
-                if any(re.fullmatch(pattern, member) for pattern in patterns):
-                    part.writestr(member, whole.read(member))
+            read = [
+                member
+                for member in whole.namelist()
+                if any(re.fullmatch(pattern, member) for pattern in patterns)
+            ]
+            for member in read:
+                part.writestr(member, whole.read(member))
+        if not read:
+            raise SystemExit(f"{wheel.name}: expected sources of a rotary kernel, found none")
         print(f"{wheel.name}: {(out / wheel.name).stat().st_size >> 20} MiB")
 
 
@@ -106,14 +114,34 @@ PEERS: dict[str, tuple[str, Callable[[Path, Path], tuple[list[Path], list[Path],
 }
 
 
+def loaded(folder: Path) -> bool:
+    """Whether every library is in a folder and loads; what does not is said."""
+    import tvm_ffi
+
+    found = True
+    for name in PEERS:
+        try:
+            tvm_ffi.load_module(str(folder / f"{name}.so"))
+            print(f"{name}: loads")
+        except (OSError, RuntimeError, ValueError) as error:
+            print(f"{name}: does not load: {error}")
+            found = False
+    return found
+
+
 def main() -> int:
     """Build what there are wheels for; 1 if something does not build."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--wheels", type=Path, required=True, help="folder of wheels")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the libraries")
+    parser.add_argument("--check", type=Path, help="folder of libraries to load")
+    parser.add_argument("--wheels", type=Path, help="folder of wheels")
+    parser.add_argument("--out", type=Path, help="folder for the libraries")
     parser.add_argument("--arch", default="90a", help="of the GPU, default 90a")
     parser.add_argument("--slim", action="store_true", help="write small wheels, build nothing")
     arguments = parser.parse_args()
+    if arguments.check is not None:
+        return int(not loaded(arguments.check))
+    if arguments.wheels is None or arguments.out is None:
+        parser.error("--wheels, --out: expected both, or --check")
     if not arguments.wheels.is_dir():
         parser.error(f"--wheels: expected a folder, got {arguments.wheels}")
     arguments.out.mkdir(parents=True, exist_ok=True)

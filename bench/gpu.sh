@@ -1,48 +1,116 @@
 #!/usr/bin/env bash
 # Everything a GPU is needed for, in one command of at most nine minutes, without a network:
 #
-#     bench/gpu.sh [--out DIR] [--wheels DIR] [--rehearse]
+#     bench/gpu.sh [--out DIR] [--carried DIR] [--seconds N] [--only STAGE]... [--rehearse]
 #
-# Builds in place, runs every test with no GPU test skipped, the memory checker on some of them, and
-# the bench against a copy, the torch operations and the peers at hand. Leaves DIR/report.json (commit
-# it as bench/results/gpu-<device>.json) and DIR/log. A stage that fails marks the report and the exit
-# status; the others still run.
+# Every GPU test with none skipped, compute-sanitizer on a selection that launches every kernel, and
+# the bench against copies, the torch operations and the peers at hand. Leaves DIR/report.json
+# (commit it as bench/results/gpu-<device>.json), DIR/log, DIR/tests.xml and DIR/plots. The report is
+# written anew after each stage, and when the script is terminated. A stage that fails marks the
+# report and the exit status, and the others still run.
 #
-#   --out DIR     where to, default gpu-report
-#   --wheels DIR  wheels of what the machine's python lacks (typer, rich, pytest-benchmark, ...), and
-#                 of peers: liger-kernel, flashinfer-python, sglang, apache-tvm-ffi
-#   --rehearse    the same without a GPU, at toy size, on what is built already
+#   --out DIR      where to, default gpu-report
+#   --carried DIR  what bench/carry.py built elsewhere; DIR/wheels may hold any other wheels that the
+#                  machine's python lacks. What is missing, or for other sources, is built here
+#   --seconds N    for all stages together, default 500
+#   --only STAGE   of packages build peers tests large sanitizer bench repeat bench-compiled
+#   --rehearse     the same without a GPU, at toy size, on what is built already
 set -u
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
-out=gpu-report wheels= rehearse=
+out=gpu-report carried= seconds=500 only= rehearse=
 while [ $# -gt 0 ]; do
     case $1 in
     --out) out=${2:?--out: expected a folder} && shift 2 ;;
-    --wheels) wheels=${2:?--wheels: expected a folder} && shift 2 ;;
+    --carried) carried=${2:?--carried: expected a folder} && shift 2 ;;
+    --seconds) seconds=${2:?--seconds: expected a number} && shift 2 ;;
+    --only) only+=" ${2:?--only: expected a stage} " && shift 2 ;;
     --rehearse) rehearse=1 && shift ;;
-    *) echo "gpu.sh: expected --out, --wheels or --rehearse, got $1" >&2 && exit 2 ;;
+    --help) sed -n '2,/^set/s/^# \{0,1\}//p' "bench/gpu.sh" && exit ;;
+    *)
+        echo "gpu.sh: expected --out, --carried, --seconds, --only or --rehearse, got $1" >&2
+        exit 2
+        ;;
     esac
 done
-if [ -n "$wheels" ] && [ ! -d "$wheels" ]; then
-    echo "gpu.sh: --wheels: expected a folder, got $wheels" >&2
+if [ -n "$carried" ] && [ ! -d "$carried" ]; then
+    echo "gpu.sh: --carried: expected a folder, got $carried" >&2
     exit 2
 fi
-mkdir -p "$out/site" "$out/peers" && out=$(cd "$out" && pwd)
-[ -z "$wheels" ] || wheels=$(cd "$wheels" && pwd)
-export PYTHONPATH=$PWD:$out/site PYTHONUNBUFFERED=1 ROPESCALE_PEERS=$out/peers
-: >"$out/log" && : >"$out/stages"
-status=0
+case $seconds in
+*[!0-9]* | '') echo "gpu.sh: --seconds: expected a number, got $seconds" >&2 && exit 2 ;;
+esac
+stages=(packages build peers tests large sanitizer bench repeat bench-compiled)
+for name in $only; do
+    case " ${stages[*]} " in
+    *" $name "*) ;;
+    *) echo "gpu.sh: --only: expected one of ${stages[*]}, got $name" >&2 && exit 2 ;;
+    esac
+done
+mkdir -p "$out" && out=$(cd "$out" && pwd)
+[ -z "$carried" ] || carried=$(cd "$carried" && pwd)
+# Tests that have to pass, and none may be skipped: all of tests/gpu but the largest tensors; those;
+# and those of each implementation with the mark "sanitizer" (tests/test_gpu_coverage.py counts).
+gpu_tests=893
+large_tests=2
+sanitized_tests=157
+# Installed packages, libraries and intermediate results: no part of what the script leaves.
+work=$(mktemp -d)
+mkdir "$work/site" "$work/peers"
+export PYTHONPATH=$PWD:$work/site PYTHONUNBUFFERED=1 ROPESCALE_PEERS=$work/peers
+: >"$out/log" && : >"$work/stages"
+status=0 running= running_name= began=0
 
-# stage NAME SECONDS COMMAND...: run within a time limit, keep "NAME exit-code seconds".
+assemble() {
+    cp "$work"/tests.xml "$out" 2>/dev/null
+    if ls "$work"/plots/*.png >/dev/null 2>&1; then
+        mkdir -p "$out/plots" && cp "$work"/plots/*.png "$out/plots"
+    fi
+    "$python" tools/gpu_report.py assemble "$work" --to "$out/report.json" \
+        ${rehearse:+--rehearsal} >>"$out/log" 2>&1
+}
+
+# Whatever ends the script, there is a report.
+terminated() {
+    trap - TERM INT HUP
+    if [ -n "$running" ]; then
+        kill -TERM "$running" 2>/dev/null
+        echo "$running_name terminated $((SECONDS - began))" >>"$work/stages"
+    fi
+    status=143
+    exit
+}
+finished() {
+    assemble
+    rm -rf "$work"
+    exit "$status"
+}
+trap terminated TERM INT HUP
+trap finished EXIT
+
+# stage NAME SECONDS COMMAND...: run within a limit and the time that is left, keep "NAME exit-code
+# seconds".
 stage() {
-    local name=$1 limit=$2 began=$SECONDS code
+    local name=$1 limit=$2 code
     shift 2
+    case $only in *" $name "* | '') ;; *) return ;; esac
+    [ $((seconds - SECONDS)) -ge "$limit" ] || limit=$((seconds - SECONDS))
+    if [ "$limit" -lt 3 ]; then
+        echo "$name late 0" >>"$work/stages"
+        echo "== $name: no time is left" | tee -a "$out/log"
+        status=1
+        return
+    fi
     echo "== $name" | tee -a "$out/log"
-    timeout --kill-after=5 "$limit" "$@" >>"$out/log" 2>&1
+    began=$SECONDS running_name=$name
+    timeout --kill-after=5 "$limit" "$@" >>"$out/log" 2>&1 &
+    running=$!
+    wait "$running"
     code=$?
-    echo "$name $code $((SECONDS - began))" >>"$out/stages"
+    running=
+    echo "$name $code $((SECONDS - began))" >>"$work/stages"
     [ $code = 0 ] || { status=1 && tail -n 40 "$out/log" && echo "== $name: exit status $code"; }
+    assemble
 }
 
 # Wheels that the machine's python lacks, beside it and not into it. Of the large peers, only the
@@ -50,99 +118,166 @@ stage() {
 packages() {
     "$python" --version && "$python" -m pip list 2>/dev/null
     nvidia-smi
-    [ -n "$wheels" ] || return 0
     local wheel name
-    for wheel in "$wheels"/*.whl; do
+    for wheel in "$carried"/wheels/*.whl; do
+        [ -f "$wheel" ] || continue
         name=$(basename "$wheel" | cut -d- -f1)
         case $name in flashinfer_python | sglang) continue ;; esac
         "$python" -m pip show -q "$name" 2>/dev/null && continue
-        "$python" -m pip install --quiet --no-index --no-deps --target "$out/site" "$wheel" || return 1
+        "$python" -m pip install --quiet --no-index --no-deps --target "$work/site" "$wheel" ||
+            return 1
     done
 }
 
+# The carried extension, if it is of these sources; else one for this device alone: the others'
+# machine code takes minutes and runs nowhere.
 build() {
     local capability
     if [ -z "$rehearse" ]; then
-        # For this device alone: the others' machine code takes minutes and runs nowhere.
-        capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -n 1 | tr -d .)
-        ROPESCALE_CUDA=ON ROPESCALE_CUDA_ARCHITECTURES=$capability \
-            "$python" setup.py build_ext --inplace || return 1
+        if "$python" tools/gpu_report.py carried "$carried/extension"; then
+            cp "$carried"/extension/_C*.so ropescale_kernels/
+        fi
+        if ! "$python" tools/gpu_report.py importable; then
+            capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -n 1 |
+                tr -d .)
+            ROPESCALE_CUDA=ON ROPESCALE_CUDA_ARCHITECTURES=$capability \
+                "$python" setup.py build_ext --inplace || return 1
+        fi
     fi
     "$python" -c "import ropescale_kernels as rk; print(rk.build_info(), rk.available_impls())"
 }
 
+# The carried libraries; what does not load is built from the wheels, if they are there.
+peers() {
+    if [ -z "$carried" ]; then
+        "$python" bench/build_peers.py --help && echo "no library was carried along"
+        return
+    fi
+    cp "$carried"/peers/*.so "$work/peers" 2>/dev/null
+    if "$python" bench/build_peers.py --check "$work/peers"; then
+        return 0
+    fi
+    if ls "$carried"/wheels/apache_tvm_ffi-*.whl >/dev/null 2>&1; then
+        "$python" bench/build_peers.py --wheels "$carried/wheels" --out "$work/peers"
+    fi
+}
+
+run_pytest() {
+    ROPESCALE_EMULATED_CUDA= "$python" -m pytest -q -p no:cacheprovider "$@"
+}
+
 tests() {
     if [ -n "$rehearse" ]; then
-        ROPESCALE_GPU_REHEARSAL=1 "$python" -m pytest -q -p no:cacheprovider \
-            --junitxml="$out/tests.xml" tests/gpu/test_contract.py
+        ROPESCALE_GPU_REHEARSAL=cpu run_pytest --junitxml="$work/tests.xml" -n 2 \
+            tests/gpu/test_contract.py
     else
         # What needs no device runs in every other place.
-        ROPESCALE_REQUIRE_GPU=1 ROPESCALE_EMULATED_CUDA= "$python" -m pytest -q \
-            -p no:cacheprovider --junitxml="$out/tests.xml" tests/gpu tests/test_extension.py \
+        ROPESCALE_REQUIRE_GPU=$gpu_tests run_pytest --junitxml="$work/tests.xml" -n 8 \
+            --ignore tests/gpu/test_large.py tests/gpu tests/test_extension.py \
             tests/test_process.py tests/cuda/test_machine_code.py
     fi
 }
 
+# Alone: the tensors take much of the device's memory.
+large() {
+    if [ -n "$rehearse" ]; then
+        run_pytest --collect-only tests/gpu/test_large.py
+        return
+    fi
+    ROPESCALE_REQUIRE_GPU=$large_tests run_pytest --junitxml="$work/large.xml" \
+        tests/gpu/test_large.py
+}
+
+# sanitized TOOL PORT COMMAND...: what is not ours is not looked at. Without a device, the command
+# alone. A memory pool would hide small overruns.
+sanitized() {
+    local tool=$1 port=$2
+    shift 2
+    if [ -n "$rehearse" ]; then
+        "$@"
+        return
+    fi
+    PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --tool "$tool" --error-exitcode 9 \
+        --kernel-name kns=rotary_ --kernel-name kns=scaling_grad --launch-timeout 120 \
+        --target-processes application-only --port "$port" "$@"
+}
+
+# sanitize IMPL TOOL PORT: the tests with the mark; with the tool that looks for it, a planted bug.
+sanitize() {
+    local impl=$1 tool=$2 port=$3 code
+    echo "-- $impl $tool"
+    ROPESCALE_REQUIRE_GPU=$sanitized_tests sanitized "$tool" "$port" "$python" -m pytest -q \
+        -p no:cacheprovider -m sanitizer -k "$impl" --junitxml="$work/sanitizer-$impl-$tool.xml" \
+        tests/gpu/test_contract.py tests/gpu/test_operators.py || return 1
+    [ "$tool" != racecheck ] && [ -z "$rehearse" ] || return 0
+    sanitized "$tool" "$port" "$python" tests/gpu/planted.py "$impl" "$tool"
+    code=$?
+    [ $code = 9 ] || { echo "-- $impl $tool: a planted bug was not found ($code)" && return 1; }
+}
+
+# All at once: each has one thread of Python, and the device is idle most of the time. Only Triton's
+# kernels have shared memory, and so races to look for.
 sanitizer() {
-    local tool
-    for tool in memcheck racecheck; do
-        echo "-- $tool"
-        ROPESCALE_EMULATED_CUDA= compute-sanitizer --tool $tool --error-exitcode 1 "$python" -m \
-            pytest -q -p no:cacheprovider tests/gpu/test_contract.py \
-            -k "(cuda or triton) and float32 and place" || return 1
+    local run port=49152 failed=0 pids=() runs=(cuda:memcheck cuda:initcheck triton:memcheck
+        triton:initcheck triton:racecheck)
+    export ROPESCALE_EMULATED_CUDA=
+    [ -z "$rehearse" ] || { runs=(cpu:memcheck) && export ROPESCALE_GPU_REHEARSAL=cpu; }
+    for run in "${runs[@]}"; do
+        sanitize "${run%:*}" "${run#*:}" $((port += 32)) >"$work/sanitizer-$run.log" 2>&1 &
+        pids+=($!)
     done
+    for run in "${pids[@]}"; do wait "$run" || failed=1; done
+    cat "$work"/sanitizer-*.log
+    return $failed
+}
+
+run_bench() {
+    "$python" -m ropescale_kernels.cli bench "$@"
 }
 
 bench() {
     if [ -n "$rehearse" ]; then
-        "$python" -m ropescale_kernels.cli bench --quick --peer none --model llama-3.1-70b-tp8 \
-            --json "$out/bench.json"
+        run_bench --quick --peer none --model llama-3.1-70b-tp8 --json "$work/bench.json"
     else
-        "$python" -m ropescale_kernels.cli bench --device cuda --seconds 1.5 --suite overview \
-            --suite tokens --suite context --peer unfused --peer transformers --peer liger \
-            --peer flashinfer --peer sglang --plot "$out/plots" --json "$out/bench.json"
+        run_bench --device cuda --seconds 1.2 --suite shapes --suite overview --suite tokens \
+            --suite context --peer unfused --peer transformers --peer liger --peer flashinfer \
+            --peer sglang --plot "$work/plots" --json "$work/bench.json"
+    fi
+}
+
+# One case again, in another process: how far two measurements of the same lie apart.
+repeat() {
+    if [ -n "$rehearse" ]; then
+        run_bench --quick --peer none --model llama-3.1-70b-tp8 --json "$work/repeat.json"
+    else
+        run_bench --device cuda --seconds 2 --peer none --model llama-3.1-8b --tokens 32768 \
+            --json "$work/repeat.json"
     fi
 }
 
 # Compiling takes longer than timing, so this comes last and on few shapes.
 bench_compiled() {
-    "$python" -m ropescale_kernels.cli bench --device cuda --seconds 1.5 --suite overview \
-        --peer transformers --peer compile --json "$out/bench-compiled.json"
+    if [ -n "$rehearse" ]; then
+        run_bench --quick --peer none --model llama-3.1-70b-tp8 \
+            --json "$work/bench-compiled.json"
+        return
+    fi
+    run_bench --device cuda --seconds 1.2 --suite overview --peer transformers --peer compile \
+        --json "$work/bench-compiled.json"
 }
 
-export -f packages build tests sanitizer bench bench_compiled
-export python out wheels rehearse
+export -f packages build peers run_pytest tests large sanitized sanitize sanitizer
+export -f run_bench bench repeat bench_compiled
+export python out work carried rehearse gpu_tests large_tests sanitized_tests
 
 stage packages 60 bash -c packages
-if [ -n "$wheels" ] && ls "$wheels" | grep -q -e ^flashinfer -e ^sglang; then
-    # On cores that the tests leave idle.
-    timeout 240 "$python" bench/build_peers.py --wheels "$wheels" --out "$out/peers" \
-        >"$out/peers.log" 2>&1 &
-    peers=$!
-fi
-stage build 110 bash -c build
-stage tests 190 bash -c tests
-fused=$("$python" -W ignore -c "import ropescale_kernels as rk
-print(*(n for n in ('cuda', 'triton') if rk.available_impls()[n] is None))" 2>>"$out/log")
-if [ -n "$fused" ] && [ -z "$rehearse" ]; then
-    stage sanitizer 80 bash -c sanitizer
-else
-    echo "sanitizer skip 0" >>"$out/stages"
-    echo "== sanitizer: not run, there is no kernel of ours on a device" | tee -a "$out/log"
-fi
-if [ -n "${peers:-}" ]; then
-    # What does not build is left out of the bench, which says so; the report says it here.
-    wait "$peers"
-    echo "peers $? 0" >>"$out/stages"
-    cat "$out/peers.log" >>"$out/log"
-fi
-stage bench 150 bash -c bench
-left=$((530 - SECONDS))
-if [ -z "$rehearse" ] && [ $left -gt 30 ]; then
-    stage bench-compiled $left bash -c bench_compiled
-else
-    echo "bench-compiled skip 0" >>"$out/stages"
-fi
-"$python" tools/gpu_report.py assemble "$out" ${rehearse:+--rehearsal} || status=1
-cat "$out/stages"
-exit $status
+stage build 120 bash -c build
+stage peers 150 bash -c peers
+stage tests 170 bash -c tests
+stage large 60 bash -c large
+stage sanitizer 130 bash -c sanitizer
+stage bench 170 bash -c bench
+stage repeat 40 bash -c repeat
+stage bench-compiled 120 bash -c bench_compiled
+assemble
+"$python" tools/gpu_report.py show "$out/report.json" || status=1

@@ -10,6 +10,7 @@ import fcntl
 import importlib.machinery
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -67,8 +68,9 @@ def build(name: str = "plain", *, sanitize: str = "") -> Path:
         options = {
             "CMAKE_MAKE_PROGRAM": find("ninja"),
             "CMAKE_CXX_COMPILER": compiler(),
-            "CMAKE_BUILD_TYPE": "Emulated",
-            "CMAKE_CXX_FLAGS_EMULATED": "-O1",
+            # pybind11 strips the symbols of what is not called a debug build.
+            "CMAKE_BUILD_TYPE": "EmulatedDebug",
+            "CMAKE_CXX_FLAGS_EMULATEDDEBUG": "-O1",
             # Linking would compile again.
             "CMAKE_INTERPROCEDURAL_OPTIMIZATION": "OFF",
             "CMAKE_LIBRARY_OUTPUT_DIRECTORY": tree / "out",
@@ -109,6 +111,7 @@ class Launch:
     stream: int
     device: int
     pdl: bool
+    kernel: int
 
 
 class Emulator:
@@ -138,11 +141,26 @@ class Emulator:
     def launches(self) -> list[Launch]:
         found = []
         for index in range(self._library.emulator_launches()):
-            record = (ctypes.c_int64 * 9)()
+            record = (ctypes.c_int64 * 10)()
             self._library.emulator_launch(index, ctypes.byref(record))
             x = tuple(record)
-            found.append(Launch(x[:3], x[3:6], x[6], x[7], bool(x[8])))  # type: ignore[arg-type]
+            found.append(Launch(x[:3], x[3:6], x[6], x[7], bool(x[8]), x[9]))  # type: ignore[arg-type]
         return found
+
+
+def instantiations(path: Path) -> dict[int, str]:
+    """List the kernels that an emulated extension holds: address in the file to name.
+
+    Names are such as "rotary_qk_kernel<Half, true, false>".
+    """
+    listing = subprocess.run(
+        ["nm", "--demangle", str(path)], capture_output=True, text=True, check=True
+    ).stdout
+    symbol = re.compile(r"^([0-9a-f]+) \w void ropescale::cuda::.*?::(\w+_kernel<.*?>)\(", re.M)
+    return {
+        int(address, 16): name.replace("ropescale::", "")
+        for address, name in symbol.findall(listing)
+    }
 
 
 def serve(extension: Any) -> None:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import runpy
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +21,8 @@ from ropescale_kernels.bench.machine import sources_sha256
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOL = ROOT / "tools" / "gpu_report.py"
+SCRIPT = ROOT / "bench" / "gpu.sh"
+SCRIPT_STAGES = re.findall(r"^stages=\((.*)\)$", SCRIPT.read_text(), re.M)[0]
 tool = runpy.run_path(str(TOOL))
 
 
@@ -66,6 +73,10 @@ def test_a_report_for_these_sources_is_current(tmp_path: Path) -> None:
         ({"stages": {"bench": {"status": "timed out", "seconds": 9}}}, "stage bench: timed out"),
         ({"tests": None}, "no test passed"),
         ({"tests": {"passed": 9, "failed": 2, "skipped": 0}}, "2 tests failed"),
+        (
+            {"sanity": [{"check": "a", "wanted": "b", "found": "c", "passed": False}]},
+            "a: expected b, got c",
+        ),
     ],
 )
 def test_whatever_is_wrong_with_the_newest_is_told(
@@ -78,42 +89,129 @@ def test_whatever_is_wrong_with_the_newest_is_told(
     assert f"gpu-new.json: {fault}" in out
 
 
+STAGES = tuple(SCRIPT_STAGES.split())
+
+
+def command(*arguments: str, **environment: str) -> dict[str, Any]:
+    """What subprocess takes to run the script."""
+    return {
+        "args": [str(SCRIPT), *arguments],
+        "env": os.environ | {"PYTHON": sys.executable} | environment,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+        "text": True,
+    }
+
+
 def gpu_sh(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(ROOT / "bench" / "gpu.sh"), *arguments],
-        env=os.environ | {"PYTHON": sys.executable} | environment,
-        capture_output=True,
-        text=True,
-    )
+    return subprocess.run(**command(*arguments, **environment))
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """The report; and nothing is left that a machine would not give back."""
+    files = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+    assert len(files) <= 8
+    assert all(len(path.parts) <= 2 for path in files)
+    report: dict[str, Any] = json.loads((folder / "report.json").read_text())
+    return report
 
 
 def test_the_script_is_rehearsed_from_end_to_end(tmp_path: Path) -> None:
-    done = gpu_sh("--rehearse", "--out", str(tmp_path / "out"))
+    out = tmp_path / "out"
+    done = gpu_sh("--rehearse", "--out", str(out))
     assert done.returncode == 0, done.stdout + done.stderr
-    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    report = read(out)
     assert report["rehearsal"] is True
     assert report["sources_sha256"] == sources_sha256()
-    assert report["tests"]["passed"] >= 300
+    assert report["tests"]["passed"] >= 500
     assert report["tests"]["failed"] == 0
+    assert report["sanitizer"]["cpu-memcheck"]["passed"] >= 150
     assert {row["entry"] for row in report["bench"]["rows"]} >= {"copy", "ours", "ours, in place"}
-    status = {name: stage["status"] for name, stage in report["stages"].items()}
-    assert status == {
-        "packages": "passed",
-        "build": "passed",
-        "tests": "passed",
-        "sanitizer": "not run",
-        "bench": "passed",
-        "bench-compiled": "not run",
-    }
+    assert [check["passed"] for check in report["sanity"]] == [None] * 3
+    assert report["predictions"] == []
+    assert {name: s["status"] for name, s in report["stages"].items()} == dict.fromkeys(
+        STAGES, "passed"
+    )
+    assert "not checked: rate of a copy" in done.stdout
     keep(tmp_path, "gpu-x.json", report)
     assert "it is a rehearsal" in check(tmp_path)[1]
+
+
+@contextmanager
+def under_way(folder: Path, stages: list[str]) -> Iterator[subprocess.Popen[str]]:
+    """The script while it works on one of some stages, named last here."""
+    only = [word for name in stages for word in ("--only", name)]
+    with subprocess.Popen(**command("--rehearse", "--out", str(folder), *only)) as process:
+        log, deadline = folder / "log", time.monotonic() + 60
+        while not (log.is_file() and f"== {stages[-1]}\n" in log.read_text()):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        yield process
+
+
+def below(pid: int) -> list[int]:
+    """Processes that a process has started, once there is one."""
+    while True:
+        words = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        if words:
+            return [int(word) for word in words]
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_script_that_is_terminated_in_any_stage_leaves_a_report(
+    tmp_path: Path, stage: str
+) -> None:
+    with under_way(tmp_path / "out", [stage]) as process:
+        started = below(process.pid)
+        process.terminate()
+        process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert read(tmp_path / "out")["stages"][stage]["status"] == "terminated"
+    assert not any(Path(f"/proc/{pid}").exists() for pid in started)
+
+
+def test_a_script_that_is_killed_leaves_the_report_of_the_stages_before(tmp_path: Path) -> None:
+    with under_way(tmp_path / "out", ["packages", "tests"]) as process:
+        orphans = below(process.pid)
+        process.kill()
+        process.wait(timeout=60)
+        for pid in orphans:
+            os.kill(pid, signal.SIGTERM)
+    assert list(read(tmp_path / "out")["stages"]) == ["packages"]
+
+
+def test_a_stage_that_is_killed_is_told_and_the_next_one_runs(tmp_path: Path) -> None:
+    with under_way(tmp_path / "out", ["repeat", "tests"]) as process:
+        time.sleep(0.5)
+        (timeout,) = below(process.pid)
+        os.kill(below(timeout)[0], signal.SIGKILL)
+        process.communicate(timeout=60)
+    assert process.returncode == 1
+    stages = read(tmp_path / "out")["stages"]
+    assert {name: s["status"] for name, s in stages.items()} == {
+        "tests": "killed",
+        "repeat": "passed",
+    }
+
+
+def test_no_stage_outlasts_the_time_of_all(tmp_path: Path) -> None:
+    out, began = tmp_path / "out", time.monotonic()
+    only = ("--only", "tests", "--only", "bench")
+    done = gpu_sh("--rehearse", "--out", str(out), "--seconds", "4", *only)
+    assert done.returncode == 1
+    assert time.monotonic() - began < 30
+    stages = read(out)["stages"]
+    assert stages["tests"]["status"] == "timed out"
+    assert stages["bench"] == {"status": "no time was left", "seconds": 0}
 
 
 def test_a_stage_that_fails_marks_the_report_and_the_rest_goes_on(tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = gpu_sh("--rehearse", "--out", str(out), ROPESCALE_CPU_ISA="nope")
     assert done.returncode == 1
-    stages = json.loads((out / "report.json").read_text())["stages"]
+    stages = read(out)["stages"]
     assert stages["packages"]["status"] == "passed"
     assert stages["build"]["status"].startswith("failed")
     assert stages["bench"]["status"].startswith("failed")
@@ -122,7 +220,12 @@ def test_a_stage_that_fails_marks_the_report_and_the_rest_goes_on(tmp_path: Path
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [(["--nope"], "got --nope"), (["--wheels", "/nonexistent"], "--wheels: expected a folder")],
+    [
+        (["--nope"], "got --nope"),
+        (["--carried", "/nonexistent"], "--carried: expected a folder, got /nonexistent"),
+        (["--seconds", "ten"], "--seconds: expected a number, got ten"),
+        (["--only", "nothing"], "--only: expected one of packages build peers tests"),
+    ],
 )
 def test_wrong_arguments_are_named(arguments: list[str], words: str) -> None:
     done = gpu_sh(*arguments)

@@ -1,7 +1,10 @@
 """GPU reports: put one together from what bench/gpu.sh left, and say whether one is current.
 
-python tools/gpu_report.py assemble FOLDER [--rehearsal]   writes FOLDER/report.json
-python tools/gpu_report.py check [FOLDER]                  1 unless the newest is for these sources
+python tools/gpu_report.py assemble FOLDER --to FILE [--rehearsal]   writes FILE
+python tools/gpu_report.py show FILE        prints it; 1 if a figure cannot be right
+python tools/gpu_report.py check [FOLDER]   1 unless the newest is for these sources
+python tools/gpu_report.py carried FOLDER   1 unless it holds an extension of these sources
+python tools/gpu_report.py importable       1 unless the extension here loads and serves the device
 """
 
 from __future__ import annotations
@@ -11,17 +14,25 @@ import json
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ropescale_kernels.bench.machine import sources_sha256
-
 ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
 RESULTS = ROOT / "bench" / "results"
 PACKAGES = ("torch", "triton", "transformers", "liger-kernel", "flashinfer-python", "sglang")
+
+
+def sources_sha256() -> str:
+    """Hash the sources that decide a kernel's bits and time."""
+    # With it comes torch, which a report that is assembled again does without.
+    from ropescale_kernels.bench import machine
+
+    return machine.sources_sha256()
 
 
 def newest(folder: Path = RESULTS) -> tuple[Path, dict[str, Any]] | None:
@@ -60,31 +71,42 @@ def faults(report: dict[str, Any]) -> list[str]:
         found.append("no test passed")
     if tests.get("failed"):
         found.append(f"{tests['failed']} tests failed")
+    found += [
+        f"{check['check']}: expected {check['wanted']}, got {check['found']}"
+        for check in report.get("sanity") or []
+        if check["passed"] is False
+    ]
     return found
 
 
-def _tests(path: Path) -> dict[str, int] | None:
-    """Count a JUnit file's tests."""
-    if not path.is_file():
-        return None
-    suites = list(ET.parse(path).getroot().iter("testsuite"))
-    total, skipped, failed, errors = (
-        sum(int(suite.get(name, 0)) for suite in suites)
-        for name in ("tests", "skipped", "failures", "errors")
-    )
-    failed += errors
-    return {"passed": total - skipped - failed, "failed": failed, "skipped": skipped}
+def _tests(*paths: Path) -> dict[str, int] | None:
+    """Count the tests of JUnit files together; None where none is there and whole."""
+    counts: Counter[str] = Counter()
+    for path in paths:
+        try:
+            suites = list(ET.parse(path).getroot().iter("testsuite"))
+        except (OSError, ET.ParseError):
+            continue
+        total, skipped, failed, errors = (
+            sum(int(suite.get(name, 0)) for suite in suites)
+            for name in ("tests", "skipped", "failures", "errors")
+        )
+        failed += errors
+        counts.update(passed=total - skipped - failed, failed=failed, skipped=skipped)
+    return dict(counts) if counts else None
 
 
 def _stages(path: Path) -> dict[str, dict[str, Any]]:
     """Read the lines `name exit-code seconds` that bench/gpu.sh kept."""
+    words = {"0": "passed", "124": "timed out", "137": "killed"}
+    words |= {"late": "no time was left", "terminated": "terminated"}
     found = {}
     for line in path.read_text().splitlines():
         name, code, seconds = line.split()
-        status = {"0": "passed", "124": "timed out", "skip": "not run"}.get(
-            code, f"failed ({code})"
-        )
-        found[name] = {"status": status, "seconds": int(seconds)}
+        found[name] = {
+            "status": words.get(code, f"failed ({code})"),
+            "seconds": int(seconds),
+        }
     return found
 
 
@@ -128,26 +150,90 @@ def _device() -> dict[str, Any] | None:
     }
 
 
-def assemble(folder: Path, rehearsal: bool) -> dict[str, Any]:
-    """Put a report together from a folder's stages, tests.xml and bench.json."""
-    nvcc = _output("nvcc", "--version")
+def _machine(folder: Path) -> dict[str, Any]:
+    """Describe what is tested and where, found out once and kept in the folder."""
+    kept = folder / "machine.json"
+    if not kept.is_file():
+        nvcc = _output("nvcc", "--version")
+        found = {
+            "sources_sha256": sources_sha256(),
+            "commit": _output("git", "rev-parse", "HEAD"),
+            "uncommitted": bool(_output("git", "status", "--porcelain", "--untracked-files=no")),
+            "device": _device(),
+            "python": sys.version.split()[0],
+            "versions": {name: _version(name) for name in PACKAGES},
+            "nvcc": nvcc.splitlines()[-1] if nvcc else None,
+        }
+        kept.write_text(json.dumps(found))
+    found = json.loads(kept.read_text())
+    return dict(found)
+
+
+def assemble(folder: Path, target: Path, rehearsal: bool) -> None:
+    """Put a report together from what stages have left in a folder so far."""
+    from gpu_judgement import predictions, sanity
+
+    machine = _machine(folder)
+    device, bench = machine["device"], _json(folder / "bench.json")
     report = {
         "rehearsal": rehearsal,
         "made": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "sources_sha256": sources_sha256(),
-        "commit": _output("git", "rev-parse", "HEAD"),
-        "uncommitted": bool(_output("git", "status", "--porcelain", "--untracked-files=no")),
-        "device": _device(),
-        "python": sys.version.split()[0],
-        "versions": {name: _version(name) for name in PACKAGES},
-        "nvcc": nvcc.splitlines()[-1] if nvcc else None,
+        **machine,
         "stages": _stages(folder / "stages"),
-        "tests": _tests(folder / "tests.xml"),
-        "bench": _json(folder / "bench.json"),
+        "tests": _tests(folder / "tests.xml", folder / "large.xml"),
+        "sanitizer": {
+            path.stem.removeprefix("sanitizer-"): _tests(path)
+            for path in sorted(folder.glob("sanitizer-*.xml"))
+        },
+        "sanity": sanity(bench, _json(folder / "repeat.json"), device),
+        "predictions": predictions(bench, device),
+        "bench": bench,
         "bench_compiled": _json(folder / "bench-compiled.json"),
     }
-    (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n")
-    return report
+    fresh = target.with_name(target.name + ".part")
+    fresh.write_text(json.dumps(report, indent=1) + "\n")
+    fresh.replace(target)
+
+
+def show(path: Path) -> int:
+    """Print a report's stages, tests, checks and predictions; 1 if a check failed."""
+    report = json.loads(path.read_text())
+    device = report["device"] or {}
+    print(device.get("name", "no device"), report["versions"], sep="\n")
+    for name, stage in report["stages"].items():
+        print(f"{name:16} {stage['status']:16} {stage['seconds']:4} s")
+    print("tests:", report["tests"], "under the sanitizer:", report["sanitizer"])
+    for check in report["sanity"]:
+        result = {True: "ok", False: "WRONG", None: "not checked"}[check["passed"]]
+        print(f"{result}: {check['check']}: {check['found']}; expected {check['wanted']}")
+    if report["predictions"]:
+        print(f"us on {device['name']}: model, dtype, tokens, entry, predicted, measured, ratio")
+    for row in report["predictions"]:
+        case = f"{row['model']:18} {row['dtype']:8} {row['tokens']:6} {row['entry']:22}"
+        print(f"{case} {row['predicted']:7.1f} {row['measured']:7.1f} {row['ratio']:5.2f}")
+    return int(any(check["passed"] is False for check in report["sanity"]))
+
+
+def carried(folder: Path) -> int:
+    """Say whether a folder of bench/carry.py holds an extension of these sources."""
+    found = _json(folder / "manifest.json")
+    if found is None:
+        print("no extension was carried along")
+        return 1
+    if found["sources_sha256"] != sources_sha256():
+        print("the extension that was carried along is of other sources")
+        return 1
+    print(f"the carried extension is of these sources, for {found['architectures']}")
+    return 0
+
+
+def importable() -> int:
+    """Say whether the extension here loads and serves the device."""
+    import ropescale_kernels as rk
+
+    reason = rk.available_impls()["cuda"]
+    print("the extension serves the device" if reason is None else reason)
+    return int(reason is not None)
 
 
 def check(folder: Path) -> int:
@@ -169,17 +255,26 @@ def main() -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    one = commands.add_parser("assemble", help="write FOLDER/report.json")
+    one = commands.add_parser("assemble", help="write a report of what a folder holds")
     one.add_argument("folder", type=Path)
+    one.add_argument("--to", type=Path, required=True, help="the report's file")
     one.add_argument("--rehearsal", action="store_true")
     two = commands.add_parser("check", help="exit with 1 unless the newest report is current")
     two.add_argument("folder", type=Path, nargs="?", default=RESULTS)
+    three = commands.add_parser("show", help="print a report")
+    three.add_argument("file", type=Path)
+    four = commands.add_parser("carried", help="exit with 1 unless a folder is of these sources")
+    four.add_argument("folder", type=Path)
+    commands.add_parser("importable", help="exit with 1 unless the extension serves the device")
     arguments = parser.parse_args()
-    actions: dict[str, Callable[[], int]] = {
-        "assemble": lambda: 0 if assemble(arguments.folder, arguments.rehearsal) else 1,
+    actions: dict[str, Callable[[], int | None]] = {
+        "assemble": lambda: assemble(arguments.folder, arguments.to, arguments.rehearsal),
         "check": lambda: check(arguments.folder),
+        "show": lambda: show(arguments.file),
+        "carried": lambda: carried(arguments.folder),
+        "importable": importable,
     }
-    return actions[arguments.command]()
+    return actions[arguments.command]() or 0
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ void launch_scaling_grad_cuda(const RotaryQKParams&, const CudaStream&, double*)
     throw CudaError(cuda_unavailable(0));
 }
 
-int load_cuda_kernels(int) { throw CudaError(cuda_unavailable(0)); }
+int load_rotary_qk_kernels(int) { throw CudaError(cuda_unavailable(0)); }
+
+int load_scaling_grad_kernels(int) { throw CudaError(cuda_unavailable(0)); }
 
 }  // namespace ropescale

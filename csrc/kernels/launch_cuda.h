@@ -44,7 +44,8 @@ class DeviceGuard {
     explicit DeviceGuard(int device) {
         check(cudaGetDevice(&before_), [] { return "asking for the current device"; });
         changed_ = before_ != device;
-        if (!changed_) return;
+        // Even if it seems current: the framework switches devices through a CUDA runtime of its
+        // own, and what that leaves in this one is not documented.
         check(cudaSetDevice(device), [&] { return "choosing device " + std::to_string(device); });
     }
     ~DeviceGuard() {

@@ -193,7 +193,7 @@ void launch_rotary_qk_cuda(const RotaryQKParams& p, const CudaStream& where) {
                  grid.heads_per_group);
 }
 
-int load_cuda_kernels(int device) {
+int load_rotary_qk_kernels(int device) {
     const cuda::DeviceGuard guard(device);
     int count = 0;
     for (DType dtype : {ROPESCALE_FLOAT32, ROPESCALE_FLOAT16, ROPESCALE_BFLOAT16}) {

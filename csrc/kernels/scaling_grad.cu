@@ -106,4 +106,14 @@ void launch_scaling_grad_cuda(const RotaryQKParams& p, const CudaStream& where, 
                  {groups, (num_pairs + threads - 1) / threads, threads, 1}, p, group, sums);
 }
 
+int load_scaling_grad_kernels(int device) {
+    const cuda::DeviceGuard guard(device);
+    int count = 0;
+    for (DType dtype : {ROPESCALE_FLOAT32, ROPESCALE_FLOAT16, ROPESCALE_BFLOAT16}) {
+        cuda::load("scaling_grad_kernel", cuda::kernel_of(dtype));
+        ++count;
+    }
+    return count;
+}
+
 }  // namespace ropescale

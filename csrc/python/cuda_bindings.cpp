@@ -37,6 +37,18 @@ void scaling_grad(py::handle spec, py::handle sums, int device, uintptr_t stream
                              static_cast<double*>(view.data));
 }
 
+int load_cuda_kernels(int device) {
+    return load_rotary_qk_kernels(device) + load_scaling_grad_kernels(device);
+}
+
+// Why the kernels cannot run on a device; where they can, they are on it from now on, so that no
+// launch loads anything, which a stream that is being captured might not allow.
+std::string prepare_device(int device) {
+    const std::string reason = cuda_unavailable(device);
+    if (reason.empty()) load_cuda_kernels(device);
+    return reason;
+}
+
 }  // namespace
 
 void launch_unlocked(const RotaryQKParams& params, const CudaStream& where) {
@@ -48,7 +60,7 @@ bool cuda_ready(int device) {
     // 0 not asked yet, 1 ready, 2 not. Only ever read and written under Python's lock.
     static char known[64] = {};
     if (device < 0 || device >= 64) return false;
-    if (!known[device]) known[device] = cuda_unavailable(device).empty() ? 1 : 2;
+    if (!known[device]) known[device] = prepare_device(device).empty() ? 1 : 2;
     return known[device] == 1;
 }
 
@@ -73,6 +85,7 @@ void add_cuda_bindings(py::module_& m) {
     m.def("scaling_grad_groups", &scaling_grad_groups);
     m.def("load_cuda_kernels", &load_cuda_kernels);
     m.def("cuda_unavailable", &cuda_unavailable);
+    m.def("prepare_device", &prepare_device);
     m.attr("cuda_device_type") = kDeviceType == dlpack::kCpu ? "cpu" : "cuda";
 }
 

@@ -92,8 +92,9 @@ def warmup(spec: RotaryQKSpec) -> int:
 
 @cache
 def _reason_against_device(device: int) -> str | None:
-    # unavailable() speaks for all devices; this one may be older than the others.
-    return None if _extension is None else _extension.cuda_unavailable(device) or None
+    # unavailable() speaks for all devices; this one may be older than the others. Where it serves,
+    # this loads the kernels onto it, so that a first launch may stand in a CUDA graph's capture.
+    return None if _extension is None else _extension.prepare_device(device) or None
 
 
 def _is_emulated() -> bool:

@@ -1,22 +1,27 @@
 """The device under test, and the implementations that serve it.
 
-ROPESCALE_GPU_REHEARSAL=1 puts the CPU in the GPU's place, so that what these tests say is tried on
-every machine; what needs CUDA itself is in other files and stays out.
+ROPESCALE_GPU_REHEARSAL puts the CPU in the GPU's place, so that what these tests say is tried on
+every machine; what needs CUDA itself is in files that a rehearsal leaves out. "cpu" stands for the
+fused implementations with the CPU's; "kernels" runs the CUDA kernels compiled for the host and
+Triton's interpreted, and with ROPESCALE_LAUNCHED names a file for what they launched.
 """
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import launched
 import pytest
 import torch
 
 import ropescale_kernels as rk
 
-REHEARSAL = os.environ.get("ROPESCALE_GPU_REHEARSAL") == "1"
-FUSED = ("cpu",) if REHEARSAL else ("cuda", "triton")
+REHEARSAL = os.environ.get("ROPESCALE_GPU_REHEARSAL", "")
+FUSED = ("cpu",) if REHEARSAL == "cpu" else ("cuda", "triton")
 RUNNABLE = [name for name in (*FUSED, "torch") if rk.available_impls()[name] is None]
 
 
@@ -54,3 +59,19 @@ def unsynchronised() -> Iterator[Any]:
 
     yield Mode()
     torch.cuda.set_sync_debug_mode("default")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Watch launches, if that is asked."""
+    if os.environ.get("ROPESCALE_LAUNCHED"):
+        config.stash[_LAUNCHED] = launched.Launched()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write down what was launched."""
+    watched = session.config.stash.get(_LAUNCHED, None)
+    if watched is not None:
+        Path(os.environ["ROPESCALE_LAUNCHED"]).write_text(json.dumps(watched.summary()))
+
+
+_LAUNCHED = pytest.StashKey[launched.Launched]()

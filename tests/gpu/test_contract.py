@@ -1,11 +1,12 @@
 """Every option on the device against the definition, computed on the CPU.
 
 What is compiled has the bits of the definition; impl="torch" is within twice the bound of both.
+Tests with the mark "sanitizer" are run under compute-sanitizer too (bench/gpu.sh).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,7 +42,7 @@ CASES = {
     "plain": Case(),
     "heads first": Case(layout="heads first"),
     "packed qkv": Case(layout="packed qkv"),
-    "odd offset": Case(layout="odd offset", head_dim=46, rotary_dim=46),
+    "odd sizes": Case(layout="odd offset", head_dim=46, rotary_dim=46),
     "tokens": Case(layout="tokens", position_ids=POSITIONS.flatten()),
     "q alone": Case(layout="q alone"),
     "no tokens": Case(layout="no tokens", position_ids=POSITIONS[:, :0]),
@@ -72,6 +73,44 @@ CASES = {
     "magnitude query": Case(table="query"),
     "magnitude none": Case(table="none"),
 }
+# Where cosines and sines come from: each makes code of its own in Triton, and so do the order of
+# pairs and the alignment of rows, which make code of their own in CUDA C++ too.
+EVERY_AXIS = torch.stack([POSITIONS + n for n in range(3)])
+BY_TOKEN = torch.tensor([[0, 1, 1], [1, 0, 0]], dtype=torch.int32)
+SOURCES: dict[str, dict[str, Any]] = {
+    "static": {},
+    "phase float32": {"options": {"phase": "float32"}},
+    "profiles": {
+        "table": "profiles",
+        "position_ids": POSITIONS.to(torch.int32),
+        "profile_ids": BY_TOKEN,
+    },
+    "dynamic, M-RoPE, profiles": {
+        "table": "dynamic sections",
+        "position_ids": EVERY_AXIS,
+        "profile_ids": BY_TOKEN,
+    },
+}
+CODE = {
+    f"{source}, {'interleaved' if interleaved else 'halves'}, {rows}": Case(
+        layout="contiguous" if rows == "vectors" else "odd offset",
+        head_dim=80,
+        **(made | {"options": made.get("options", {}) | {"interleaved": interleaved}}),
+    )
+    for source, made in SOURCES.items()
+    for interleaved in (False, True)
+    for rows in ("vectors", "elements")
+}
+CASES |= CODE
+# Run under compute-sanitizer: elements, odd addresses, copied channels, and every source.
+SANITIZED = {*CODE, "odd sizes", "partial", "partial, interleaved", "tokens", "packed qkv"}
+SANITIZED |= {"M-RoPE", "dynamic", "profiles out of range"}
+
+
+def names(chosen: Iterable[str]) -> list[Any]:
+    """Parametrise over cases, with the mark of those that the sanitizer runs."""
+    marks = {True: [pytest.mark.sanitizer], False: []}
+    return [pytest.param(name, marks=marks[name in SANITIZED]) for name in chosen]
 
 
 def draw(*shape: int, dtype: torch.dtype) -> Tensor:
@@ -118,6 +157,11 @@ def table_of(case: Case, device: torch.device) -> rk.RotaryTable:
         lengths = torch.tensor([100_000, 50_000][: table.num_profiles], device=device)
         table.update_(lengths)
         return table
+    if case.table == "dynamic sections":
+        axes = rk.RopeScaling.yarn(rotary_dim=case.rotary_dim, mrope_section=(16, 8, 8), **YARN)
+        table = rk.RotaryTable([axes, axes], device=device, dynamic=True)
+        table.update_(torch.tensor([100_000, 50_000], device=device))
+        return table
     if case.table == "sections":
         return rk.RotaryTable.from_inv_freq(
             yarn.inv_freq, 1.25, device=device, mrope_section=(16, 8, 8)
@@ -160,7 +204,7 @@ def check(impl: str, got: Pair, want: Pair, same_bits: SameBits, scale: float = 
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", names(CASES))
 def test_out_of_place(
     gpu_impl: str, device: torch.device, name: str, dtype: torch.dtype, same_bits: SameBits
 ) -> None:
@@ -174,7 +218,7 @@ def test_out_of_place(
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", names(CASES))
 def test_in_place_has_the_same_bits(
     gpu_impl: str, device: torch.device, name: str, dtype: torch.dtype, same_bits: SameBits
 ) -> None:
@@ -184,7 +228,7 @@ def test_in_place_has_the_same_bits(
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", ["plain", "odd offset", "partial", "MLA", "interleaved"])
+@pytest.mark.parametrize("name", ["plain", "odd sizes", "partial", "MLA", "interleaved"])
 def test_every_element_is_written_and_nothing_beside(
     gpu_impl: str, device: torch.device, name: str, dtype: torch.dtype, same_bits: SameBits
 ) -> None:
@@ -203,8 +247,9 @@ def test_every_element_is_written_and_nothing_beside(
         assert (flat[-margin:] == 7).all()
 
 
+@pytest.mark.sanitizer
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("rows", [False, True])
+@pytest.mark.parametrize("rows", [False, True], ids=["by token", "by index"])
 def test_cos_and_sin_of_the_callers(
     gpu_impl: str, device: torch.device, dtype: torch.dtype, rows: bool, same_bits: SameBits
 ) -> None:
@@ -222,7 +267,9 @@ def test_cos_and_sin_of_the_callers(
     assert bool(results[0][0].isnan().any()) == rows
 
 
-@pytest.mark.parametrize("name", ["plain", "partial", "q alone", "interleaved", "magnitude query"])
+@pytest.mark.parametrize(
+    "name", names(["plain", "partial", "q alone", "interleaved", "magnitude query"])
+)
 def test_gradients_are_the_conjugate_rotation(
     gpu_impl: str, device: torch.device, name: str, same_bits: SameBits
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -75,6 +77,25 @@ def test_overlapped_launches_read_what_the_ones_before_wrote(
     same_bits(captured, want)
 
 
+def test_a_first_launch_may_stand_in_a_capture(device: torch.device) -> None:
+    # In a process where nothing of ours was launched, or loaded, before.
+    program = """
+import torch
+import ropescale_kernels as rk
+table = rk.RotaryTable(rk.RopeScaling.default(rotary_dim=64, rope_theta=1e4), device="cuda")
+q = torch.ones(3, 4, 64, device="cuda")
+at = torch.arange(3, device="cuda")
+graph = torch.cuda.CUDAGraph()
+with torch.cuda.graph(graph):
+    got = rk.apply_rotary_qk(q, None, at, table, impl="cuda")[0]
+graph.replay()
+want = rk.apply_rotary_qk(q.cpu(), None, at.cpu(), table.to("cpu"), impl="cpu")[0]
+assert torch.equal(got.cpu(), want)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_loading_ahead_leaves_nothing_to_compile(device: torch.device) -> None:
     assert rk.warmup(inputs(device)[3], impl="cuda") == 0
 
@@ -83,3 +104,17 @@ def test_a_device_that_is_not_there_is_named(device: torch.device) -> None:
     count = torch.cuda.device_count()
     reason = cuda._extension.cuda_unavailable(count)
     assert reason == f"there is no device {count}, the driver finds {count}"
+
+
+@pytest.mark.parametrize("here", range(torch.cuda.device_count() - 1))
+def test_a_launch_goes_to_the_tensors_device_whichever_is_current(
+    here: int, same_bits: SameBits
+) -> None:
+    there = here + 1
+    calls = [inputs(torch.device("cuda", index)) for index in (here, there)]
+    want = [rk.apply_rotary_qk(*call, impl="cuda") for call in calls]
+    for current in (there, here):
+        torch.cuda.set_device(current)
+        for call, expected in zip(calls, want, strict=True):
+            same_bits(rk.apply_rotary_qk(*call), expected)
+            assert torch.cuda.current_device() == current

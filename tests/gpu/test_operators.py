@@ -20,24 +20,27 @@ def draw(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def gradients(impl: str, device: str | torch.device) -> list[Tensor]:
+def gradients(
+    impl: str, device: str | torch.device, dtype: torch.dtype, interleaved: bool
+) -> list[Tensor]:
     inv_freq = SCALING.inv_freq.to(device).requires_grad_()
     factor = torch.tensor(1.2, device=device, requires_grad=True)
     table = rk.RotaryTable.from_inv_freq(inv_freq, factor)
-    q, k = (draw(2, 300, n, 96, seed=n).to(device).requires_grad_() for n in (8, 2))
-    at = torch.arange(300, device=device) * 101
-    outputs = rk.apply_rotary_qk(q, k, at, table, impl=impl)
-    upstream = [draw(*x.shape, seed=7).to(device) for x in outputs if x is not None]
+    q, k = (draw(2, 60, n, 96, seed=n).to(device, dtype).requires_grad_() for n in (8, 2))
+    at = torch.arange(60, device=device) * 101
+    outputs = rk.apply_rotary_qk(q, k, at, table, impl=impl, interleaved=interleaved)
+    upstream = [draw(*x.shape, seed=7).to(device, dtype) for x in outputs if x is not None]
     return list(torch.autograd.grad(list(outputs), [q, k, inv_freq, factor], upstream))  # type: ignore[arg-type]
 
 
-@pytest.mark.skipif(rk.available_impls()["triton"] is not None, reason="no Triton")
-def test_gradients_of_triton_are_those_of_the_cpu_and_repeat() -> None:
-    got, again, want = (
-        gradients("triton", "cuda"),
-        gradients("triton", "cuda"),
-        gradients("cpu", "cpu"),
-    )
+@pytest.mark.sanitizer
+@pytest.mark.parametrize("interleaved", [False, True], ids=["halves", "interleaved"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_gradients_of_a_scaling_are_those_of_the_cpu_and_repeat(
+    fused_impl: str, device: torch.device, dtype: torch.dtype, interleaved: bool
+) -> None:
+    got, again = (gradients(fused_impl, device, dtype, interleaved) for _ in range(2))
+    want = gradients("cpu", "cpu", dtype, interleaved)
     for x, y, z in zip(got, again, want, strict=True):
         assert torch.equal(x, y)
         torch.testing.assert_close(x.cpu(), z, rtol=2**-23, atol=0)
@@ -45,7 +48,10 @@ def test_gradients_of_triton_are_those_of_the_cpu_and_repeat() -> None:
     assert torch.equal(got[1].cpu(), want[1])
 
 
-@pytest.mark.skipif(rk.available_impls()["triton"] is not None, reason="no Triton")
+@pytest.mark.skipif(
+    rk.available_impls()["triton"] is not None or not torch.cuda.is_available(),
+    reason="no Triton on a device",
+)
 def test_after_warmup_no_shape_compiles_anything() -> None:
     triton = pytest.importorskip("triton")
     compiled: list[Any] = []

@@ -77,11 +77,14 @@ cudaError_t cudaSetDevice(int device);
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device);
 cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void* kernel);
 
-// Records the launch, refuses what a device would refuse, and runs `thread` once for each thread.
-cudaError_t emulate_launch(const cudaLaunchConfig_t& config, const std::function<void()>& thread);
+// Records the launch of `kernel`, refuses what a device would refuse, and runs `thread` once for
+// each thread.
+cudaError_t emulate_launch(const cudaLaunchConfig_t& config, const void* kernel,
+                           const std::function<void()>& thread);
 
 template <class... Ps, class... As>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Ps...),
                                const As&... arguments) {
-    return emulate_launch(*config, [&] { kernel(arguments...); });
+    return emulate_launch(*config, reinterpret_cast<const void*>(kernel),
+                          [&] { kernel(arguments...); });
 }

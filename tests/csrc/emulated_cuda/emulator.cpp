@@ -1,5 +1,6 @@
 // The state of the emulated device, and the functions by which tests set it up and look at it.
 #include <cuda_runtime.h>
+#include <dlfcn.h>
 
 #include <numeric>
 #include <random>
@@ -17,12 +18,14 @@ struct Machine {
     int multiprocessors = 3;
     int order = 0;  // 0 forwards, 1 backwards, else the seed of a shuffle
     int fail_launch = 0, fail_set_device = 0;
+    int stale_device = -1;  // what the runtime believes to be current, if it is wrong
 };
 
 struct Launch {
     dim3 grid, block;
     void* stream;
     int device, pdl;
+    int64_t kernel;  // its address in the module's file
 };
 
 Machine machine;
@@ -36,6 +39,12 @@ bool configuration_valid(const dim3& grid, const dim3& block) {
     const uint64_t threads = uint64_t(block.x) * block.y * block.z;
     return grid.x && grid.y && grid.z && threads && threads <= 1024 && block.z <= 64 &&
            grid.x <= 0x7fffffffu && grid.y <= 65535 && grid.z <= 65535;
+}
+
+int64_t address_in_file(const void* function) {
+    Dl_info info = {};
+    dladdr(function, &info);
+    return static_cast<const char*>(function) - static_cast<const char*>(info.dli_fbase);
 }
 
 }  // namespace
@@ -79,7 +88,7 @@ cudaError_t cudaGetDeviceCount(int* count) {
 }
 
 cudaError_t cudaGetDevice(int* device) {
-    *device = current_device;
+    *device = machine.stale_device < 0 ? current_device : machine.stale_device;
     return cudaSuccess;
 }
 
@@ -104,13 +113,14 @@ cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void*) {
     return cudaSuccess;
 }
 
-cudaError_t emulate_launch(const cudaLaunchConfig_t& config, const std::function<void()>& thread) {
+cudaError_t emulate_launch(const cudaLaunchConfig_t& config, const void* kernel,
+                           const std::function<void()>& thread) {
     const dim3 grid = config.gridDim, block = config.blockDim;
     int pdl = 0;
     for (unsigned i = 0; i < config.numAttrs; ++i) {
         pdl |= config.attrs[i].val.programmaticStreamSerializationAllowed;
     }
-    launches.push_back({grid, block, config.stream, current_device, pdl});
+    launches.push_back({grid, block, config.stream, current_device, pdl, address_in_file(kernel)});
     if (machine.fail_launch) return give(machine.fail_launch);
     if (!configuration_valid(grid, block)) return give(cudaErrorInvalidConfiguration);
     const ropescale::FloatModeGuard guard;
@@ -154,6 +164,7 @@ EMULATOR_API bool emulator_set(const char* name, int value) {
                       {"order", &machine.order},
                       {"fail_launch", &machine.fail_launch},
                       {"fail_set_device", &machine.fail_set_device},
+                      {"stale_device", &machine.stale_device},
                       {"current_device", &current_device}};
     for (const auto& property : properties) {
         if (std::string(property.name) == name) {
@@ -168,10 +179,10 @@ EMULATOR_API int emulator_current_device() { return current_device; }
 EMULATOR_API int emulator_last_error() { return last_error; }
 EMULATOR_API int emulator_launches() { return int(launches.size()); }
 
-// grid x, y, z; block x, y, z; stream; device; pdl.
-EMULATOR_API void emulator_launch(int index, int64_t (&record)[9]) {
+// grid x, y, z; block x, y, z; stream; device; pdl; kernel.
+EMULATOR_API void emulator_launch(int index, int64_t (&record)[10]) {
     const Launch& launch = launches[size_t(index)];
-    const int64_t values[9] = {launch.grid.x,
+    const int64_t values[10] = {launch.grid.x,
                                launch.grid.y,
                                launch.grid.z,
                                launch.block.x,
@@ -179,6 +190,7 @@ EMULATOR_API void emulator_launch(int index, int64_t (&record)[9]) {
                                launch.block.z,
                                int64_t(reinterpret_cast<uintptr_t>(launch.stream)),
                                launch.device,
-                               launch.pdl};
-    std::copy(values, values + 9, record);
+                               launch.pdl,
+                               launch.kernel};
+    std::copy(values, values + 10, record);
 }

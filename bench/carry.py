@@ -1,0 +1,130 @@
+"""Build here what a machine with a GPU and without a network should not spend its time on.
+
+    python bench/carry.py [--out .gpu-carried] [--python python3.12] [--arch 90]
+
+For `bench/gpu.sh --carried DIR` on that machine. DIR gets
+
+- extension/: the compiled module for one Python and one architecture, with the hash of its sources;
+- peers/: the rotary kernels of FlashInfer and SGLang, built from their wheels;
+- wheels/: Liger-Kernel, apache-tvm-ffi, and what building the peers reads of their wheels.
+
+Takes about ten minutes on two cores, needs nvcc and a network. A part that is there already, and
+for the present sources, is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import build_peers
+
+from ropescale_kernels.bench.machine import sources_sha256
+
+ROOT = Path(__file__).resolve().parent.parent
+DISTRIBUTIONS = ("liger-kernel", "apache-tvm-ffi", "flashinfer-python", "sglang")
+# pip takes exactly the platforms that it is told.
+_PLATFORMS = ("manylinux2014", *(f"manylinux_2_{minor}" for minor in range(17, 40)))
+# What is sent along with a working tree has to be small.
+MOST_BYTES = 40 << 20
+
+
+def run(*command: str | Path, **environment: str) -> None:
+    """Run a step from the checkout; its failure ends the script."""
+    subprocess.run(
+        [str(word) for word in command], cwd=ROOT, env=os.environ | environment, check=True
+    )
+
+
+def is_current(folder: Path, architectures: str) -> bool:
+    """Whether a folder holds an extension of the present sources."""
+    manifest = folder / "manifest.json"
+    if not manifest.is_file() or not any(folder.glob("_C*.so")):
+        return False
+    found = json.loads(manifest.read_text())
+    return bool(found == {"sources_sha256": sources_sha256(), "architectures": architectures})
+
+
+def extension(python: str, folder: Path, architectures: str) -> None:
+    """Build the extension with another Python, which needs its headers and no torch."""
+    if is_current(folder, architectures):
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        work = Path(temporary)
+        run(python, "-m", "venv", work / "venv")
+        inside = work / "venv" / "bin" / "python"
+        tools = ("setuptools", "pybind11", "cmake", "ninja")
+        run(inside, "-m", "pip", "install", "--quiet", "-c", "constraints.txt", *tools)
+        build = ("setup.py", "-q", "build_ext", "--build-lib", work / "lib")
+        run(
+            inside,
+            *build,
+            "--build-temp",
+            work / "build",
+            PATH=f"{inside.parent}{os.pathsep}{os.environ['PATH']}",
+            ROPESCALE_CUDA="ON",
+            ROPESCALE_CUDA_ARCHITECTURES=architectures,
+        )
+        (module,) = (work / "lib").rglob("_C*.so")
+        shutil.copy2(module, folder)
+    manifest = {"sources_sha256": sources_sha256(), "architectures": architectures}
+    (folder / "manifest.json").write_text(json.dumps(manifest) + "\n")
+
+
+def peers(python_version: str, out: Path, architecture: str) -> int:
+    """Download the peers' wheels, keep what is needed of them, and build them."""
+    wheels, libraries = out / "wheels", out / "peers"
+    if all((libraries / f"{name}.so").is_file() for name in build_peers.PEERS):
+        return 0
+    shutil.rmtree(wheels, ignore_errors=True)
+    wheels.mkdir(parents=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        full = Path(temporary)
+        platforms = [word for name in _PLATFORMS for word in ("--platform", f"{name}_x86_64")]
+        pip = ("-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:")
+        target = ("--python-version", python_version, *platforms, "--dest", full)
+        run(sys.executable, *pip, *target, *DISTRIBUTIONS)
+        build_peers.slim(full, wheels)
+        for wheel in full.glob("*.whl"):
+            if not (wheels / wheel.name).exists():
+                shutil.copy2(wheel, wheels)
+    script = ROOT / "bench" / "build_peers.py"
+    command = [sys.executable, script, "--wheels", wheels, "--out", libraries]
+    return subprocess.run([*command, "--arch", f"{architecture}a"], cwd=ROOT).returncode
+
+
+def main() -> int:
+    """Build whatever is missing; 1 if a peer does not build."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, default=ROOT / ".gpu-carried", help="where to")
+    parser.add_argument("--python", default="python3.12", help="of that machine, default 3.12")
+    parser.add_argument("--arch", default="90", help="of its GPU, default 90")
+    arguments = parser.parse_args()
+    for tool in ("nvcc", arguments.python):
+        if shutil.which(tool) is None:
+            parser.error(f"{tool}: expected on PATH, found none")
+    out: Path = arguments.out.resolve()
+    extension(arguments.python, out / "extension", arguments.arch)
+    version = subprocess.check_output(
+        [arguments.python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], text=True
+    )
+    status = peers(version.strip(), out, arguments.arch)
+    files = sorted(path for path in out.rglob("*") if path.is_file())
+    for path in files:
+        print(f"{path.stat().st_size / 1e6:6.1f} MB  {path.relative_to(out)}")
+    total = sum(path.stat().st_size for path in files)
+    if total > MOST_BYTES:
+        parser.error(f"--out: expected at most {MOST_BYTES >> 20} MiB, got {total >> 20}")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
