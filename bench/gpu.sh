@@ -133,16 +133,13 @@ packages() {
 # machine code takes minutes and runs nowhere.
 build() {
     local capability
-    if [ -z "$rehearse" ]; then
-        if "$python" tools/gpu_report.py carried "$carried/extension"; then
-            cp "$carried"/extension/_C*.so ropescale_kernels/
-        fi
-        if ! "$python" tools/gpu_report.py importable; then
-            capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -n 1 |
-                tr -d .)
-            ROPESCALE_CUDA=ON ROPESCALE_CUDA_ARCHITECTURES=$capability \
-                "$python" setup.py build_ext --inplace || return 1
-        fi
+    if [ -n "$carried" ] && "$python" tools/gpu_report.py carried "$carried/extension"; then
+        cp "$carried"/extension/_C*.so ropescale_kernels/
+    fi
+    if [ -z "$rehearse" ] && ! "$python" tools/gpu_report.py importable; then
+        capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -n 1 | tr -d .)
+        ROPESCALE_CUDA=ON ROPESCALE_CUDA_ARCHITECTURES=$capability \
+            "$python" setup.py build_ext --inplace || return 1
     fi
     "$python" -c "import ropescale_kernels as rk; print(rk.build_info(), rk.available_impls())"
 }

@@ -67,7 +67,7 @@ def apply_rotary_qk(
     Note:
         cos and sin err by at most 8e-8 before the factor for |position| <= 2^34; the error of an
         output is bounded by `bounds.rotation_bound`. One rounding to the output type. Every
-        compiled implementation gives the same bits.
+        compiled implementation gives the same bits, the payload of a NaN excepted.
 
     Example:
         >>> import torch, ropescale_kernels as rk

@@ -50,7 +50,7 @@ def test_a_gpu_is_used_on_request_only_and_with_the_wheel_of_the_cpu_job() -> No
     assert gpu["needs"] == "wheel"
     assert gpu["runs-on"] == ["self-hosted", "gpu"]
     runs = [step.get("run", "") for step in gpu["steps"]]
-    assert any(run.startswith("bench/gpu.sh --wheels wheels") for run in runs)
+    assert any(run.startswith("bench/gpu.sh --carried carried") for run in runs)
     upload = gpu["steps"][-1]
     assert upload["if"] == "always()"
     assert "gpu-report/report.json" in upload["with"]["path"]

@@ -114,3 +114,30 @@ def test_what_lacks_is_named(wheels: Path, compiler: Path, tmp_path: Path) -> No
     done = run("--wheels", str(wheels), *out, path=path)
     assert done.returncode == 0
     assert "sglang_rope: no wheel of sglang" in done.stdout
+
+
+def test_a_wheel_without_the_sources_is_refused(wheels: Path, tmp_path: Path) -> None:
+    (old,) = wheels.glob("sglang*")
+    with zipfile.ZipFile(old, "w") as archive:
+        archive.writestr("sglang/srt/server.py", "")
+    done = run("--wheels", str(wheels), "--out", str(tmp_path / "slim"), "--slim")
+    assert done.returncode == 1
+    assert f"{old.name}: expected sources of a rotary kernel, found none" in done.stderr
+
+
+def test_a_check_loads_every_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tvm_ffi.py").write_text("def load_module(path):\n    open(path).close()\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "flashinfer_rope.so").write_bytes(b"")
+    done = run("--check", str(tmp_path))
+    assert done.returncode == 1
+    assert "flashinfer_rope: loads" in done.stdout
+    assert "sglang_rope: does not load" in done.stdout
+    (tmp_path / "sglang_rope.so").write_bytes(b"")
+    assert run("--check", str(tmp_path)).returncode == 0
+
+
+def test_without_folders_both_are_asked_for(tmp_path: Path) -> None:
+    done = run("--wheels", str(tmp_path))
+    assert done.returncode == 2
+    assert "--wheels, --out: expected both, or --check" in done.stderr

@@ -1,0 +1,71 @@
+"""What is built ahead for a machine with a GPU is used for its own sources alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ropescale_kernels.bench.machine import sources_sha256
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
+import carry
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """As if an extension of the present sources were there."""
+    manifest = {"sources_sha256": sources_sha256(), "architectures": "90"}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    (tmp_path / "_C.cpython-312-x86_64-linux-gnu.so").write_bytes(b"")
+    return tmp_path
+
+
+def carried(folder: Path) -> tuple[int, str]:
+    """What bench/gpu.sh asks before it takes the extension."""
+    command = [sys.executable, str(ROOT / "tools" / "gpu_report.py"), "carried", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    return done.returncode, done.stdout.strip()
+
+
+def test_an_extension_of_these_sources_is_kept_and_taken(folder: Path) -> None:
+    assert carry.is_current(folder, "90")
+    before = sorted(path.stat().st_mtime_ns for path in folder.iterdir())
+    carry.extension("no python is needed", folder, "90")
+    assert sorted(path.stat().st_mtime_ns for path in folder.iterdir()) == before
+    assert carried(folder) == (0, "the carried extension is of these sources, for 90")
+
+
+def test_one_of_other_sources_is_neither(folder: Path) -> None:
+    (folder / "manifest.json").write_text('{"sources_sha256": "0", "architectures": "90"}')
+    assert not carry.is_current(folder, "90")
+    assert carried(folder) == (1, "the extension that was carried along is of other sources")
+
+
+def test_one_for_another_device_is_built_again(folder: Path) -> None:
+    assert not carry.is_current(folder, "100")
+
+
+def test_without_one_that_is_said(folder: Path, tmp_path: Path) -> None:
+    next(folder.glob("_C*")).unlink()
+    assert not carry.is_current(folder, "90")
+    assert carried(tmp_path / "nothing") == (1, "no extension was carried along")
+
+
+@pytest.mark.parametrize(("arguments", "missing"), [([], "nvcc"), (["--python", "py9"], "py9")])
+def test_a_tool_that_lacks_is_named(tmp_path: Path, arguments: list[str], missing: str) -> None:
+    if missing != "nvcc":
+        (tmp_path / "nvcc").write_text("#!/bin/sh\n")
+        (tmp_path / "nvcc").chmod(0o755)
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "bench" / "carry.py"), *arguments],
+        env=os.environ | {"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert f"{missing}: expected on PATH, found none" in done.stderr
