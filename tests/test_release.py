@@ -53,4 +53,4 @@ def test_a_gpu_is_used_on_request_only_and_with_the_wheel_of_the_cpu_job() -> No
     assert any(run.startswith("bench/gpu.sh --carried carried") for run in runs)
     upload = gpu["steps"][-1]
     assert upload["if"] == "always()"
-    assert "gpu-report/report.json" in upload["with"]["path"]
+    assert upload["with"]["path"] == "gpu-report"

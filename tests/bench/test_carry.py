@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from ropescale_kernels.bench.machine import sources_sha256
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
 import carry
+
+from ropescale_kernels.bench.machine import sources_sha256
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
