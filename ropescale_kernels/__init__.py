@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from ._version import __version__
-from .build import build_info
+from .diagnostics.build_info import build_info
 from .errors import (
     RopeScaleConfigError,
     RopeScaleError,
@@ -23,10 +23,10 @@ from .errors import (
 
 if TYPE_CHECKING:
     from . import bounds, reference, unfused
-    from ._dispatch import available_impls
-    from ._warmup import warmup
     from .modules import RotaryEmbedding
     from .ops import apply_rotary_cos_sin, apply_rotary_qk, apply_rotary_qk_
+    from .ops.implementations import available_impls
+    from .ops.warmup import warmup
     from .scaling import RopeScaling
     from .table import RotaryTable
 
@@ -60,8 +60,8 @@ _HOME = {
     "apply_rotary_cos_sin": ".ops",
     "apply_rotary_qk": ".ops",
     "apply_rotary_qk_": ".ops",
-    "available_impls": "._dispatch",
-    "warmup": "._warmup",
+    "available_impls": ".ops.implementations",
+    "warmup": ".ops.warmup",
 }
 _SUBMODULES = ("bounds", "reference", "unfused")
 

@@ -13,6 +13,7 @@ k; `rotary_cos_sin` takes rows of cos and sin; `rotary_qk_scaling_grad` is the b
 """
 
 # For what they do: the table is registered as a pytree.
-from . import _library, table  # noqa: F401
+from .ops import torch_library  # noqa: F401
+from .table import rotary_table  # noqa: F401
 
 __all__: list[str] = []

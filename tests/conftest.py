@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import emulated_cuda
 
 import ropescale_kernels as rk
-from ropescale_kernels.backends import extension as compiled
+from ropescale_kernels.backends import compiled as compiled
 
 extension: Any = compiled.extension
 

@@ -89,7 +89,7 @@ def build(name: str = "plain", *, sanitize: str = "") -> Path:
 
 def load(path: Path) -> Any:
     """Import the extension at a path, beside the one of the package, and introduce torch to it."""
-    from ropescale_kernels.backends.extension import introduce
+    from ropescale_kernels.backends.compiled import introduce
 
     # pybind11 keeps one module per name.
     name = f"emulated_{zlib.crc32(str(path).encode())}._C"

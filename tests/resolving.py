@@ -6,7 +6,7 @@ import warnings
 from typing import Any
 
 from ropescale_kernels.scaling import RopeScaling
-from ropescale_kernels.scaling.model_types import MODEL_TYPES
+from ropescale_kernels.scaling.config.model_types.table import MODEL_TYPES
 
 
 def resolve(raw: Any, **options: Any) -> tuple[RopeScaling, list[str]]:

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import ropescale_kernels as rk
-from ropescale_kernels._check import RotaryQKSpec
-from ropescale_kernels.backends import extension as compiled
+from ropescale_kernels.backends import compiled as compiled
+from ropescale_kernels.ops.check import RotaryQKSpec
 
 extension: Any = compiled.extension
 SCALING = rk.RopeScaling.yarn(
@@ -317,7 +317,7 @@ def test_threads_of_its_own_where_no_openmp_is_used() -> None:
     """Without the runtime's entry points the ranges run on threads started for the call."""
     program = """
 import torch, ropescale_kernels as rk, ropescale_kernels._C as extension
-from ropescale_kernels._check import RotaryQKSpec
+from ropescale_kernels.ops.check import RotaryQKSpec
 extension.use_tensor_type(torch.Tensor)
 table = rk.RotaryTable(rk.RopeScaling.default(rotary_dim=64, rope_theta=1e4))
 q, positions = torch.randn(2000, 8, 64), torch.arange(2000)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import ropescale_kernels as rk
-from ropescale_kernels.backends import extension as compiled
+from ropescale_kernels.backends import compiled as compiled
 
 SameBits = Callable[..., None]
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]

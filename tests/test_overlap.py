@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ropescale_kernels._overlap import Layout, overlap, overlaps_itself
+from ropescale_kernels.ops.overlap import Layout, overlap, overlaps_itself
 
 
 def elements(layout: Layout) -> list[int]:

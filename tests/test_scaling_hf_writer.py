@@ -14,7 +14,7 @@ from resolving import quiet
 
 from ropescale_kernels.errors import RopeScaleUnsupportedError, RopeScaleValueError
 from ropescale_kernels.scaling import RopeScaling
-from ropescale_kernels.scaling.dialects import DIALECTS
+from ropescale_kernels.scaling.config.dialects import DIALECTS
 
 SHAPE: dict[str, Any] = {"rotary_dim": 64, "rope_theta": 5e5}
 L: dict[str, Any] = {"factor": 4.0, "original_max_position_embeddings": 1024}

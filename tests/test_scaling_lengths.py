@@ -7,11 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from ropescale_kernels.errors import (
-    RopeScaleConfigError,
-    RopeScaleTypeError,
-    RopeScaleValueError,
-)
+from ropescale_kernels.errors import RopeScaleConfigError, RopeScaleTypeError, RopeScaleValueError
 from ropescale_kernels.scaling import RopeScaling
 
 SIZES: dict[str, Any] = {"rotary_dim": 128, "rope_theta": 1e6}

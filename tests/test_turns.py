@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ropescale_kernels import reference
-from ropescale_kernels.turns import turns_from_float32
+from ropescale_kernels.table.turns import turns_from_float32
 
 # Mantissas that carry or vanish, tried with every exponent below infinity's beside random ones.
 EDGES = (0, 1, 2, 0x400000, 0x7FFFFE, 0x7FFFFF)

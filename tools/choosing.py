@@ -17,8 +17,8 @@ from pathlib import Path
 from generated_text import replaced
 
 from ropescale_kernels.cli import main as ropescale
-from ropescale_kernels.context.side_by_side import Reading, readings
-from ropescale_kernels.scaling.dialects import DIALECTS, OTHER_ENGINES, Dialect
+from ropescale_kernels.planner.compare import Reading, readings
+from ropescale_kernels.scaling.config.dialects import DIALECTS, OTHER_ENGINES, Dialect
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "choosing.md"

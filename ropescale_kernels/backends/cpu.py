@@ -7,8 +7,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from .._check import RotaryCosSinSpec, RotaryQKSpec, is_plain
-from .extension import extension, reason
+from ..ops.check import RotaryCosSinSpec, RotaryQKSpec, is_plain
+from .compiled import extension, reason
 
 
 def unavailable() -> str | None:

@@ -13,8 +13,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from .._check import RotaryCosSinSpec, RotaryQKSpec, is_plain
-from .extension import extension, reason
+from ..ops.check import RotaryCosSinSpec, RotaryQKSpec, is_plain
+from .compiled import extension, reason
 
 _extension = extension
 

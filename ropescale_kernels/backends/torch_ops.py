@@ -11,9 +11,9 @@ import math
 import torch
 from torch import Tensor
 
-from .._check import RotaryCosSinSpec, RotaryQKSpec
-from .._table_state import TableState
-from ..turns import turns_from_float32
+from ..ops.check import RotaryCosSinSpec, RotaryQKSpec
+from ..table.state import TableState
+from ..table.turns import turns_from_float32
 
 # Devices whose torch operations include int64 and float64 arithmetic.
 _DEVICES = ("cpu", "cuda", "meta", "xpu", "hpu")

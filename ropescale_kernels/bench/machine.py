@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
-from .._dispatch import load_backend
 from .._version import __version__
-from ..build import build_info
+from ..diagnostics.build_info import build_info
+from ..ops.implementations import load_backend
 
 ROOT = Path(__file__).resolve().parents[2]
 # glibc gives large blocks back to the system at each free, and page faults then cost more than the

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import typer
 
-from ..scaling.config_file import load_config, read_config
+from ..scaling.config.load import load_config, read_config
 
 STDIN = "-"
 CONFIG_HELP = "A config.json, the folder of a model, or - for a config on stdin."

@@ -6,9 +6,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ..context.inspection import BLENDED, INTERPOLATED, KEPT, STILL, Inspection
-from ..context.printable import printable
-from ..context.side_by_side import Reading
+from ..planner.compare import Reading
+from ..planner.inspect import BLENDED, INTERPOLATED, KEPT, STILL, Inspection
+from ..planner.terminal_text import printable
 from ._tables import new_table
 
 _FATES = {KEPT: "green", BLENDED: "yellow", INTERPOLATED: "red", STILL: "dim"}

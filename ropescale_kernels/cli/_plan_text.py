@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.text import Text
 
-from ..context.engines import RELEASES
-from ..context.kv_cache import KVCache, worded_bytes
-from ..context.plan import Plan
-from ..context.printable import printable
+from ..planner.engine_commands import RELEASES
+from ..planner.kv_cache import KVCache, worded_bytes
+from ..planner.plan import Plan
+from ..planner.terminal_text import printable
 from ._inspect_tables import DIFFERS, number
 from ._tables import new_table
 

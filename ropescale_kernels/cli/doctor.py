@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from .. import doctor as diagnosis
+from ..diagnostics import doctor as diagnosis
 from ._console import stdout_console
 from ._files import STDOUT, writable_or_stdout, write_json
 from ._tables import new_table

@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
-from ..context.inspection import inspect_config
-from ..context.ramp_plot import write_ramp_plot
-from ..scaling.dialects import DIALECTS
+from ..planner.inspect import inspect_config
+from ..planner.inspect_plot import write_ramp_plot
+from ..scaling.config.dialects import DIALECTS
 from ._config import CONFIG_HELP, config_of, refuse_the_config
 from ._console import stdout_console
 from ._files import STDOUT, need_matplotlib, writable, writable_or_stdout, write_json

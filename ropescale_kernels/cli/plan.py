@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from ..context.plan import Plan, make_plan, refuse_what_is_not_understood
-from ..context.rewrite import read as read_config_file
-from ..context.rewrite import write as write_config
+from ..planner.edit_config import read as read_config_file
+from ..planner.edit_config import write as write_config
+from ..planner.plan import Plan, make_plan, refuse_what_is_not_understood
 from ._config import CONFIG_HELP, config_of, file_of, refuse_the_config
 from ._console import stdout_console
 from ._files import STDOUT, writable, writable_or_stdout, write_json

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from .. import verify as verification
-from ..build import build_info
+from ..diagnostics import verify as verification
+from ..diagnostics.build_info import build_info
 from ._console import progress, stdout_console
 from ._files import STDOUT, writable_or_stdout, write_json
 from ._tables import new_table

@@ -13,17 +13,11 @@ from torch import Tensor
 from ..errors import RopeScaleValueError, expected
 from . import float32 as f32
 from . import phase as ph
-from .layout import (
-    check_options,
-    check_rotary_dim,
-    per_token,
-    positions_per_axis,
-    profile_of_token,
-)
+from .layout import check_options, check_rotary_dim, per_token, positions_per_axis, profile_of_token
 from .rotation import rotate_tensor
 
 if TYPE_CHECKING:
-    from .._table_state import TableState
+    from ..table.state import TableState
 
 SineCosine = tuple[float, float]
 NOT_A_NUMBER = (math.nan, math.nan)

@@ -1,5 +1,5 @@
 """Scaling rules: from the parameters of a model's config to frequencies and factors."""
 
-from ropescale_kernels.scaling.rope_scaling import RopeScaling
+from .rope_scaling import RopeScaling
 
 __all__ = ["RopeScaling"]

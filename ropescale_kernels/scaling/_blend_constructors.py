@@ -8,16 +8,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from ropescale_kernels.errors import RopeScaleConfigError, expected
-from ropescale_kernels.scaling import _validate as check
-from ropescale_kernels.scaling._constructors import (
-    Constructors,
-    S,
-    base_parameters,
-    optional_length,
-    optional_positive,
-)
-from ropescale_kernels.scaling.parameters import Parameters
+from ..errors import RopeScaleConfigError, expected
+from . import validate as check
+from ._constructors import Constructors, S, base_parameters, optional_length, optional_positive
+from .parameters import Parameters
 
 
 def _blend(

@@ -18,10 +18,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TypeVar
 
-from ropescale_kernels.errors import RopeScaleConfigError, expected
-from ropescale_kernels.scaling import _validate as check
-from ropescale_kernels.scaling import rules
-from ropescale_kernels.scaling.parameters import Parameters
+from ..errors import RopeScaleConfigError, expected
+from . import rules
+from . import validate as check
+from .parameters import Parameters
 
 S = TypeVar("S", bound="Constructors")
 

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import torch
 
-from ropescale_kernels.errors import RopeScaleConfigError, expected
-from ropescale_kernels.scaling import magnitude, ramp, rules
-from ropescale_kernels.scaling._validate import FLOAT32_MAX, FLOAT32_TINY
-from ropescale_kernels.scaling.parameters import Parameters
+from ..errors import RopeScaleConfigError, expected
+from . import magnitude, ramp, rules
+from .parameters import Parameters
+from .validate import FLOAT32_MAX, FLOAT32_TINY
 
 BLENDS = frozenset({"yarn", "ntk_by_parts", "dynamic_yarn"})
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from ropescale_kernels.errors import RopeScaleUnsupportedError, RopeScaleValueError, expected
-from ropescale_kernels.scaling import rules
-from ropescale_kernels.scaling._validate import MAX_LENGTH
-from ropescale_kernels.scaling.parameters import Parameters
+from ..errors import RopeScaleUnsupportedError, RopeScaleValueError, expected
+from . import rules
+from .parameters import Parameters
+from .validate import MAX_LENGTH
 
 _RELEASES = (4, 5)
 

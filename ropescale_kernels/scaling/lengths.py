@@ -6,11 +6,11 @@ import dataclasses
 
 import torch
 
-from ropescale_kernels.errors import RopeScaleTypeError, RopeScaleValueError, expected
-from ropescale_kernels.scaling import magnitude, rules
-from ropescale_kernels.scaling._validate import length
-from ropescale_kernels.scaling.frequencies import BLENDS, Frequencies, derive
-from ropescale_kernels.scaling.parameters import Parameters
+from ..errors import RopeScaleTypeError, RopeScaleValueError, expected
+from . import magnitude, rules
+from .frequencies import BLENDS, Frequencies, derive
+from .parameters import Parameters
+from .validate import length
 
 _DEPENDENT = BLENDS | {"dynamic", "longrope"}
 _INTEGERS = (torch.int32, torch.int64)

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from ropescale_kernels.errors import RopeScaleConfigError, expected
+from ..errors import RopeScaleConfigError, expected
 
 
 def correction_range(

@@ -9,15 +9,15 @@ from collections.abc import Mapping
 
 import torch
 
-from ropescale_kernels.errors import RopeScaleWarning
-from ropescale_kernels.scaling import frequencies, lengths
-from ropescale_kernels.scaling._blend_constructors import BlendConstructors
-from ropescale_kernels.scaling._constructors import S
-from ropescale_kernels.scaling.config_file import HasToDict
-from ropescale_kernels.scaling.dialects import Dialect
-from ropescale_kernels.scaling.hf_writer import hf_config
-from ropescale_kernels.scaling.parameters import Parameters
-from ropescale_kernels.scaling.resolve import resolve
+from ..errors import RopeScaleWarning
+from . import frequencies, lengths
+from ._blend_constructors import BlendConstructors
+from ._constructors import S
+from .config.dialects import Dialect
+from .config.load import HasToDict
+from .config.resolve import resolve
+from .hf_writer import hf_config
+from .parameters import Parameters
 
 
 class RopeScaling(BlendConstructors):

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 import ropescale_kernels as rk
-from ropescale_kernels import _dispatch, doctor
+from ropescale_kernels.diagnostics import doctor
+from ropescale_kernels.ops import implementations
 
 Ropescale = Callable[..., tuple[int, str, str]]
 
@@ -157,7 +158,7 @@ class Absent:
 def test_a_forced_implementation_that_cannot_run_is_a_problem(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_dispatch, "_loaded", {"cuda": Absent()})
+    monkeypatch.setattr(implementations, "_loaded", {"cuda": Absent()})
     monkeypatch.setenv("ROPESCALE_IMPL", "cuda")
     assert by_name("environment")["ROPESCALE_IMPL"].status == "problem"
     assert doctor.choice() == "nothing can run: ROPESCALE_IMPL asks for cuda: it is not here"

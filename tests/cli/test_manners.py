@@ -130,7 +130,7 @@ def test_an_interrupted_command_ends_quietly(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ropescale_kernels.verify.verify", interrupted)
+    monkeypatch.setattr("ropescale_kernels.diagnostics.verify.verify", interrupted)
     code, _, err = ropescale("verify")
     assert (code, err) == (130, "")
 

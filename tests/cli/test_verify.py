@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ropescale_kernels import bounds, build_info, verify
+from ropescale_kernels import bounds, build_info
+from ropescale_kernels.diagnostics import verify
 
 Ropescale = Callable[..., tuple[int, str, str]]
 

@@ -10,19 +10,19 @@ from typing import Any
 
 import pytest
 
-from ropescale_kernels.context import inspection
-from ropescale_kernels.context.inspection import inspect_config
-from ropescale_kernels.context.ramp_plot import write_ramp_plot
-from ropescale_kernels.context.side_by_side import readings
+from ropescale_kernels.planner import inspect
+from ropescale_kernels.planner.compare import readings
+from ropescale_kernels.planner.inspect import inspect_config
+from ropescale_kernels.planner.inspect_plot import write_ramp_plot
 from ropescale_kernels.scaling import RopeScaling
-from ropescale_kernels.scaling.dialects import DIALECTS, OTHER_ENGINES
+from ropescale_kernels.scaling.config.dialects import DIALECTS, OTHER_ENGINES
 
 Published = Callable[[str], dict[str, Any]]
 CONFIGS = Path(__file__).parent.parent / "fixtures" / "configs"
 NAMES = sorted(path.stem for path in CONFIGS.glob("*.json"))
 
 
-def fates(found: inspection.Inspection) -> dict[str, int]:
+def fates(found: inspect.Inspection) -> dict[str, int]:
     return dict(Counter(pair.fate for pair in found.pairs))
 
 
@@ -61,7 +61,7 @@ def test_fates(
 
 def test_pairs_that_do_not_turn_are_still() -> None:
     scaling = RopeScaling.proportional(rotary_dim=64, rope_theta=1e4, partial_rotary_factor=0.25)
-    found = inspection.pairs(scaling, None)
+    found = inspect.pairs(scaling, None)
     assert [pair.fate for pair in found] == ["kept"] * 8 + ["still"] * 24
     assert found[-1].divided_by is None
     assert found[-1].turns is None

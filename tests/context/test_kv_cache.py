@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from ropescale_kernels.context.kv_cache import KVCache, kv_cache, worded_bytes
-from ropescale_kernels.context.layers import CHUNKED, FULL, LINEAR, SLIDING, layer_kinds
-from ropescale_kernels.context.plan import make_plan
-from ropescale_kernels.context.text_config import TextConfig
-from ropescale_kernels.scaling.model_types import MODEL_TYPES
+from ropescale_kernels.planner.kv_cache import KVCache, kv_cache, worded_bytes
+from ropescale_kernels.planner.layers import CHUNKED, FULL, LINEAR, SLIDING, layer_kinds
+from ropescale_kernels.planner.plan import make_plan
+from ropescale_kernels.planner.text_config import TextConfig
+from ropescale_kernels.scaling.config.model_types.table import MODEL_TYPES
 
 Published = Callable[[str], dict[str, Any]]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from ropescale_kernels.context.plan import make_plan
 from ropescale_kernels.errors import RopeScaleConfigError, RopeScaleError, RopeScaleUnsupportedError
+from ropescale_kernels.planner.plan import make_plan
 
 Published = Callable[[str], dict[str, Any]]
 

@@ -13,8 +13,8 @@ import pytest
 import torch
 from resolving import quiet
 
-from ropescale_kernels.context.plan import Plan, make_plan
 from ropescale_kernels.errors import RopeScaleUnsupportedError
+from ropescale_kernels.planner.plan import Plan, make_plan
 from ropescale_kernels.scaling import RopeScaling
 
 Published = Callable[[str], dict[str, Any]]

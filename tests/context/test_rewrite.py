@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from ropescale_kernels.context import rewrite
 from ropescale_kernels.errors import RopeScaleConfigError
+from ropescale_kernels.planner import edit_config
 
 OLD = {"b": 1e-06, "a": "é", "rope_theta": 1e6, "rope_scaling": None, "list": [1, 2]}
 ROPE = {"rope_type": "yarn", "factor": 4.0, "rope_theta": 1e6}
@@ -26,8 +26,8 @@ def file(tmp_path: Path) -> Path:
 
 def test_written_at_once_with_a_backup(file: Path) -> None:
     before = file.read_bytes()
-    new = rewrite.rewritten(OLD, ROPE, {}, None, rope_parameters=False)
-    backup = rewrite.write(file, before, new)
+    new = edit_config.rewritten(OLD, ROPE, {}, None, rope_parameters=False)
+    backup = edit_config.write(file, before, new)
     assert backup.name == "config.json.bak"
     assert backup.read_bytes() == before
     assert json.loads(file.read_text()) == new
@@ -40,7 +40,7 @@ def test_written_at_once_with_a_backup(file: Path) -> None:
 
 
 def test_no_backup_is_overwritten(file: Path) -> None:
-    names = [rewrite.write(file, rewrite.read(file), {"round": i}).name for i in range(3)]
+    names = [edit_config.write(file, edit_config.read(file), {"round": i}).name for i in range(3)]
     assert names == ["config.json.bak", "config.json.bak2", "config.json.bak3"]
     assert json.loads(file.with_name(names[0]).read_text()) == OLD
     assert json.loads(file.with_name(names[2]).read_text()) == {"round": 1}
@@ -50,21 +50,21 @@ def test_a_link_is_refused(file: Path) -> None:
     link = file.with_name("link.json")
     link.symlink_to(file)
     with pytest.raises(RopeScaleConfigError, match=r"config: .*a link to .*Copy the folder"):
-        rewrite.read(link)
+        edit_config.read(link)
     assert json.loads(file.read_text()) == OLD
 
 
 def test_a_hard_link_is_refused(file: Path) -> None:
     os.link(file, file.with_name("other.json"))
     with pytest.raises(RopeScaleConfigError, match=r"config: .*a hard link. Copy the folder"):
-        rewrite.read(file)
+        edit_config.read(file)
 
 
 def test_a_file_that_changed_in_between_is_left_alone(file: Path) -> None:
-    old = rewrite.read(file)
+    old = edit_config.read(file)
     file.write_text('{"a": 2}')
     with pytest.raises(RopeScaleConfigError, match=r"config: expected the file that was read"):
-        rewrite.write(file, old, {})
+        edit_config.write(file, old, {})
     assert file.read_text() == '{"a": 2}'
     assert [path.name for path in file.parent.iterdir()] == ["config.json"]
 
@@ -72,7 +72,7 @@ def test_a_file_that_changed_in_between_is_left_alone(file: Path) -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_what_is_no_json_is_not_written(file: Path, value: float) -> None:
     with pytest.raises(RopeScaleConfigError, match=r"config: .*ValueError"):
-        rewrite.write(file, file.read_bytes(), {"a": value})
+        edit_config.write(file, file.read_bytes(), {"a": value})
     assert json.loads(file.read_text()) == OLD
 
 
@@ -83,9 +83,9 @@ def test_a_failure_leaves_the_file_as_it_was(
     def fail(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(rewrite.os, call, fail)
+    monkeypatch.setattr(edit_config.os, call, fail)
     with pytest.raises(OSError, match="No space"):
-        rewrite.write(file, file.read_bytes(), {})
+        edit_config.write(file, file.read_bytes(), {})
     assert json.loads(file.read_text()) == OLD
     assert [path.name for path in file.parent.iterdir()] == ["config.json"]
 
@@ -100,9 +100,9 @@ def test_a_failure_after_the_backup_leaves_both(
             raise OSError(5, "Input/output error")
         whole(source, target)
 
-    monkeypatch.setattr(rewrite.os, "replace", fail)
+    monkeypatch.setattr(edit_config.os, "replace", fail)
     with pytest.raises(OSError, match="Input"):
-        rewrite.write(file, file.read_bytes(), {})
+        edit_config.write(file, file.read_bytes(), {})
     assert json.loads(file.read_text()) == OLD
     assert sorted(path.name for path in file.parent.iterdir()) == ["config.json", "config.json.bak"]
 
@@ -110,14 +110,14 @@ def test_a_failure_after_the_backup_leaves_both(
 def test_nested_parameters_keep_their_neighbours() -> None:
     nested = {"full_attention": {"rope_type": "default"}, "sliding_attention": {"rope_theta": 1e4}}
     config = {"text_config": {"rope_parameters": nested, "x": 1}, "y": 2}
-    new = rewrite.rewritten(config, ROPE, {"m": 3}, "full_attention", rope_parameters=True)
+    new = edit_config.rewritten(config, ROPE, {"m": 3}, "full_attention", rope_parameters=True)
     text = new["text_config"]
     assert isinstance(text, dict)
     assert text["rope_parameters"] == {**nested, "full_attention": ROPE}
     assert (text["x"], text["m"], new["y"]) == (1, 3, 2)
     # Nothing of the given config moved.
     assert config["text_config"] == {"rope_parameters": nested, "x": 1}
-    assert rewrite.changes(config, new) == {
+    assert edit_config.changes(config, new) == {
         "text_config": {"m": 3, "rope_parameters": text["rope_parameters"]}
     }
 
@@ -134,5 +134,5 @@ def test_nested_parameters_keep_their_neighbours() -> None:
 )  # fmt: skip
 def test_style_stays(file: Path, old: str, new: str) -> None:
     file.write_bytes(old.encode())
-    rewrite.write(file, old.encode(), {"a": 2, "b": ["é"]})
+    edit_config.write(file, old.encode(), {"a": 2, "b": ["é"]})
     assert file.read_bytes().decode() == new

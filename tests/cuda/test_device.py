@@ -10,9 +10,9 @@ import torch
 from emulated_cuda import Emulator, serve
 
 import ropescale_kernels as rk
-from ropescale_kernels import _dispatch
-from ropescale_kernels._check import check_rotary_qk
 from ropescale_kernels.backends import cuda, triton
+from ropescale_kernels.ops import implementations
+from ropescale_kernels.ops.check import check_rotary_qk
 
 REASONS = {
     "no driver": ({"driver_version": 0}, "no NVIDIA driver is loaded"),
@@ -93,7 +93,7 @@ def test_triton_takes_over_with_one_warning(reason: str, monkeypatch: pytest.Mon
         monkeypatch.setattr(backend, "passed_over", lambda: None)
     monkeypatch.setattr(triton, "unavailable", lambda: None)
     monkeypatch.setattr(triton, "unsupported", lambda spec: None)
-    monkeypatch.setattr(_dispatch, "_warned_of", set())
+    monkeypatch.setattr(implementations, "_warned_of", set())
     table = rk.RotaryTable(rk.RopeScaling.default(rotary_dim=64, rope_theta=1e4))
     spec = check_rotary_qk(
         torch.zeros(1, 1, 64),
@@ -106,13 +106,13 @@ def test_triton_takes_over_with_one_warning(reason: str, monkeypatch: pytest.Mon
         phase="exact",
     )
     with pytest.warns(rk.RopeScaleWarning, match="expected the CUDA kernels, got Triton's") as said:
-        assert _dispatch.choose_impl(spec, "auto") is triton
+        assert implementations.choose_impl(spec, "auto") is triton
     (warning,) = said
     # Of two devices, the one of these tensors is named.
     assert reason.replace("device 1", "device 0") in str(warning.message)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert _dispatch.choose_impl(spec, "auto") is triton
+        assert implementations.choose_impl(spec, "auto") is triton
 
 
 def test_loading_ahead_reports_a_device_that_is_too_old(emulator: Emulator, extension: Any) -> None:

@@ -42,7 +42,7 @@ import os, sys
 sys.path.insert(0, "tests")
 import torch
 import emulated_cuda, ropescale_kernels as rk
-from ropescale_kernels._check import RotaryQKSpec
+from ropescale_kernels.ops.check import RotaryQKSpec
 module = emulated_cuda.load(os.environ["ROPESCALE_EMULATED_CUDA"])
 table = rk.RotaryTable(rk.RopeScaling.default(rotary_dim=64, rope_theta=1e4))
 q, positions = torch.zeros(5, 1, 64), torch.arange(4)

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 import ropescale_kernels as rk
-from ropescale_kernels._check import check_rotary_qk
-from ropescale_kernels._dispatch import choose_impl
+from ropescale_kernels.ops.check import check_rotary_qk
+from ropescale_kernels.ops.implementations import choose_impl
 
 TOKENS = 64
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 import ropescale_kernels as rk
-from ropescale_kernels._check import check_rotary_qk
 from ropescale_kernels.backends import cuda
-from ropescale_kernels.backends.extension import fast_rotary_qk
+from ropescale_kernels.backends.compiled import fast_rotary_qk
+from ropescale_kernels.ops.check import check_rotary_qk
 
 SameBits = Callable[..., None]
 TOKENS = 300

@@ -19,7 +19,7 @@ from ropescale_kernels.errors import (
     RopeScaleWarning,
 )
 from ropescale_kernels.scaling import RopeScaling
-from ropescale_kernels.scaling.dialects import DIALECTS
+from ropescale_kernels.scaling.config.dialects import DIALECTS
 from ropescale_kernels.scaling.frequencies import correction_range
 
 ENGINES = json.loads((Path(__file__).parent.parent / "fixtures" / "engines.json").read_text())

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from resolving import resolve
 
 from ropescale_kernels.errors import RopeScaleConfigError, RopeScaleError
-from ropescale_kernels.scaling.dialects import DIALECTS
-from ropescale_kernels.scaling.model_types import MODEL_TYPES
+from ropescale_kernels.scaling.config.dialects import DIALECTS
+from ropescale_kernels.scaling.config.model_types.table import MODEL_TYPES
 
 NO_NUMBER = [float("nan"), float("inf"), "4", True, [4], 10**400]
 BAD: dict[str, list[Any]] = {

@@ -12,7 +12,7 @@ from resolving import layers_of, quiet, resolve
 import ropescale_kernels as rk
 from ropescale_kernels.errors import RopeScaleConfigError, RopeScaleWarning
 from ropescale_kernels.scaling import RopeScaling
-from ropescale_kernels.scaling.model_types import MODEL_TYPES, UNROTATED
+from ropescale_kernels.scaling.config.model_types.table import MODEL_TYPES, UNROTATED
 
 SIZES = {"hidden_size": 1280, "num_attention_heads": 8, "max_position_embeddings": 4096}
 # Files of these types have the text model's keys in text_config.

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from resolving import layers_of, quiet
 
 from ropescale_kernels.errors import RopeScaleError
-from ropescale_kernels.scaling.model_types import MODEL_TYPES
+from ropescale_kernels.scaling.config.model_types.table import MODEL_TYPES
 
 LENGTH = 4096
 # The first has no class of its own; the others' classes are for files with a text_config; the last

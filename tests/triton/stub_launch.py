@@ -17,10 +17,11 @@ import triton
 from triton.backends.compiler import GPUTarget
 
 import ropescale_kernels as rk
-from ropescale_kernels import _check, backends
+from ropescale_kernels import backends
 from ropescale_kernels.backends import triton as kernels
 from ropescale_kernels.backends.triton import launch as launching
 from ropescale_kernels.backends.triton import rotary_qk, variants
+from ropescale_kernels.ops import check
 
 launches: list[dict[str, Any]] = []
 switched: list[int] = []
@@ -109,7 +110,7 @@ def spec_of(
         flat = torch.empty(torch.Size(size).numel() + offset, dtype=dtype)
         return flat[offset:].view(size)[..., : shape[-1]]
 
-    spec = _check.check_rotary_qk(
+    spec = check.check_rotary_qk(
         heads(shape[-2]),
         heads(nheads_k) if nheads_k else None,
         positions,

@@ -17,7 +17,7 @@ from sanitizer import AccessError, sanitized
 from torch import Tensor
 
 import ropescale_kernels as rk
-from ropescale_kernels import _check
+from ropescale_kernels.ops import check
 
 pytest.importorskip("triton")
 from triton.runtime.errors import InterpreterError
@@ -42,7 +42,7 @@ def yarn(rotary_dim: int, **options: Any) -> rk.RopeScaling:
 
 def accessed(spec: Any) -> tuple[list[Tensor], list[Tensor]]:
     """What a call may read, and what it has to write."""
-    state = spec.table.state if isinstance(spec, _check.RotaryQKSpec) else ()
+    state = spec.table.state if isinstance(spec, check.RotaryQKSpec) else ()
     inputs, outputs = [*spec.inputs, *state], [spec.q_out, spec.k_out]
     if spec.q_out is spec.q:
         # In place, channels beyond are no business of the kernel's.
@@ -57,7 +57,7 @@ def run(package: ModuleType | Any, spec: Any) -> None:
         spec.q_out = torch.full_like(spec.q, torch.nan, memory_format=torch.contiguous_format)
         if spec.k is not None:
             spec.k_out = torch.full_like(spec.k, torch.nan, memory_format=torch.contiguous_format)
-    stem = "rotary_qk" if isinstance(spec, _check.RotaryQKSpec) else "rotary_cos_sin"
+    stem = "rotary_qk" if isinstance(spec, check.RotaryQKSpec) else "rotary_cos_sin"
     module = importlib.import_module(f"{package.__name__}.{stem}")
     with sanitized(*accessed(spec)) as watch:
         getattr(module, f"launch_{stem}")(spec)
@@ -99,7 +99,7 @@ def test_every_access_is_clean(
         q = heads(batch, seqlen, nheads, rotary_dim + beyond, layout=layout).to(dtype)
         k = heads(batch, seqlen, nheads_k, rotary_dim + beyond, layout=layout) if nheads_k else None
         k = None if k is None else k.to(dtype)
-        spec = _check.check_rotary_qk(
+        spec = check.check_rotary_qk(
             q,
             k,
             torch.arange(seqlen),
@@ -117,7 +117,7 @@ def qk_spec(**options: Any) -> Any:
     """A call that has everything: profiles out of range, axes, a blend, channels beyond."""
     scalings = [yarn(24, mrope_section=[4, 4, 4]) for _ in range(3)]
     options = {"interleaved": False, "conjugate": False, "phase": "exact"} | options
-    return _check.check_rotary_qk(
+    return check.check_rotary_qk(
         heads(2, 17, 5, 30, layout="padded"),
         heads(2, 17, 3, 30, layout="heads first"),
         torch.arange(3 * 2 * 20).view(3, 2, 20)[:, :, 2:19],
@@ -130,7 +130,7 @@ def qk_spec(**options: Any) -> Any:
 def cos_sin_spec(rows: bool) -> Any:
     table = torch.ones(2, 17, 30)[..., :12] if not rows else torch.ones(6, 30)[:, :12]
     index = torch.tensor([0, 5, 6, -1, 2**62]).repeat(2, 4)[:, :17] if rows else None
-    return _check.check_rotary_cos_sin(
+    return check.check_rotary_cos_sin(
         heads(2, 17, 5, 30, layout="padded"),
         heads(2, 17, 3, 30),
         table,

@@ -9,7 +9,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from ..._check import RotaryCosSinSpec, RotaryQKSpec, is_plain
+from ...ops.check import RotaryCosSinSpec, RotaryQKSpec, is_plain
 
 
 @cache

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import torch
 
-from ..._check import RotaryQKSpec
+from ...ops.check import RotaryQKSpec
 from .rotary_qk import rotary_qk_kernel
 from .variants import Variant, compiled
 

@@ -2,24 +2,8 @@
 
 from __future__ import annotations
 
-from . import (
-    flashinfer,
-    floor,
-    liger,
-    onnxruntime,
-    ours,
-    sglang,
-    torch_ops,
-    transformers_eager,
-)
-from ._baseline import (
-    Baseline,
-    Call,
-    Pair,
-    error_against,
-    is_rotated,
-    truth_of,
-)
+from . import flashinfer, floor, liger, onnxruntime, ours, sglang, torch_ops, transformers_eager
+from ._baseline import Baseline, Call, Pair, error_against, is_rotated, truth_of
 from .floor import floor_of
 
 FLOOR = (floor.COPY, floor.CLONE)

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..._dispatch import available_impls
 from ...ops import apply_rotary_cos_sin, apply_rotary_qk, apply_rotary_qk_
+from ...ops.implementations import available_impls
 from ...table import RotaryTable
 from ..cases import WINDOW, Case, Inputs
 from ._baseline import Baseline, Call, Pair, float32_table, out_of_place, own

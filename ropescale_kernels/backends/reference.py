@@ -1,0 +1,75 @@
+"""impl="reference": the definition of the bits, in pure Python. Slow."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from .. import reference
+from ..ops.check import RotaryCosSinSpec, RotaryQKSpec, is_plain
+from . import torch_ops
+
+
+def unavailable() -> str | None:
+    """Give None: pure Python runs everywhere."""
+    return None
+
+
+def passed_over() -> str | None:
+    """Give a reason: it is a definition, and slow."""
+    return "it is the definition, and slow"
+
+
+def unsupported(spec: RotaryQKSpec | RotaryCosSinSpec) -> str | None:
+    """Refuse tensors whose values Python cannot read."""
+    if not is_plain(spec) or spec.q.is_meta:
+        return "it takes plain tensors with values"
+    return None
+
+
+def _deliver(spec: RotaryQKSpec | RotaryCosSinSpec, rotated: tuple[object, object | None]) -> None:
+    for out, value in zip((spec.q_out, spec.k_out), rotated, strict=True):
+        if out is not None:
+            out.copy_(value)  # type: ignore[arg-type]
+
+
+def launch_rotary_qk(spec: RotaryQKSpec) -> None:
+    """Compute every element by the definition."""
+    _deliver(
+        spec,
+        reference.apply_rotary_qk(
+            spec.q,
+            spec.k,
+            spec.position_ids,
+            spec.table,
+            profile_ids=spec.profile_ids,
+            interleaved=spec.interleaved,
+            conjugate=spec.conjugate,
+            phase="float32" if spec.phase_float32 else "exact",
+            precision="bits",
+        ),
+    )
+
+
+def launch_rotary_cos_sin(spec: RotaryCosSinSpec) -> None:
+    """Compute every element by the definition."""
+    _deliver(
+        spec,
+        reference.apply_rotary_cos_sin(
+            spec.q,
+            spec.k,
+            spec.cos,
+            spec.sin,
+            spec.position_ids,
+            rotary_dim=spec.rotary_dim,
+            interleaved=spec.interleaved,
+            conjugate=spec.conjugate,
+            precision="bits",
+        ),
+    )
+
+
+def launch_rotary_qk_scaling_grad(
+    spec: RotaryQKSpec, grad_q: Tensor, grad_k: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Sum in float64; what defines bits is the forward alone."""
+    return torch_ops.launch_rotary_qk_scaling_grad(spec, grad_q, grad_k)

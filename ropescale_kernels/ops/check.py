@@ -1,0 +1,325 @@
+"""Every user error of the operators is raised here, before anything is written.
+
+The happy path is part of the time of a one-token call, so it reads each attribute once and words
+no message until it must.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import RopeScaleTypeError, RopeScaleUnsupportedError, RopeScaleValueError, expected
+from ..table.state import TableState
+from . import check_outputs
+from .transforms import is_transformed
+
+MAX_HEAD_DIM = 512
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+_INDEX_DTYPES = (torch.int32, torch.int64)
+_PLAIN = (Tensor, torch.nn.Parameter)
+_CONTIGUOUS_HINT = "Call .contiguous() on it."
+
+
+@dataclass(slots=True)
+class RotaryQKSpec:
+    """One checked call of `apply_rotary_qk`; `q_out`, `k_out` None until they are allocated."""
+
+    q: Tensor
+    k: Tensor | None
+    position_ids: Tensor
+    table: TableState
+    profile_ids: Tensor | None
+    interleaved: bool
+    conjugate: bool
+    phase_float32: bool
+    # inv_freq and factors of the table, where they require grad.
+    sources: tuple[Tensor | None, Tensor | None] = (None, None)
+    q_out: Tensor | None = None
+    k_out: Tensor | None = None
+    # Whether memory is all there is to the inputs, once somebody has looked.
+    is_plain: bool | None = None
+
+    @property
+    def rotary_dim(self) -> int:
+        """Channels rotated."""
+        return self.table.rotary_dim
+
+    @property
+    def inputs(self) -> tuple[Tensor | None, ...]:
+        """What a caller passed, the table aside."""
+        return self.q, self.k, self.position_ids, self.profile_ids
+
+
+@dataclass(slots=True)
+class RotaryCosSinSpec:
+    """One checked call of `apply_rotary_cos_sin`."""
+
+    q: Tensor
+    k: Tensor | None
+    cos: Tensor
+    sin: Tensor
+    position_ids: Tensor | None
+    rotary_dim: int
+    interleaved: bool
+    conjugate: bool
+    q_out: Tensor | None = None
+    k_out: Tensor | None = None
+    is_plain: bool | None = None
+
+    @property
+    def inputs(self) -> tuple[Tensor | None, ...]:
+        """What a caller passed."""
+        return self.q, self.k, self.position_ids, self.cos, self.sin
+
+
+def check_rotary_qk(
+    q: Any,
+    k: Any,
+    position_ids: Any,
+    table: Any,
+    profile_ids: Any,
+    *,
+    interleaved: bool,
+    conjugate: bool,
+    phase: str,
+    out: Any = None,
+    in_place: bool = False,
+) -> RotaryQKSpec:
+    """Check the arguments of `apply_rotary_qk` and its in-place twin.
+
+    Returns:
+        The call, with `q_out` and `k_out` set where the caller gave them.
+
+    Raises:
+        RopeScaleTypeError, RopeScaleValueError, RopeScaleUnsupportedError: As BAD_INPUTS has it.
+    """
+    if not isinstance(table, TableState):
+        hint = "Build one with RotaryTable(scaling)."
+        raise RopeScaleTypeError(expected("table", "a RotaryTable", type(table).__name__, hint))
+    check_flag("interleaved", interleaved)
+    check_flag("conjugate", conjugate)
+    if phase != "exact" and phase != "float32":
+        raise RopeScaleValueError(expected("phase", "'exact' or 'float32'", phase))
+    shape = check_heads(q, k)
+    device = q.device
+    if table.rotary_dim > shape[-1]:
+        raise RopeScaleValueError(
+            expected("table", f"rotary_dim <= head_dim = {shape[-1]}", table.rotary_dim)
+        )
+    if table.device != device:
+        hint = f"Move it once with table.to({str(device)!r})."
+        raise RopeScaleValueError(expected("table", f"device {device}", str(table.device), hint))
+    tokens = shape[:-2]
+    _check_index("position_ids", position_ids, _INDEX_DTYPES, device)
+    positions = position_ids.shape
+    axes = table.num_axes
+    if axes and len(positions) > len(tokens):
+        if positions[0] != axes:
+            want = f"a leading axis of {axes} (one per M-RoPE section)"
+            raise RopeScaleValueError(expected("position_ids", want, f"shape {tuple(positions)}"))
+        positions = positions[1:]
+    if len(positions) != len(tokens) or positions != tokens:
+        _check_token_shape("position_ids", positions, tokens)
+    if profile_ids is not None:
+        _check_index("profile_ids", profile_ids, (torch.int32,), device)
+        ids = profile_ids.shape
+        if ids != tokens and not (len(tokens) == 2 and ids == tokens[:1]):
+            want = f"shape {tuple(tokens)}" + (
+                f" or {tuple(tokens[:1])}" if len(tokens) == 2 else ""
+            )
+            raise RopeScaleValueError(expected("profile_ids", want, f"shape {tuple(ids)}"))
+    spec = RotaryQKSpec(
+        q,
+        k,
+        position_ids,
+        table,
+        profile_ids,
+        interleaved,
+        conjugate,
+        phase == "float32",
+        table.sources,
+    )
+    if in_place:
+        spec.q_out, spec.k_out = q, k
+        check_outputs.check_in_place(q, k)
+    elif out is not None:
+        spec.q_out, spec.k_out = check_outputs.check_out(q, k, out)
+    return spec
+
+
+def check_rotary_cos_sin(
+    q: Any,
+    k: Any,
+    cos: Any,
+    sin: Any,
+    position_ids: Any,
+    *,
+    rotary_dim: int | None,
+    interleaved: bool,
+    conjugate: bool,
+    out: Any = None,
+) -> RotaryCosSinSpec:
+    """Check the arguments of `apply_rotary_cos_sin`.
+
+    Returns:
+        The call, with `rotary_dim` resolved from the width of `cos`.
+
+    Raises:
+        RopeScaleTypeError, RopeScaleValueError, RopeScaleUnsupportedError: As BAD_INPUTS has it.
+    """
+    check_flag("interleaved", interleaved)
+    check_flag("conjugate", conjugate)
+    shape = check_heads(q, k)
+    device, tokens = q.device, shape[:-2]
+    for name, rows in (("cos", cos), ("sin", sin)):
+        check_kind(name, rows)
+        if rows.dtype not in DTYPES:
+            raise RopeScaleTypeError(
+                expected(name, "float32, float16 or bfloat16", str(rows.dtype))
+            )
+        if rows.device != device:
+            raise RopeScaleValueError(expected(name, f"device {device}", str(rows.device)))
+        if rows.requires_grad and torch.is_grad_enabled():
+            raise RopeScaleUnsupportedError(
+                expected(name, "a tensor that requires no grad", "one that does", "Detach it.")
+            )
+    if cos.dtype != sin.dtype:
+        raise RopeScaleTypeError(expected("sin", f"{cos.dtype} as cos", str(sin.dtype)))
+    if cos.shape != sin.shape:
+        raise RopeScaleValueError(
+            expected("sin", f"shape {tuple(cos.shape)} as cos", f"shape {tuple(sin.shape)}")
+        )
+    width = cos.shape[-1] if cos.dim() else 0
+    resolved = _rotary_dim_of(width, shape[-1], rotary_dim)
+    for name, rows in (("cos", cos), ("sin", sin)):
+        if rows.stride(-1) != 1 and width > 1:
+            raise RopeScaleValueError(
+                expected(name, "a last stride of 1", rows.stride(-1), _CONTIGUOUS_HINT)
+            )
+    if position_ids is None:
+        if cos.dim() < 2:
+            raise RopeScaleValueError(
+                expected("cos", "one row per token", f"shape {tuple(cos.shape)}")
+            )
+        _check_token_shape("cos", cos.shape[:-1], tokens)
+    else:
+        if cos.dim() != 2:
+            want = "shape (num_rows, width), as position_ids are row indices"
+            raise RopeScaleValueError(expected("cos", want, f"shape {tuple(cos.shape)}"))
+        _check_index("position_ids", position_ids, _INDEX_DTYPES, device)
+        if position_ids.shape != tokens:
+            _check_token_shape("position_ids", position_ids.shape, tokens)
+    spec = RotaryCosSinSpec(q, k, cos, sin, position_ids, resolved, interleaved, conjugate)
+    if out is not None:
+        spec.q_out, spec.k_out = check_outputs.check_out(q, k, out)
+    return spec
+
+
+def _rotary_dim_of(width: int, head_dim: int, rotary_dim: Any) -> int:
+    """Read rotary_dim off the width of cos: half of it, or (Transformers) doubled."""
+    if rotary_dim is None:
+        resolved = 2 * width if 2 * width <= head_dim else width
+    elif isinstance(rotary_dim, bool) or not isinstance(rotary_dim, int):
+        raise RopeScaleTypeError(expected("rotary_dim", "an int", type(rotary_dim).__name__))
+    else:
+        resolved = rotary_dim
+    if resolved % 2 or not 2 <= resolved <= head_dim:
+        if rotary_dim is not None:
+            want = f"an even number from 2 to head_dim = {head_dim}"
+            raise RopeScaleValueError(expected("rotary_dim", want, rotary_dim))
+        want = f"a width of rotary_dim // 2 or rotary_dim, at most head_dim = {head_dim}"
+        raise RopeScaleValueError(expected("cos", want, width))
+    if width not in (resolved // 2, resolved):
+        want = f"a width of {resolved // 2} or {resolved}, for rotary_dim {resolved}"
+        raise RopeScaleValueError(expected("cos", want, width))
+    return resolved
+
+
+def check_heads(q: Any, k: Any) -> torch.Size:
+    """Check q and k, alone and against each other; give q's shape."""
+    check_kind("q", q)
+    if q.dtype not in DTYPES:
+        raise RopeScaleTypeError(expected("q", "float32, float16 or bfloat16", str(q.dtype)))
+    shape: torch.Size = q.shape
+    if k is not None:
+        check_kind("k", k)
+        if k.dtype != q.dtype:
+            raise RopeScaleTypeError(expected("k", f"{q.dtype} as q", str(k.dtype)))
+        if k.device != q.device:
+            raise RopeScaleValueError(expected("k", f"device {q.device} as q", str(k.device)))
+    if len(shape) != 3 and len(shape) != 4:
+        want = "shape (batch, seqlen, nheads, head_dim) or (num_tokens, nheads, head_dim)"
+        raise RopeScaleValueError(expected("q", want, f"shape {tuple(shape)}"))
+    head_dim = shape[-1]
+    if not 2 <= head_dim <= MAX_HEAD_DIM:
+        raise RopeScaleValueError(expected("q", f"head_dim from 2 to {MAX_HEAD_DIM}", head_dim))
+    if q.stride(-1) != 1:
+        raise RopeScaleValueError(
+            expected("q", "a last stride of 1", q.stride(-1), _CONTIGUOUS_HINT)
+        )
+    if k is not None:
+        k_shape = k.shape
+        if len(k_shape) != len(shape) or k_shape[:-2] != shape[:-2] or k_shape[-1] != head_dim:
+            want = f"shape {(*shape[:-2], 'nheads_k', head_dim)} to go with q {tuple(shape)}"
+            raise RopeScaleValueError(expected("k", want, f"shape {tuple(k_shape)}"))
+        if k.stride(-1) != 1:
+            raise RopeScaleValueError(
+                expected("k", "a last stride of 1", k.stride(-1), _CONTIGUOUS_HINT)
+            )
+    return shape
+
+
+def check_kind(name: str, x: Any) -> None:
+    """Refuse what is no strided tensor."""
+    if not isinstance(x, Tensor):
+        raise RopeScaleTypeError(expected(name, "a torch.Tensor", type(x).__name__))
+    if x.layout is not torch.strided or x.is_quantized:
+        if x.is_nested:
+            raise RopeScaleUnsupportedError(
+                expected(name, "a dense tensor", "a nested one", "Pass its .values() packed.")
+            )
+        got = "a quantized one" if x.is_quantized else str(x.layout)
+        raise RopeScaleTypeError(expected(name, "a dense tensor", got))
+    if x.is_nested:
+        raise RopeScaleUnsupportedError(expected(name, "a dense tensor", "a nested one"))
+
+
+def check_flag(name: str, value: Any) -> None:
+    """Refuse what is no bool; a tensor would read the device."""
+    if value is not True and value is not False:
+        raise RopeScaleTypeError(expected(name, "a bool", type(value).__name__))
+
+
+def is_plain(spec: RotaryQKSpec | RotaryCosSinSpec) -> bool:
+    """Whether raw pointers are all there is: no subclass, lazy negation or transform."""
+    if spec.is_plain is None:
+        inputs = spec.inputs
+        spec.is_plain = not is_transformed(*inputs) and all(
+            x is None or (type(x) in _PLAIN and not x.is_neg()) for x in inputs
+        )
+    return spec.is_plain
+
+
+def _check_index(name: str, x: Any, dtypes: tuple[torch.dtype, ...], device: torch.device) -> None:
+    check_kind(name, x)
+    if x.dtype not in dtypes:
+        want = " or ".join(str(d).removeprefix("torch.") for d in dtypes)
+        raise RopeScaleTypeError(expected(name, want, str(x.dtype)))
+    if x.device != device:
+        raise RopeScaleValueError(expected(name, f"device {device} as q", str(x.device)))
+
+
+def _check_token_shape(name: str, shape: torch.Size, tokens: torch.Size) -> None:
+    """Accept (batch, seqlen), (1, seqlen), (seqlen,) for 4-d q and (num_tokens,) for 3-d q."""
+    allowed = [tuple(tokens)]
+    if len(tokens) == 2:
+        allowed += [(1, tokens[1]), (tokens[1],)]
+    # Lengths first: sizes of unequal shapes are not for a tracer to compare.
+    if not any(len(shape) == len(a) and tuple(shape) == a for a in allowed):
+        want = "shape " + " or ".join(str(a) for a in dict.fromkeys(allowed))
+        tail = ", ..." if name == "cos" else ""
+        raise RopeScaleValueError(expected(name, want + tail, f"shape {tuple(shape)}"))

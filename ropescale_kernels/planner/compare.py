@@ -1,0 +1,145 @@
+"""One config in every dialect, and where they differ from dialect "hf"."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Mapping
+
+import torch
+
+from ..errors import RopeScaleError
+from ..scaling import RopeScaling
+from ..scaling.config.dialects import DIALECTS, Dialect
+
+BASELINE = "hf"
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """What one dialect makes of a config.
+
+    Attributes:
+        dialect: Its name.
+        release: Where it was read.
+        error: Why it has no scaling, or None.
+        rope_type: Name of the rule.
+        rotary_dim: Rotated channels.
+        factor: Context extension factor in force.
+        original_max_position_embeddings: L, tokens.
+        attention_factor: What multiplies q and k.
+        softmax_scale_multiplier: What multiplies the softmax scale.
+        inv_freq_error: Largest relative distance of a frequency from that of dialect "hf".
+        differs: Names of those of the six numbers above that are not those of dialect "hf".
+        warnings: What it says of the config.
+    """
+
+    dialect: str
+    release: str
+    error: str | None = None
+    rope_type: str | None = None
+    rotary_dim: int | None = None
+    factor: float | None = None
+    original_max_position_embeddings: int | None = None
+    attention_factor: float | None = None
+    softmax_scale_multiplier: float | None = None
+    inv_freq_error: float | None = None
+    differs: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def other_magnitude(self) -> bool:
+        """Whether q, k or the softmax are multiplied by something else than in dialect "hf"."""
+        return bool({"attention_factor", "softmax_scale_multiplier"} & set(self.differs))
+
+
+_COMPARED = ("rotary_dim", "factor", "attention_factor", "softmax_scale_multiplier")
+
+
+def resolve(
+    config: Mapping[str, object],
+    dialect: str | Dialect,
+    layer_type: str | None,
+    seq_len: int | None,
+) -> tuple[RopeScaling, tuple[str, ...]]:
+    """Return a config's scaling, and its warnings as text.
+
+    Args:
+        config: A model's config.
+        dialect: Whose reading to follow.
+        layer_type: Which entry of nested rope parameters to use.
+        seq_len: Length in tokens, for rules that follow it.
+
+    Raises:
+        RopeScaleError: As `RopeScaling.from_hf_config`.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        scaling = RopeScaling.from_hf_config(config, dialect, layer_type, seq_len)
+    return scaling, tuple(str(warning.message) for warning in caught)
+
+
+def readings(
+    config: Mapping[str, object],
+    layer_type: str | None = None,
+    seq_len: int | None = None,
+    dialects: Mapping[str, Dialect] = DIALECTS,
+) -> list[Reading]:
+    """Return what every dialect makes of a config.
+
+    Args:
+        config: A model's config.
+        layer_type: Which entry of nested rope parameters to use.
+        seq_len: Length in tokens, for rules that follow it.
+        dialects: Whose readings, "hf" among them; default the public ones, "hf" first.
+
+    Returns:
+        One reading for each dialect, in their order.
+    """
+    found = {name: _outcome(config, dialects[name], layer_type, seq_len) for name in dialects}
+    return [_reading(dialects[name], found[name], found[BASELINE]) for name in dialects]
+
+
+_Outcome = tuple[RopeScaling, tuple[str, ...]] | RopeScaleError
+
+
+def _outcome(
+    config: Mapping[str, object], dialect: Dialect, layer_type: str | None, seq_len: int | None
+) -> _Outcome:
+    try:
+        return resolve(config, dialect, layer_type, seq_len)
+    except RopeScaleError as error:
+        return error
+
+
+def _reading(dialect: Dialect, outcome: _Outcome, baseline: _Outcome) -> Reading:
+    if isinstance(outcome, RopeScaleError):
+        return Reading(dialect.name, dialect.release, error=str(outcome))
+    scaling, notes = outcome
+    distance: float | None = None
+    differs: tuple[str, ...] = ()
+    if not isinstance(baseline, RopeScaleError):
+        base = baseline[0]
+        distance = _distance(scaling.inv_freq, base.inv_freq)
+        names = [name for name in _COMPARED if getattr(scaling, name) != getattr(base, name)]
+        differs = (*names, "inv_freq") if distance != 0 else tuple(names)
+    return Reading(
+        dialect=dialect.name,
+        release=dialect.release,
+        rope_type=scaling.rope_type,
+        rotary_dim=scaling.rotary_dim,
+        factor=scaling.factor,
+        original_max_position_embeddings=scaling.original_max_position_embeddings,
+        attention_factor=scaling.attention_factor,
+        softmax_scale_multiplier=scaling.softmax_scale_multiplier,
+        inv_freq_error=distance,
+        differs=differs,
+        warnings=notes,
+    )
+
+
+def _distance(got: torch.Tensor, want: torch.Tensor) -> float | None:
+    if got.shape != want.shape:
+        return None
+    turning = want != 0
+    return float(((got - want).abs()[turning] / want[turning]).max())

@@ -1,0 +1,83 @@
+"""The usual mistakes that a config and a wanted length show, in plain words."""
+
+from __future__ import annotations
+
+from ..scaling import RopeScaling
+from ..scaling.magnitude import yarn_attention_factor
+from .layers import widest_window
+from .text_config import TextConfig
+from .trained_length import TrainedLength, card_length
+
+
+def mistakes(
+    text: TextConfig, current: RopeScaling, lengths: TrainedLength, target: int
+) -> list[str]:
+    """Return what is likely not meant.
+
+    Args:
+        text: The text model's config.
+        current: What it resolves to now.
+        lengths: How far it reaches.
+        target: Length wanted, tokens.
+    """
+    found = []
+    beyond = target > lengths.reach
+    shorter = lengths.original != lengths.maximum < target
+    if beyond and current.rope_type == "default" and shorter:
+        found.append(
+            f"The factor counts from the {lengths.original:,} tokens of training "
+            f"({lengths.source}); max_position_embeddings {lengths.maximum:,} would give "
+            f"{target / lengths.maximum:g}."
+        )
+    if lengths.is_guess and current.rope_type == "default":
+        found.append(
+            "The config does not say what the model was trained on, so "
+            f"{lengths.source} {lengths.maximum:,} is taken for it; if that is wrong, give "
+            "--original-length."
+        )
+    counted = lengths.maximum != text.get("max_position_embeddings")
+    if beyond and current.rope_type == "linear" and not counted:
+        longer = int(lengths.maximum * current.factor)
+        found.append(
+            "A linear config does not say whether its longest length counts the factor; it is "
+            f"taken to. If the model was trained for {current.factor:g} times "
+            f"{lengths.maximum:,}, it serves {longer:,} tokens with the factor that it has."
+        )
+    if text.get("dual_chunk_attention_config") is not None:
+        found.append(
+            "dual_chunk_attention_config is not read here: beyond its own length the model counts "
+            "on that attention, which not every engine has."
+        )
+    if current.rope_type == "yarn":
+        found += _of_yarn(text, current, lengths, beyond)
+    kept = widest_window(text)
+    if kept is not None and kept < target:
+        found.append(f"No layer sees beyond its window of {kept:,} tokens, scaled or not.")
+    return found
+
+
+def _of_yarn(
+    text: TextConfig, current: RopeScaling, lengths: TrainedLength, beyond: bool
+) -> list[str]:
+    found = []
+    if not beyond and current.factor > 1 and lengths.maximum == lengths.original:
+        found.append(
+            "max_position_embeddings equals original_max_position_embeddings: implementations "
+            "that take their ratio for the factor (hf-4.51) scale nothing."
+        )
+    card = card_length(text, lengths.original)
+    if card is not None:
+        found.append(
+            f"original_max_position_embeddings {lengths.original:,} is the "
+            f"max_position_embeddings of {text.model_type}, which was trained on {card:,}: the "
+            "ramp is in the wrong place and the factor too small."
+        )
+    p = current._parameters
+    formula = yarn_attention_factor(current.factor, None, p.mscale, p.mscale_all_dim)
+    given = p.attention_factor
+    if not beyond and given is not None and given != 1 and abs(given - formula) > 1e-6:
+        found.append(
+            f"attention_factor {given!r} is not the formula's {formula:.6g} at "
+            f"factor {current.factor:g}: left over from another factor?"
+        )
+    return found

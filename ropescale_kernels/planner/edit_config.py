@@ -1,0 +1,172 @@
+"""A config with other rope parameters, and how it gets into its file."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..errors import RopeScaleConfigError, expected
+
+
+def rewritten(
+    config: Mapping[str, object],
+    rope: Mapping[str, object] | None,
+    top: Mapping[str, object],
+    layer_type: str | None,
+    *,
+    rope_parameters: bool,
+    theta_key: str = "rope_theta",
+) -> dict[str, object]:
+    """Return a copy of a config with other rope parameters and other keys of its text model.
+
+    Args:
+        config: A model's config, possibly multimodal; it is not changed.
+        rope: The new rope parameters, `rope_theta` among them, or None to leave the old ones.
+        top: Other keys of the text model to set.
+        layer_type: The entry of nested rope parameters that they belong to, or None.
+        rope_parameters: Whether to write the key of Transformers 5, else `rope_scaling`.
+        theta_key: Top-level key of the base.
+
+    Returns:
+        The new config, its other keys and their order as they were.
+    """
+    result = dict(config)
+    nested = result.get("text_config")
+    text: dict[str, object] = {**(nested if isinstance(nested, Mapping) else result), **top}
+    if rope is not None:
+        key = "rope_parameters" if rope_parameters else "rope_scaling"
+        _put(text, key, rope, layer_type, theta_key)
+    if isinstance(nested, Mapping):
+        return {**result, "text_config": text}
+    return text
+
+
+def _put(
+    text: dict[str, object],
+    key: str,
+    rope: Mapping[str, object],
+    layer_type: str | None,
+    theta_key: str,
+) -> None:
+    old = text.get(key)
+    if isinstance(old, Mapping) and layer_type is not None and layer_type in old:
+        text[key] = {**old, layer_type: dict(rope)}
+    elif key == "rope_parameters":
+        text[key] = dict(rope)
+    else:
+        text[key] = {name: value for name, value in rope.items() if name != "rope_theta"}
+        if text.get(theta_key) is None:
+            # It stood among the old parameters, or came from the class with them.
+            text[theta_key] = rope["rope_theta"]
+
+
+def changes(before: Mapping[str, object], after: Mapping[str, object]) -> dict[str, object]:
+    """Return the keys whose values differ, with the new ones; those of `text_config` inside it."""
+    found = {key: value for key, value in after.items() if before.get(key, ...) != value}
+    inner = (before.get("text_config"), after.get("text_config"))
+    if isinstance(inner[0], Mapping) and isinstance(inner[1], Mapping) and "text_config" in found:
+        found["text_config"] = changes(inner[0], inner[1])
+    return found
+
+
+def read(path: Path) -> bytes:
+    """Return a config file's bytes, to be given to `write`.
+
+    Raises:
+        RopeScaleConfigError: If the file is a link, whose target others may share.
+        OSError: If it cannot be read.
+    """
+    if path.is_symlink() or path.stat().st_nlink > 1:
+        link = f"a link to {os.readlink(path)}" if path.is_symlink() else "a hard link"
+        requirement = "a file of its own to write"
+        hint = "Copy the folder first: caches share such files."
+        raise RopeScaleConfigError(expected("config", requirement, f"{path}, {link}", hint))
+    return path.read_bytes()
+
+
+def write(path: Path, old: bytes, config: Mapping[str, object]) -> Path:
+    """Replace a config file at once, the old one kept beside it.
+
+    Indentation, line ends and a missing last one stay as they are.
+
+    Args:
+        path: The file.
+        old: Its content when `config` was made from it.
+        config: Its new content.
+
+    Returns:
+        The backup's path: the file's name with .bak, or .bak2 and so on.
+
+    Raises:
+        RopeScaleConfigError: If the file has changed since, is not UTF-8, or no JSON would result.
+        OSError: If the folder cannot be written; the file is then as it was.
+    """
+    if path.read_bytes() != old:
+        raise RopeScaleConfigError(expected("config", "the file that was read", f"{path}, changed"))
+    try:
+        new = _like(old.decode("utf-8-sig"), config).encode()
+    except (ValueError, RecursionError) as error:
+        got = f"{path} ({type(error).__name__}: {error})"
+        raise RopeScaleConfigError(
+            expected("config", "UTF-8 and finite numbers to write", got)
+        ) from error
+    temporary = _temporary(path, new)
+    try:
+        backup = _backed_up(path, old)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    return backup
+
+
+def _like(old: str, config: Mapping[str, object]) -> str:
+    """Return a config as JSON in the style of the old text."""
+    found = re.search(r"\n([ \t]+)\S", old)
+    indent = None if "\n" not in old.strip() else 2 if found is None else found.group(1)
+    separators = (",", ":") if indent is None and '": ' not in old else None
+    endless = "NaN" in old or "Infinity" in old
+    text = json.dumps(
+        config, indent=indent, separators=separators, ensure_ascii=old.isascii(), allow_nan=endless
+    )
+    if old.endswith("\n"):
+        text += "\n"
+    return text.replace("\n", "\r\n") if "\r\n" in old else text
+
+
+def _temporary(path: Path, content: bytes) -> str:
+    """Return the path of a new file in the same folder."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    _fill(handle, name, content, path)
+    return name
+
+
+def _backed_up(path: Path, content: bytes) -> Path:
+    """Return the path of a new file under the first free name."""
+    count = 1
+    while True:
+        backup = path.with_name(f"{path.name}.bak{'' if count == 1 else count}")
+        try:
+            handle = os.open(backup, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            count += 1
+            continue
+        _fill(handle, str(backup), content, path)
+        return backup
+
+
+def _fill(handle: int, name: str, content: bytes, like: Path) -> None:
+    """Write a new file to the disk, with another's permissions; remove it if that fails."""
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, like.stat().st_mode & 0o777)
+    except BaseException:
+        os.unlink(name)
+        raise

@@ -1,0 +1,57 @@
+"""What to tell each engine so that it serves a context: config keys and command lines."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+
+from ..scaling import RopeScaling
+
+# Where the flags were read; tests hold every printed command against the lists of these releases.
+RELEASES = {"vllm": "vLLM 0.32", "sglang": "SGLang 0.5.23", "llama.cpp": "llama.cpp, autumn 2026"}
+_MODEL = "MODEL"
+_GGUF = "MODEL.gguf"
+
+
+def commands(
+    keys: Mapping[str, object], scaling: RopeScaling, tokens: int, *, scaled_here: bool
+) -> dict[str, str]:
+    """Return one command line for each engine, for a POSIX shell.
+
+    Args:
+        keys: What the config has to say, in the form of Transformers 5; empty where the model's own
+            config says it already.
+        scaling: The scaling that results.
+        tokens: Length to serve.
+        scaled_here: Whether the scaling is not in the model's own files.
+
+    Returns:
+        Commands by engine; `MODEL` stands for the model's folder or name.
+    """
+    length = str(tokens)
+    override = json.dumps(keys)
+    vllm = ["vllm", "serve", _MODEL]
+    sglang = ["python", "-m", "sglang.launch_server", "--model-path", _MODEL]
+    llama = ["llama-server", "--model", _GGUF, "--ctx-size", length]
+    if keys:
+        vllm += ["--hf-overrides", override]
+        sglang += ["--json-model-override-args", override]
+    if scaled_here:
+        llama += _llama_flags(scaling)
+    return {
+        "vllm": shlex.join([*vllm, "--max-model-len", length]),
+        "sglang": shlex.join([*sglang, "--context-length", length]),
+        "llama.cpp": shlex.join(llama),
+    }
+
+
+def _llama_flags(scaling: RopeScaling) -> list[str]:
+    if scaling.rope_type == "linear":
+        return ["--rope-scaling", "linear", "--rope-scale", repr(scaling.factor)]
+    p = scaling._parameters
+    flags = ["--rope-scaling", "yarn", "--rope-scale", repr(scaling.factor)]
+    flags += ["--yarn-orig-ctx", str(scaling.original_max_position_embeddings)]
+    if (p.beta_fast, p.beta_slow) != (32.0, 1.0):
+        flags += ["--yarn-beta-fast", f"{p.beta_fast:g}", "--yarn-beta-slow", f"{p.beta_slow:g}"]
+    return flags

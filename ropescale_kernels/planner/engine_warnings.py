@@ -1,0 +1,67 @@
+"""What other implementations make of a planned config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..scaling import RopeScaling
+from ..scaling.config.dialects import DIALECTS, OTHER_ENGINES
+from ..scaling.magnitude import get_mscale
+from .compare import Reading, readings
+from .engine_commands import RELEASES
+from .text_config import TextConfig
+
+# What float32 leaves of equal frequencies.
+_SAME = 1e-5
+
+
+def everyones_readings(config: Mapping[str, object], text: TextConfig) -> list[Reading]:
+    """Return what each implementation makes of the planned config.
+
+    Args:
+        config: The planned config.
+        text: The text model's config.
+    """
+    everyone = {**DIALECTS, **OTHER_ENGINES}
+    if not text.entry.model.softmax_mscale:
+        # DeepSeek's own code runs DeepSeek's models and no others.
+        del everyone["deepseek"]
+    return readings(config, text.main_layer_type(), dialects=everyone)
+
+
+def engine_remarks(found: list[Reading], planned: RopeScaling, scaled_here: bool) -> list[str]:
+    """Return what the engines that a command is printed for make of the config otherwise.
+
+    Args:
+        found: Everyone's readings.
+        planned: The scaling that results.
+        scaled_here: Whether the scaling is not in the model's own files.
+    """
+    remarks = [
+        f"{reading.release} computes other frequencies from this config: up to "
+        f"{reading.inv_freq_error:.0%} off."
+        for reading in found
+        if reading.dialect in RELEASES
+        and reading.inv_freq_error is not None
+        and reading.inv_freq_error > _SAME
+    ]
+    weight = planned.attention_factor / get_mscale(planned.factor)
+    if scaled_here and planned.rope_type == "yarn" and abs(weight - 1) > _SAME:
+        remarks.append(
+            f"llama.cpp has no flag for this magnitude: it multiplies by "
+            f"{get_mscale(planned.factor):.6g} and by what the GGUF itself says (rope.scaling."
+            f"attn_factor, yarn_log_multiplier), which would have to make {weight:.6g}."
+        )
+    return remarks
+
+
+def other_magnitudes(found: list[Reading], planned: RopeScaling) -> list[Reading]:
+    """Return the implementations that would multiply q, k or the softmax otherwise.
+
+    Args:
+        found: Everyone's readings.
+        planned: The scaling that results.
+    """
+    if planned.rope_type != "yarn":
+        return []
+    return [reading for reading in found if reading.other_magnitude]

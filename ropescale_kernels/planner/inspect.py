@@ -1,0 +1,162 @@
+"""What a model's config resolves to: its numbers, and what becomes of each pair."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+
+import torch
+
+from ..scaling import RopeScaling
+from ..scaling.config.rope_parameters import layer_types
+from .compare import BASELINE, Reading, readings, resolve
+from .text_config import TextConfig
+
+KEPT, BLENDED, INTERPOLATED, STILL = "kept", "blended", "interpolated", "still"
+# What float32 leaves of "divided by the factor" and of "kept".
+_EQUAL = 1e-5
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """One pair of channels.
+
+    Attributes:
+        index: Its number, 0 the fastest.
+        wavelength: Tokens of one turn before scaling.
+        ramp: 0 keeps the frequency, 1 divides it by the factor.
+        turns: Turns over the length of pretraining, or over max_position_embeddings without one.
+        divided_by: Unscaled over scaled frequency; None for a pair that does not turn.
+        scaled_wavelength: Tokens of one turn after scaling.
+        fate: "kept", "blended", "interpolated" (divided by the whole factor) or "still".
+    """
+
+    index: int
+    wavelength: float
+    turns: float | None
+    ramp: float
+    divided_by: float | None
+    scaled_wavelength: float | None
+    fate: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Inspection:
+    """One layer type of a config.
+
+    Attributes:
+        layer_type: Its name, or None where one entry serves all layers.
+        dialect: Whose reading the numbers and the pairs are.
+        numbers: The scaling's numbers by name.
+        pairs: Each pair of rotated channels.
+        readings: What every dialect makes of it.
+        warnings: What the dialect says of the config.
+    """
+
+    layer_type: str | None
+    dialect: str
+    numbers: dict[str, object]
+    pairs: list[Pair]
+    readings: list[Reading]
+    warnings: tuple[str, ...]
+
+
+def inspect_config(
+    config: Mapping[str, object],
+    dialect: str = BASELINE,
+    layer_type: str | None = None,
+    seq_len: int | None = None,
+) -> list[Inspection]:
+    """Return what a config means, for each of its layer types.
+
+    Args:
+        config: A model's config.
+        dialect: Whose reading to follow for the numbers.
+        layer_type: The only layer type to look at; default all whose rope parameters differ.
+        seq_len: Length in tokens, for rules that follow it.
+
+    Returns:
+        One inspection for each layer type.
+
+    Raises:
+        RopeScaleError: As `RopeScaling.from_hf_config`.
+    """
+    names = layer_types(config) if layer_type is None else [layer_type]
+    return [_inspect(config, dialect, name, seq_len) for name in names]
+
+
+def _inspect(
+    config: Mapping[str, object], dialect: str, layer_type: str | None, seq_len: int | None
+) -> Inspection:
+    scaling, notes = resolve(config, dialect, layer_type, seq_len)
+    return Inspection(
+        layer_type=layer_type,
+        dialect=dialect,
+        numbers=numbers(scaling),
+        pairs=pairs(scaling, _length(scaling, config)),
+        readings=readings(config, layer_type, seq_len),
+        warnings=notes,
+    )
+
+
+def numbers(scaling: RopeScaling) -> dict[str, object]:
+    """Return the numbers of a scaling that are worth showing, by name."""
+    found: dict[str, object] = {
+        "rope_type": scaling.rope_type,
+        "rotary_dim": scaling.rotary_dim,
+        "rope_theta": scaling.rope_theta,
+        "factor": scaling.factor,
+        "original_max_position_embeddings": scaling.original_max_position_embeddings,
+        "max_position_embeddings": scaling.max_position_embeddings,
+        "attention_factor": scaling.attention_factor,
+        "logits are multiplied by": scaling.attention_factor**2,
+        "softmax_scale_multiplier": scaling.softmax_scale_multiplier,
+        "mrope_section": scaling.mrope_section,
+        "mrope_interleaved": scaling.mrope_interleaved if scaling.mrope_section else None,
+        "fingerprint": scaling.fingerprint(),
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def pairs(scaling: RopeScaling, length: int | None) -> list[Pair]:
+    """Return what a scaling does to each pair.
+
+    Args:
+        scaling: The scaling.
+        length: Tokens over which turns are counted, or None.
+
+    Returns:
+        The pairs, fastest first. The unscaled frequencies are those of `rope_theta` alone.
+    """
+    unscaled = 1.0 / _tokens_per_radian(scaling)
+    ramp, scaled = scaling.ramp.tolist(), scaling.inv_freq.to(torch.float64).tolist()
+    result = []
+    for index, before in enumerate(unscaled.tolist()):
+        wavelength = 2 * math.pi / before
+        turns = None if length is None else length / wavelength
+        divided_by, after = None, None
+        if scaled[index] != 0:
+            divided_by, after = before / scaled[index], 2 * math.pi / scaled[index]
+        fate = _fate(divided_by, scaling.factor)
+        result.append(Pair(index, wavelength, turns, ramp[index], divided_by, after, fate))
+    return result
+
+
+def _fate(divided_by: float | None, factor: float) -> str:
+    if divided_by is None:
+        return STILL
+    if math.isclose(divided_by, 1.0, rel_tol=_EQUAL):
+        return KEPT
+    return INTERPOLATED if math.isclose(divided_by, factor, rel_tol=_EQUAL) else BLENDED
+
+
+def _tokens_per_radian(scaling: RopeScaling) -> torch.Tensor:
+    dim = scaling.frequency_dim
+    exponent = torch.arange(0, dim, 2, dtype=torch.float64) / dim
+    return torch.pow(torch.tensor(scaling.rope_theta, dtype=torch.float64), exponent)
+
+
+def _length(scaling: RopeScaling, config: Mapping[str, object]) -> int | None:
+    known = scaling.original_max_position_embeddings or scaling.max_position_embeddings
+    return known or TextConfig(config).optional_length("max_position_embeddings")

@@ -1,0 +1,131 @@
+"""Memory of a key-value cache at one length, from a model's config."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from ..errors import RopeScaleConfigError
+from ..scaling import validate as check
+from .layers import layer_kinds, window
+from .text_config import TextConfig
+
+# Bytes of an element, by the names that configs use. A float32 model is served in 16 bits (vLLM
+# 0.32, --dtype auto).
+_BYTES = {"float16": 2, "bfloat16": 2, "float8_e4m3fn": 1, "float8_e5m2": 1}
+_DEFAULT_DTYPE = "bfloat16"
+# What a sparse indexer keeps beside its key of one byte a channel: a float32 scale (vLLM 0.32).
+_INDEX_SCALE = 4
+_ALL = "all tokens"
+_FP8 = "float8_e4m3fn"
+
+
+@dataclasses.dataclass(frozen=True)
+class KVCache:
+    """Memory of one sequence's keys and values.
+
+    Attributes:
+        tokens: Length of the sequence.
+        dtype: Element type that the config names, or bfloat16 where it names none or float32.
+        bytes_per_token: Of one more token in the layers that keep every token.
+        bytes: Of the whole sequence.
+        bytes_fp8: The same with elements of one byte.
+        layers: How many layers keep "all tokens", "the last N tokens", "nothing that grows", or
+            "those of an earlier layer".
+        latent: Whether a layer keeps DeepSeek's compressed latent instead of keys and values.
+    """
+
+    tokens: int
+    dtype: str
+    bytes_per_token: int
+    bytes: int
+    bytes_fp8: int
+    layers: dict[str, int]
+    latent: bool
+
+
+def kv_cache(text: TextConfig, tokens: int) -> KVCache | str:
+    """Return the memory of one sequence's cache, or why it cannot be told.
+
+    Args:
+        text: The text model's config.
+        tokens: Length of the sequence.
+
+    Returns:
+        The memory, with the keys of a sparse indexer and without an engine's block rounding, or the
+        error of a key that is missing or unknown.
+    """
+    try:
+        kinds = layer_kinds(text)
+        own = len(kinds) - _shared_layers(text, len(kinds))
+        layers = [_layer(text, kind, tokens) for kind in kinds[:own]]
+    except RopeScaleConfigError as error:
+        return str(error)
+    layers += [_Layer("those of an earlier layer", 0, 0, 0)] * (len(kinds) - own)
+    dtype = str(text.anywhere("dtype") or text.anywhere("torch_dtype")).removeprefix("torch.")
+    name = dtype if dtype in _BYTES else _DEFAULT_DTYPE
+    words = [layer.keeps for layer in layers]
+    return KVCache(
+        tokens=tokens,
+        dtype=name,
+        bytes_per_token=sum(x.token_bytes(_BYTES[name]) for x in layers if x.keeps == _ALL),
+        bytes=sum(layer.tokens * layer.token_bytes(_BYTES[name]) for layer in layers),
+        bytes_fp8=sum(layer.tokens * layer.token_bytes(_BYTES[_FP8]) for layer in layers),
+        layers={word: words.count(word) for word in dict.fromkeys(words)},
+        latent=_is_latent(text),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Layer:
+    """What one layer keeps: in words, tokens, and for each elements and an indexer's bytes."""
+
+    keeps: str
+    tokens: int
+    elements: int
+    index_bytes: int
+
+    def token_bytes(self, element_bytes: int) -> int:
+        return self.elements * element_bytes + self.index_bytes
+
+
+def _shared_layers(text: TextConfig, count: int) -> int:
+    # The last layers of Gemma 3n and 4 read what earlier ones keep.
+    key = "num_kv_shared_layers"
+    given = text.get(key)
+    return 0 if given is None else int(check.bounded(key, given, 0, count, f"0 to {count}"))
+
+
+def _layer(text: TextConfig, kind: str, tokens: int) -> _Layer:
+    kept = window(text, kind)
+    if kept == 0:
+        return _Layer("nothing that grows", 0, 0, 0)
+    channels = text.optional_length("index_head_dim")
+    index_bytes = 0 if channels is None else channels + _INDEX_SCALE
+    elements = _elements_per_token(text, kind)
+    if kept is not None and kept < tokens:
+        return _Layer(f"the last {kept:,} tokens", kept, elements, index_bytes)
+    return _Layer(_ALL, tokens, elements, index_bytes)
+
+
+def _is_latent(text: TextConfig) -> bool:
+    return text.get("kv_lora_rank") is not None
+
+
+def _elements_per_token(text: TextConfig, kind: str) -> int:
+    if _is_latent(text):
+        return text.length("kv_lora_rank") + text.length("qk_rope_head_dim")
+    head_dim_key = text.entry.model.layer_head_dim_keys.get(kind)
+    if head_dim_key is not None:
+        # Gemma 4: the layers that see everything have other heads.
+        key = "num_global_key_value_heads"
+        heads = text.kv_heads() if text.get(key) is None else text.length(key)
+        return 2 * heads * text.length(head_dim_key)
+    return text.kv_heads() * (text.head_dim() + text.value_head_dim())
+
+
+def worded_bytes(count: int) -> str:
+    """Word a number of bytes in GiB or MiB."""
+    for unit, size in {"TiB": 2**40, "GiB": 2**30, "MiB": 2**20}.items():
+        if count >= size:
+            return f"{count / size:.2f} {unit}"
+    return f"{count / 2**10:.2f} KiB"

@@ -1,0 +1,96 @@
+"""What a plan says in sentences."""
+
+from __future__ import annotations
+
+from ..scaling import RopeScaling
+from .extend import Extension
+from .inspect import KEPT, pairs
+from .trained_length import TrainedLength
+
+
+def verdict(
+    current: RopeScaling,
+    lengths: TrainedLength,
+    extension: Extension | None,
+    target: int,
+    stops: str,
+) -> str:
+    """Return whether scaling is needed, and which.
+
+    Args:
+        current: What the config resolves to now.
+        lengths: How far the model reaches.
+        extension: The new rope parameters, or None where the old ones stay.
+        target: Length wanted, tokens.
+        stops: The keys that have to be raised, with their numbers.
+    """
+    if extension is not None and extension.rope["rope_type"] == "linear":
+        return (
+            f"More scaling is needed: the model serves {lengths.maximum:,} tokens with linear "
+            f"factor {current.factor:g}; {target:,} take {extension.factor:g}."
+        )
+    if extension is not None and lengths.is_unnamed:
+        return (
+            f"The config's YaRN does not name the length that it counts from: {lengths.original:,} "
+            f"is written beside factor {extension.factor:g}, which then serves "
+            f"{int(lengths.original * extension.factor):,} tokens."
+        )
+    if extension is not None and current.factor > 1:
+        return (
+            f"More scaling is needed: YaRN with factor {current.factor:g} reaches "
+            f"{lengths.reach:,} tokens; {target:,} are {extension.factor:g} times the "
+            f"{lengths.original:,} that it counts from."
+        )
+    if extension is not None:
+        return (
+            f"Scaling is needed: {target:,} tokens are {extension.factor:g} times the "
+            f"{lengths.original:,} that the model was trained on. YaRN with factor "
+            f"{extension.factor:g}. Changing max_position_embeddings alone would scale nothing."
+        )
+    if stops and current.factor == 1:
+        return (
+            f"No scaling is needed: the model was trained on {lengths.original:,} tokens. Engines "
+            f"stop at {stops}, which has to be raised."
+        )
+    if stops:
+        return (
+            f"No other scaling is needed: factor {current.factor:g} already reaches "
+            f"{lengths.reach:,} tokens, but engines stop at {stops}, which has to be raised."
+        )
+    serves = f"No scaling is needed: the config serves {lengths.maximum:,} tokens as it is"
+    if current.factor == 1:
+        return f"{serves}. Limit the engine's length and change nothing."
+    return f"{serves}, already scaled by {current.factor:g}. Limit the engine's length instead."
+
+
+def short_requests(
+    planned: RopeScaling, lengths: TrainedLength, new_to_the_model: bool
+) -> list[str]:
+    """Return what scaling costs requests within L, and how to avoid it; nothing without YaRN.
+
+    Args:
+        planned: The scaling that results.
+        lengths: How far the model reaches.
+        new_to_the_model: Whether the model was trained without scaling.
+    """
+    if planned.rope_type != "yarn" or planned.factor == 1:
+        return []
+    changed = [pair for pair in pairs(planned, lengths.original) if pair.fate != KEPT]
+    logits = planned.attention_factor**2 * planned.softmax_scale_multiplier
+    fact = (
+        f"Scaling is static in every engine: also within {lengths.original:,} tokens, "
+        f"{len(changed)} of {planned.rotary_dim // 2} pairs turn slower and logits of rotated "
+        f"channels are multiplied by {logits:.4g}."
+    )
+    if not new_to_the_model:
+        return [
+            fact,
+            "A model that was trained with its scaling wants it at every length. Where the keys "
+            f"were added to reach further, leave them out for requests within {lengths.original:,} "
+            "tokens.",
+        ]
+    return [
+        fact,
+        "Where most requests are short, serve them unscaled: run two instances, or here a table of "
+        "two profiles, chosen per request: RotaryTable([unscaled, scaled]), profile_ids.",
+    ]

@@ -1,0 +1,166 @@
+"""Checks of scaling parameters: every value leaves here as a plain Python number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence, Sized
+from numbers import Integral, Real
+
+import torch
+
+from ..errors import RopeScaleConfigError, RopeScaleTypeError, expected
+
+# Every integer up to here is a float64, so a length survives the rules' float arithmetic.
+MAX_LENGTH = 2**53
+# The operators rotate heads of up to this many channels.
+MAX_HEAD_DIM = 512
+# Python refuses to write out integers of thousands of digits.
+_SHOWN_BITS = 8192
+FLOAT32_MAX = float(torch.finfo(torch.float32).max)
+FLOAT32_TINY = float(torch.finfo(torch.float32).tiny)
+
+
+def shown(value: object) -> str:
+    """Return a short description of a value of any size: a config is untrusted."""
+    if isinstance(value, str):
+        return repr(value[:100])
+    if isinstance(value, Sized):
+        return f"a {type(value).__name__} of {len(value)}"
+    if isinstance(value, int) and value.bit_length() > _SHOWN_BITS:
+        return f"an integer of {value.bit_length()} bits"
+    return repr(value)
+
+
+def number(name: str, value: object, requirement: str = "a finite number") -> float:
+    """Return `value` as a finite float.
+
+    Args:
+        name: Argument or config key that messages name.
+        value: The value to check; bool and str are no numbers here.
+        requirement: What messages say was expected.
+
+    Returns:
+        The value as a Python float.
+
+    Raises:
+        RopeScaleTypeError: For a tensor, whose value could be read only by waiting for a device.
+        RopeScaleConfigError: For anything else that is no finite number.
+    """
+    if isinstance(value, torch.Tensor):
+        raise RopeScaleTypeError(
+            expected(name, "a Python number", f"a tensor of shape {tuple(value.shape)}",
+                     "Reading it would wait for its device: pass float(...) yourself.")
+        )  # fmt: skip
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise RopeScaleConfigError(expected(name, requirement, shown(value)))
+    try:
+        result = float(value)
+    except OverflowError:
+        result = math.inf
+    if not math.isfinite(result):
+        raise RopeScaleConfigError(expected(name, requirement, shown(value)))
+    return result
+
+
+def bounded(
+    name: str, value: object, low: float, high: float, requirement: str, *, open_low: bool = False
+) -> float:
+    """Return `value` as a float in [low, high], or in (low, high] if `open_low`.
+
+    Raises:
+        RopeScaleTypeError: For a tensor.
+        RopeScaleConfigError: For no number, or one outside the range.
+    """
+    result = number(name, value, requirement)
+    if result < low or result > high or (open_low and result == low):
+        raise RopeScaleConfigError(expected(name, requirement, shown(value)))
+    return result
+
+
+def theta(value: object, name: str = "rope_theta") -> float:
+    """Return the base of the frequencies: a number above 1 that float32 can hold."""
+    requirement = "a finite number above 1 that float32 can hold"
+    return bounded(name, value, 1.0, FLOAT32_MAX, requirement, open_low=True)
+
+
+def scale_factor(value: object, name: str = "factor") -> float:
+    """Return a context extension factor: a number of at least 1 that float32 can hold."""
+    requirement = "a finite number of at least 1 that float32 can hold"
+    return bounded(name, value, 1.0, FLOAT32_MAX, requirement)
+
+
+def positive(name: str, value: object) -> float:
+    """Return a positive number that float32 holds at full precision."""
+    requirement = "a finite number above 0 that float32 can hold"
+    return bounded(name, value, FLOAT32_TINY, FLOAT32_MAX, requirement)
+
+
+def non_negative(name: str, value: object) -> float:
+    """Return a number of at least 0 that float32 can hold."""
+    requirement = "a finite number of at least 0 that float32 can hold"
+    return bounded(name, value, 0.0, FLOAT32_MAX, requirement)
+
+
+def proportion(name: str, value: object) -> float:
+    """Return a fraction of a head: a number in (0, 1]."""
+    return bounded(name, value, 0.0, 1.0, "a number above 0 and at most 1", open_low=True)
+
+
+def length(name: str, value: object, low: int = 1) -> int:
+    """Return a number of tokens: an integer from `low` to 2**53 (4096.0 counts as one)."""
+    requirement = f"an integer from {low} to 2**53"
+    result = bounded(name, value, low, MAX_LENGTH, requirement)
+    # An int beyond 2**53 can round onto the limit as a float, so the value itself is compared too.
+    if result != int(result) or (isinstance(value, Integral) and int(value) > MAX_LENGTH):
+        raise RopeScaleConfigError(expected(name, requirement, shown(value)))
+    return int(result)
+
+
+def dimension(name: str, value: object, low: int = 2, *, even: bool = True) -> int:
+    """Return a number of channels: an integer from `low` to MAX_HEAD_DIM, even if asked."""
+    kind = "an even integer" if even else "an integer"
+    requirement = f"{kind} from {low} to {MAX_HEAD_DIM}"
+    result = bounded(name, value, low, MAX_HEAD_DIM, requirement)
+    if result != int(result) or (even and int(result) % 2):
+        raise RopeScaleConfigError(expected(name, requirement, shown(value)))
+    return int(result)
+
+
+def flag(name: str, value: object) -> bool:
+    """Return `value`, which must be True or False."""
+    if not isinstance(value, bool):
+        raise RopeScaleConfigError(expected(name, "True or False", shown(value)))
+    return value
+
+
+def sequence(name: str, value: object, size: int | None, requirement: str) -> Sequence[object]:
+    """Return a list or tuple of `size` entries; the size is checked before any entry is read."""
+    if isinstance(value, torch.Tensor):
+        got = f"a tensor of shape {tuple(value.shape)}"
+        raise RopeScaleTypeError(expected(name, "a list of Python numbers", got))
+    if not isinstance(value, (list, tuple)):
+        raise RopeScaleConfigError(expected(name, requirement, shown(value)))
+    if size is not None and len(value) != size:
+        raise RopeScaleConfigError(expected(name, requirement, shown(value)))
+    return value
+
+
+def channel_factors(name: str, value: object, size: int) -> tuple[float, ...]:
+    """Return one positive factor per pair of rotated channels."""
+    entries = sequence(name, value, size, f"a list of {size} positive numbers, one per pair")
+    return tuple(positive(f"{name}[{index}]", entry) for index, entry in enumerate(entries))
+
+
+def mrope_section(value: object, rotary_dim: int) -> tuple[int, ...] | None:
+    """Return the pairs that each position axis rotates, which sum to rotary_dim / 2."""
+    if value is None:
+        return None
+    half = rotary_dim // 2
+    requirement = f"a list of at most {half} non-negative integers that sum to {half}"
+    entries = sequence("mrope_section", value, None, requirement)
+    if not 1 <= len(entries) <= half:
+        raise RopeScaleConfigError(expected("mrope_section", requirement, shown(entries)))
+    pairs = tuple(length("mrope_section", entry, low=0) for entry in entries)
+    if sum(pairs) != half:
+        raise RopeScaleConfigError(expected("mrope_section", requirement, list(pairs)))
+    return pairs

@@ -1,0 +1,367 @@
+"""RotaryTable: what the kernels read of one or several scalings. Its size knows no positions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import RopeScaleTypeError, RopeScaleValueError, expected
+from ..reference import turns_from_float64
+from ..scaling import RopeScaling
+from . import pytree
+from .mrope import axis_ids_of
+from .state import TableState
+from .turns import turns_from_float32
+
+_MAGNITUDES = ("both", "query", "none")
+
+
+class RotaryTable(TableState):
+    """Frequencies and magnitudes of one or several scalings, on one device.
+
+    Each scaling is a profile; `profile_ids` of the operators chooses one per token. A pair's
+    frequency is held as a 64-bit fraction of a turn per token, so the table is
+    `num_profiles * rotary_dim / 2` entries whatever the context length. All state is integer
+    (floats travel as their bits), so no cast of a module can round it.
+
+    A dynamic table follows lengths: `update_(seq_lens)` sets each profile's factor on the device,
+    with no synchronisation, and the kernels blend the frequencies from it as they run.
+
+    Args:
+        scaling: One scaling, or a sequence of scalings of one rotary_dim.
+        device: Where the table lives; default torch's default device.
+        dynamic: Whether `update_` may be called. Until it is, each profile is as its scaling says.
+        magnitude: "both" multiplies q and k by the attention factor; "query" multiplies q by its
+            square and leaves k (equal logits over rotated channels, cached keys unscaled); "none"
+            scales neither (re-rotating keys that are scaled already).
+
+    Raises:
+        RopeScaleTypeError: `scaling` is neither a RopeScaling nor a sequence of them.
+        RopeScaleValueError: An empty sequence, differing rotary_dim or sections, or an unknown
+            magnitude.
+
+    Example:
+        >>> import ropescale_kernels as rk
+        >>> table = rk.RotaryTable(rk.RopeScaling.default(rotary_dim=64, rope_theta=10000.0))
+        >>> table.steps.shape
+        torch.Size([1, 32, 2])
+    """
+
+    def __init__(
+        self,
+        scaling: RopeScaling | Sequence[RopeScaling],
+        device: torch.device | str | None = None,
+        dynamic: bool = False,
+        magnitude: str = "both",
+    ) -> None:
+        scalings = _as_scalings(scaling)
+        first = scalings[0]
+        self.scalings: tuple[RopeScaling, ...] = scalings
+        self.dynamic = dynamic
+        self.magnitude = _check_magnitude(magnitude)
+        # Made on the CPU and for any use, whatever a context makes the default.
+        with torch.device("cpu"), torch.inference_mode(False):
+            self._groups = self._grouped()
+            inv_freq = torch.stack([s.inv_freq for s in scalings])
+            attention = torch.tensor([s.attention_factor for s in scalings], dtype=torch.float64)
+            sections = first.mrope_section
+            state = (
+                turns_from_float32(inv_freq),
+                inv_freq.view(torch.int32),
+                self._factors(attention).view(torch.int32),
+                axis_ids_of(sections, first.mrope_interleaved, inv_freq.shape[-1]),
+                *((_initial_blend(scalings) if dynamic else None) or (None, None, None)),
+            )
+        super().__init__(state, 0 if sections is None else len(sections))
+        self._move(torch.get_default_device() if device is None else torch.device(device))
+
+    @classmethod
+    def from_inv_freq(
+        cls,
+        inv_freq: Tensor,
+        attention_factor: float | Tensor = 1.0,
+        device: torch.device | str | None = None,
+        magnitude: str = "both",
+        mrope_section: Sequence[int] | None = None,
+        mrope_interleaved: bool = False,
+    ) -> RotaryTable:
+        """Build a static table of one profile from frequencies you already hold.
+
+        Where `inv_freq` or `attention_factor` requires grad, gradients of the operators flow to it.
+        The table is a snapshot: build it anew after an optimiser's step.
+
+        Args:
+            inv_freq: `(rotary_dim // 2,)`, radians per token, float32 or float64. A float64 value
+                gives a step from its own bits; `phase="float32"` rounds it to float32 first. A
+                value of 2 pi or more wraps; negative and zero values are valid.
+            attention_factor: Multiplies cos and sin; positive. A float, or a floating tensor of one
+                element.
+            device: Where the table lives; default the device of `inv_freq`.
+            magnitude: As in the constructor.
+            mrope_section: Pairs per position axis, summing to rotary_dim // 2.
+            mrope_interleaved: Whether the axes take turns over the pairs (Qwen3-VL) instead of
+                taking consecutive runs (Qwen2-VL).
+
+        Returns:
+            The table.
+
+        Raises:
+            RopeScaleTypeError: `inv_freq` is no floating tensor of a supported dtype, or
+                `attention_factor` is no float.
+            RopeScaleValueError: A wrong shape, a non-finite value, or a factor not above zero.
+        """
+        _check_inv_freq(inv_freq)
+        factor = _check_factor(attention_factor)
+        target = inv_freq.device if device is None else torch.device(device)
+        table = cls.__new__(cls)
+        table.scalings = ()
+        table.dynamic = False
+        table.magnitude = _check_magnitude(magnitude)
+        table._groups = []
+        single = inv_freq.to(device=target, dtype=torch.float32).unsqueeze(0)
+        factors = table._factors(factor.to(device=target, dtype=torch.float64).reshape(1))
+        # What gradients flow to; the kernels read the bits.
+        table.sources = (
+            single if single.requires_grad else None,
+            factors if factors.requires_grad else None,
+        )
+        single, factors = single.detach().contiguous(), factors.detach()
+        if inv_freq.dtype == torch.float64:
+            steps = _steps_of_float64(inv_freq).to(target)
+        else:
+            steps = turns_from_float32(single)
+        axis_ids = axis_ids_of(mrope_section, mrope_interleaved, single.shape[-1])
+        state = (
+            steps,
+            single.view(torch.int32),
+            factors.view(torch.int32),
+            None if axis_ids is None else axis_ids.to(target),
+            *(None, None, None),
+        )
+        num_axes = 0 if mrope_section is None else len(mrope_section)
+        source = "float64" if inv_freq.dtype == torch.float64 else "float32"
+        TableState.__init__(table, state, num_axes, source)
+        return table
+
+    def _grouped(self, indices: Sequence[Any] = ()) -> list[tuple[RopeScaling, Tensor | None]]:
+        """Gather what `update_` sets together; an index of None means every profile.
+
+        `indices` are tensors that were made before, in the same order.
+        """
+        groups = _groups_of(self.scalings) if self.dynamic else []
+        if not indices:
+            every = len(self.scalings)
+            indices = [None if len(rows) == every else torch.tensor(rows) for _, rows in groups]
+        return [(scaling, index) for (scaling, _), index in zip(groups, indices, strict=True)]
+
+    def _factors(self, attention_factor: Tensor) -> Tensor:
+        """Give the float32 multipliers of q and k, `(n, 2)`, from float64 `(n,)`."""
+        one = torch.ones_like(attention_factor)
+        q, k = {
+            "both": (attention_factor, attention_factor),
+            "query": (attention_factor * attention_factor, one),
+            "none": (one, one),
+        }[self.magnitude]
+        return torch.stack([q, k], dim=-1).to(torch.float32)
+
+    def _move(self, device: torch.device) -> None:
+        with torch.inference_mode(False):
+            self._take(tuple(None if x is None else x.to(device) for x in self.state))  # type: ignore[arg-type]
+            self.sources = tuple(None if x is None else x.to(device) for x in self.sources)  # type: ignore[assignment]
+            self._groups = [(s, None if i is None else i.to(device)) for s, i in self._groups]
+
+    def to(self, device: torch.device | str) -> RotaryTable:
+        """Give a table on `device`: this one where it is there already, else a copy.
+
+        A table of scalings on the meta device is built anew, as it has no values to copy.
+        """
+        target = torch.device(device)
+        if target == self.device:
+            return self
+        if self.device.type == "meta":
+            return self._with_values(target)
+        copy = RotaryTable.__new__(RotaryTable)
+        copy.__dict__.update(self.__dict__)
+        copy._move(target)
+        return copy
+
+    def _with_values(self, device: torch.device) -> RotaryTable:
+        """Build the table that this one, without values, describes."""
+        if not self.scalings:
+            hint = "Build it again with RotaryTable.from_inv_freq."
+            raise RopeScaleValueError(
+                expected("table", "values, or scalings to make them of", "meta tensors", hint)
+            )
+        return RotaryTable(self.scalings, device, self.dynamic, self.magnitude)
+
+    def update_(self, seq_lens: Tensor) -> None:
+        """Set each profile's scaling for the length of its sequence, on the device.
+
+        Afterwards the table equals, bit for bit, a static table of the scalings at those lengths
+        (`scaling.at_seq_len(n)`). Nothing is read back to the host and no tensor is replaced, so
+        the call may be captured in a CUDA graph or made between its replays.
+
+        Args:
+            seq_lens: int32 or int64 `(num_profiles,)` on the table's device, in tokens.
+
+        Raises:
+            RopeScaleTypeError: A wrong kind or dtype.
+            RopeScaleValueError: The table is static, or the shape or the device differ.
+        """
+        self._check_seq_lens(seq_lens)
+        for scaling, index in self._groups:
+            lengths = seq_lens if index is None else seq_lens.index_select(0, index)
+            factors = self._factors(scaling.attention_factor_at(lengths))
+            _write(self.factor_bits, index, factors.view(torch.int32))
+            if scaling.is_blend:
+                assert self.blend is not None
+                factor = scaling.factor_at(lengths).to(torch.float32)
+                _write(self.blend[2], index, factor.view(torch.int32))
+            else:
+                inv_freq = scaling.inv_freq_at(lengths)
+                _write(self.steps, index, turns_from_float32(inv_freq))
+                _write(self.inv_freq_bits, index, inv_freq.view(torch.int32))
+
+    def _check_seq_lens(self, seq_lens: Tensor) -> None:
+        if not self.dynamic:
+            raise RopeScaleValueError(
+                expected("table", "a dynamic table", "a static one", "Build it with dynamic=True.")
+            )
+        if not isinstance(seq_lens, Tensor):
+            raise RopeScaleTypeError(expected("seq_lens", "a tensor", type(seq_lens).__name__))
+        if seq_lens.dtype not in (torch.int32, torch.int64):
+            raise RopeScaleTypeError(expected("seq_lens", "int32 or int64", str(seq_lens.dtype)))
+        if tuple(seq_lens.shape) != (self.num_profiles,):
+            shape = tuple(seq_lens.shape)
+            raise RopeScaleValueError(expected("seq_lens", f"shape ({self.num_profiles},)", shape))
+        if seq_lens.device != self.device:
+            raise RopeScaleValueError(
+                expected("seq_lens", f"device {self.device}", str(seq_lens.device))
+            )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return pytree.rebuild, pytree.reduced(self)
+
+    def __repr__(self) -> str:
+        kinds = ", ".join(s.rope_type for s in self.scalings) or "from inv_freq"
+        return (
+            f"RotaryTable({kinds}, rotary_dim={self.rotary_dim}, profiles={self.num_profiles}, "
+            f"dynamic={self.dynamic}, magnitude={self.magnitude!r}, device={self.device})"
+        )
+
+
+pytree.register(RotaryTable)
+
+
+def _as_scalings(scaling: object) -> tuple[RopeScaling, ...]:
+    if isinstance(scaling, RopeScaling):
+        return (scaling,)
+    if not isinstance(scaling, Sequence) or not all(isinstance(s, RopeScaling) for s in scaling):
+        kind = type(scaling).__name__
+        raise RopeScaleTypeError(expected("scaling", "a RopeScaling or a sequence of them", kind))
+    if not scaling:
+        raise RopeScaleValueError(expected("scaling", "at least one RopeScaling", "none"))
+    first = scaling[0]
+    for i, other in enumerate(scaling):
+        for name in ("rotary_dim", "mrope_section", "mrope_interleaved"):
+            want, got = getattr(first, name), getattr(other, name)
+            if want != got:
+                raise RopeScaleValueError(
+                    expected(f"scaling[{i}].{name}", f"{want!r} as in scaling[0]", got)
+                )
+    return tuple(scaling)
+
+
+def _initial_blend(scalings: Sequence[RopeScaling]) -> tuple[Tensor, Tensor, Tensor] | None:
+    """Bits of pos_freqs, ramp and factor per profile; factor 0 for a profile that is no blend."""
+    if not any(s.is_blend for s in scalings):
+        return None
+    one = torch.ones(scalings[0].rotary_dim // 2)
+    pos_freqs = torch.stack([s.pos_freqs if s.is_blend else one for s in scalings])
+    ramp = torch.stack([s.ramp if s.is_blend else one for s in scalings])
+    factor = torch.tensor([s.factor if s.is_blend else 0.0 for s in scalings], dtype=torch.float32)
+    return pos_freqs.view(torch.int32), ramp.view(torch.int32), factor.view(torch.int32)
+
+
+def _groups_of(scalings: Sequence[RopeScaling]) -> list[tuple[RopeScaling, list[int]]]:
+    """Gather the profiles that follow lengths by equal scaling."""
+    members: dict[str, list[int]] = {}
+    for i, scaling in enumerate(scalings):
+        if scaling.depends_on_seq_len:
+            members.setdefault(scaling.fingerprint(), []).append(i)
+    return [(scalings[rows[0]], rows) for rows in members.values()]
+
+
+def _write(target: Tensor, index: Tensor | None, value: Tensor) -> None:
+    if index is None:
+        target.copy_(value)
+    else:
+        target.index_copy_(0, index, value)
+
+
+def _check_inv_freq(inv_freq: Any) -> None:
+    if not isinstance(inv_freq, Tensor):
+        raise RopeScaleTypeError(expected("inv_freq", "a tensor", type(inv_freq).__name__))
+    if inv_freq.dtype not in (torch.float32, torch.float64):
+        raise RopeScaleTypeError(
+            expected(
+                "inv_freq",
+                "float32 or float64",
+                str(inv_freq.dtype),
+                "A narrower type has already lost the frequencies the model was trained with.",
+            )
+        )
+    shape = tuple(inv_freq.shape)
+    if len(shape) != 1 or not 1 <= shape[0] <= 256:
+        raise RopeScaleValueError(
+            expected("inv_freq", "shape (rotary_dim // 2,) of 1 to 256 pairs", shape)
+        )
+    if inv_freq.is_meta:
+        raise RopeScaleValueError(expected("inv_freq", "a tensor with values", "a meta tensor"))
+    finite = torch.isfinite(inv_freq.detach())
+    if not bool(finite.all()):
+        at = int((~finite).nonzero()[0])
+        raise RopeScaleValueError(
+            expected(f"inv_freq[{at}]", "a finite value", float(inv_freq[at]))
+        )
+
+
+def _check_factor(attention_factor: Any) -> Tensor:
+    if isinstance(attention_factor, Tensor):
+        value = attention_factor.detach()
+        if not value.is_floating_point():
+            raise RopeScaleTypeError(
+                expected("attention_factor", "a float or a floating tensor", str(value.dtype))
+            )
+        if value.numel() != 1:
+            got = f"shape {tuple(value.shape)}"
+            raise RopeScaleValueError(expected("attention_factor", "one element", got))
+    elif isinstance(attention_factor, bool) or not isinstance(attention_factor, int | float):
+        kind = type(attention_factor).__name__
+        raise RopeScaleTypeError(expected("attention_factor", "a float", kind))
+    number = float(
+        attention_factor.detach() if isinstance(attention_factor, Tensor) else attention_factor
+    )
+    if not 0.0 < number < float("inf"):
+        raise RopeScaleValueError(expected("attention_factor", "a finite value above 0", number))
+    if isinstance(attention_factor, Tensor):
+        return attention_factor
+    return torch.tensor(number, dtype=torch.float64, device="cpu")
+
+
+def _check_magnitude(magnitude: Any) -> str:
+    if magnitude not in _MAGNITUDES:
+        choices = ", ".join(repr(m) for m in _MAGNITUDES)
+        raise RopeScaleValueError(expected("magnitude", f"one of {choices}", magnitude))
+    return str(magnitude)
+
+
+def _steps_of_float64(inv_freq: Tensor) -> Tensor:
+    """Give steps of float64 frequencies, from their own bits."""
+    turns = [turns_from_float64(x) for x in inv_freq.detach().cpu().tolist()]
+    words = [[t & 0xFFFFFFFF, t >> 32] for t in turns]
+    signed = [[w - (1 << 32) if w >> 31 else w for w in pair] for pair in words]
+    return torch.tensor([signed], dtype=torch.int32, device="cpu")
