@@ -114,19 +114,17 @@ PEERS: dict[str, tuple[str, Callable[[Path, Path], tuple[list[Path], list[Path],
 }
 
 
-def loaded(folder: Path) -> bool:
-    """Whether every library is in a folder and loads; what does not is said."""
-    import tvm_ffi
+def loads(path: Path) -> bool:
+    """Say whether a library loads."""
+    try:
+        import tvm_ffi
 
-    found = True
-    for name in PEERS:
-        try:
-            tvm_ffi.load_module(str(folder / f"{name}.so"))
-            print(f"{name}: loads")
-        except (OSError, RuntimeError, ValueError) as error:
-            print(f"{name}: does not load: {error}")
-            found = False
-    return found
+        tvm_ffi.load_module(str(path))
+    except (ImportError, OSError, RuntimeError, ValueError) as error:
+        print(f"{path.stem}: does not load: {error}")
+        return False
+    print(f"{path.stem}: loads")
+    return True
 
 
 def main() -> int:
@@ -137,9 +135,11 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="folder for the libraries")
     parser.add_argument("--arch", default="90a", help="of the GPU, default 90a")
     parser.add_argument("--slim", action="store_true", help="write small wheels, build nothing")
+    parser.add_argument("--missing", action="store_true", help="build only what does not load")
     arguments = parser.parse_args()
     if arguments.check is not None:
-        return int(not loaded(arguments.check))
+        missing = [name for name in PEERS if not loads(arguments.check / f"{name}.so")]
+        return int(bool(missing))
     if arguments.wheels is None or arguments.out is None:
         parser.error("--wheels, --out: expected both, or --check")
     if not arguments.wheels.is_dir():
@@ -157,13 +157,15 @@ def main() -> int:
         if ffi is None:
             parser.error(f"--wheels: expected a wheel of apache-tvm-ffi in {arguments.wheels}")
         for name, (distribution, describe) in PEERS.items():
+            target = arguments.out / f"{name}.so"
+            if arguments.missing and loads(target):
+                continue
             package = unpack(arguments.wheels, distribution, work)
             if package is None:
                 print(f"{name}: no wheel of {distribution}")
                 continue
             sources, includes, flags = describe(package, work)
             includes.append(ffi / "tvm_ffi" / "include")
-            target = arguments.out / f"{name}.so"
             arch = f"-gencode=arch=compute_{arguments.arch},code=sm_{arguments.arch}"
             command = ["nvcc", "-O3", "-w", "-shared", "-Xcompiler", "-fPIC", arch, *flags]
             command += [f"-I{path}" for path in includes]

@@ -8,13 +8,14 @@ For `bench/gpu.sh --carried DIR` on that machine. DIR gets
 - peers/: the rotary kernels of FlashInfer and SGLang, built from their wheels;
 - wheels/: Liger-Kernel, apache-tvm-ffi, and what building the peers reads of their wheels.
 
-Takes about ten minutes on two cores, needs nvcc and a network. A part that is there already, and
-for the present sources, is kept.
+Takes a few minutes on two cores, needs nvcc and a network. A part is kept if its manifest says that
+it was built for the same Python and device from the same sources.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import shutil
@@ -25,7 +26,7 @@ from pathlib import Path
 
 import build_peers
 
-from ropescale_kernels.bench.machine import sources_sha256
+from ropescale_kernels.bench.sources import sources_sha256
 
 ROOT = Path(__file__).resolve().parent.parent
 DISTRIBUTIONS = ("liger-kernel", "apache-tvm-ffi", "flashinfer-python", "sglang")
@@ -82,8 +83,16 @@ def extension(python: str, folder: Path, architectures: str) -> None:
 def peers(python_version: str, out: Path, architecture: str) -> int:
     """Download the peers' wheels, keep what is needed of them, and build them."""
     wheels, libraries = out / "wheels", out / "peers"
-    if all((libraries / f"{name}.so").is_file() for name in build_peers.PEERS):
+    kept = libraries / "manifest.json"
+    script = ROOT / "bench" / "build_peers.py"
+    manifest = {
+        "python": python_version,
+        "architecture": architecture,
+        "build_peers_sha256": hashlib.sha256(script.read_bytes()).hexdigest(),
+    }
+    if kept.is_file() and json.loads(kept.read_text()) == manifest:
         return 0
+    shutil.rmtree(libraries, ignore_errors=True)
     shutil.rmtree(wheels, ignore_errors=True)
     wheels.mkdir(parents=True)
     with tempfile.TemporaryDirectory() as temporary:
@@ -96,9 +105,11 @@ def peers(python_version: str, out: Path, architecture: str) -> int:
         for wheel in full.glob("*.whl"):
             if not (wheels / wheel.name).exists():
                 shutil.copy2(wheel, wheels)
-    script = ROOT / "bench" / "build_peers.py"
     command = [sys.executable, script, "--wheels", wheels, "--out", libraries]
-    return subprocess.run([*command, "--arch", f"{architecture}a"], cwd=ROOT).returncode
+    status = subprocess.run([*command, "--arch", f"{architecture}a"], cwd=ROOT).returncode
+    if status == 0:
+        kept.write_text(json.dumps(manifest) + "\n")
+    return status
 
 
 def main() -> int:

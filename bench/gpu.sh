@@ -13,7 +13,8 @@
 #   --carried DIR  what bench/carry.py built elsewhere; DIR/wheels may hold any other wheels that the
 #                  machine's python lacks. What is missing, or for other sources, is built here
 #   --seconds N    for all stages together, default 500
-#   --only STAGE   of packages build peers tests large sanitizer bench repeat bench-compiled
+#   --only STAGE   one of tests large sanitizer bench repeat bench-compiled, after packages, build and
+#                  peers, which every run begins with
 #   --rehearse     the same without a GPU, at toy size, on what is built already
 set -u
 cd "$(dirname "$0")/.."
@@ -42,9 +43,9 @@ case $seconds in
 esac
 stages=(packages build peers tests large sanitizer bench repeat bench-compiled)
 for name in $only; do
-    case " ${stages[*]} " in
+    case " ${stages[*]:3} " in
     *" $name "*) ;;
-    *) echo "gpu.sh: --only: expected one of ${stages[*]}, got $name" >&2 && exit 2 ;;
+    *) echo "gpu.sh: --only: expected one of ${stages[*]:3}, got $name" >&2 && exit 2 ;;
     esac
 done
 mkdir -p "$out" && out=$(cd "$out" && pwd)
@@ -58,7 +59,7 @@ sanitized_tests=157
 work=$(mktemp -d)
 mkdir "$work/site" "$work/peers"
 export PYTHONPATH=$PWD:$work/site PYTHONUNBUFFERED=1 ROPESCALE_PEERS=$work/peers
-: >"$out/log" && : >"$work/stages"
+: >"$out/log" && : >"$work/stages" && echo "${stages[*]}" >"$work/all-stages"
 status=0 running= running_name= began=0
 
 assemble() {
@@ -70,11 +71,14 @@ assemble() {
         ${rehearse:+--rehearsal} >>"$out/log" 2>&1
 }
 
-# Whatever ends the script, there is a report.
+# Whatever ends the script, there is a report. A stage that is terminated gets a moment to write down
+# how far it came.
 terminated() {
     trap - TERM INT HUP
     if [ -n "$running" ]; then
         kill -TERM "$running" 2>/dev/null
+        wait "$running"
+        end_group "$running"
         echo "$running_name terminated $((SECONDS - began))" >>"$work/stages"
     fi
     status=143
@@ -88,12 +92,16 @@ finished() {
 trap terminated TERM INT HUP
 trap finished EXIT
 
-# stage NAME SECONDS COMMAND...: run within a limit and the time that is left, keep "NAME exit-code
+# `timeout` leads the group of all that a stage starts, and may end before some of it.
+end_group() {
+    kill -KILL -- "-$1" 2>/dev/null
+}
+
+# stage NAME SECONDS FUNCTION: run within a limit and the time that is left, keep "NAME exit-code
 # seconds".
 stage() {
     local name=$1 limit=$2 code
-    shift 2
-    case $only in *" $name "* | '') ;; *) return ;; esac
+    case " ${stages[*]::3} $only " in *" $name "*) ;; *) [ -z "$only" ] || return ;; esac
     [ $((seconds - SECONDS)) -ge "$limit" ] || limit=$((seconds - SECONDS))
     if [ "$limit" -lt 3 ]; then
         echo "$name late 0" >>"$work/stages"
@@ -103,11 +111,14 @@ stage() {
     fi
     echo "== $name" | tee -a "$out/log"
     began=$SECONDS running_name=$name
-    timeout --kill-after=5 "$limit" "$@" >>"$out/log" 2>&1 &
+    # On TERM, bash waits for what it runs, which writes down what it has.
+    timeout --kill-after=8 "$limit" bash -c "trap : TERM; $3" >>"$out/log" 2>&1 &
     running=$!
     wait "$running"
     code=$?
+    end_group "$running"
     running=
+    cat "$work/$name"-*.log >>"$out/log" 2>/dev/null
     echo "$name $code $((SECONDS - began))" >>"$work/stages"
     [ $code = 0 ] || { status=1 && tail -n 40 "$out/log" && echo "== $name: exit status $code"; }
     assemble
@@ -118,15 +129,27 @@ stage() {
 packages() {
     "$python" --version && "$python" -m pip list 2>/dev/null
     nvidia-smi
-    local wheel name
+    "$(sanitizer_path)" --version
+    local wheel name failed=0
+    [ -n "$carried" ] || return 0
     for wheel in "$carried"/wheels/*.whl; do
         [ -f "$wheel" ] || continue
         name=$(basename "$wheel" | cut -d- -f1)
         case $name in flashinfer_python | sglang) continue ;; esac
         "$python" -m pip show -q "$name" 2>/dev/null && continue
         "$python" -m pip install --quiet --no-index --no-deps --target "$work/site" "$wheel" ||
-            return 1
+            failed=1
     done
+    return $failed
+}
+
+# Where compute-sanitizer is: on PATH, or where CUDA's toolkit has it.
+sanitizer_path() {
+    local cuda=${CUDA_HOME:-/usr/local/cuda} path
+    for path in "$(command -v compute-sanitizer)" "$cuda"/{bin,compute-sanitizer}/compute-sanitizer; do
+        [ -x "$path" ] && echo "$path" && return
+    done
+    echo compute-sanitizer
 }
 
 # The carried extension, if it is of these sources; else one for this device alone: the others'
@@ -147,20 +170,19 @@ build() {
 # The carried libraries; what does not load is built from the wheels, if they are there.
 peers() {
     if [ -z "$carried" ]; then
-        "$python" bench/build_peers.py --help && echo "no library was carried along"
+        echo "no library of a peer was carried along"
         return
     fi
     cp "$carried"/peers/*.so "$work/peers" 2>/dev/null
-    if "$python" bench/build_peers.py --check "$work/peers"; then
-        return 0
-    fi
-    if ls "$carried"/wheels/apache_tvm_ffi-*.whl >/dev/null 2>&1; then
-        "$python" bench/build_peers.py --wheels "$carried/wheels" --out "$work/peers"
-    fi
+    if "$python" bench/build_peers.py --check "$work/peers"; then return; fi
+    "$python" -c "import tvm_ffi" || return 1
+    "$python" bench/build_peers.py --missing --wheels "$carried/wheels" --out "$work/peers"
+    "$python" bench/build_peers.py --check "$work/peers"
 }
 
+# A notice of another package's is no failure of ours.
 run_pytest() {
-    ROPESCALE_EMULATED_CUDA= "$python" -m pytest -q -p no:cacheprovider "$@"
+    ROPESCALE_EMULATED_CUDA= "$python" -m pytest -v -W default -p no:cacheprovider "$@"
 }
 
 tests() {
@@ -185,31 +207,48 @@ large() {
         tests/gpu/test_large.py
 }
 
-# sanitized TOOL PORT COMMAND...: what is not ours is not looked at. Without a device, the command
-# alone. A memory pool would hide small overruns.
+# sanitized TOOL PORT COMMAND...: without a device, the command alone. PyTorch's memory pool is off,
+# and memcheck puts a gap behind each block, because an overrun into a neighbour is no error to it.
+# initcheck instruments every kernel: what it does not see written counts as unwritten. The others
+# instrument this package's kernels alone. Failed calls of CUDA's interface are no concern of these
+# tools: libraries probe for what a driver lacks.
 sanitized() {
-    local tool=$1 port=$2
+    local tool=$1 port=$2 options=()
     shift 2
     if [ -n "$rehearse" ]; then
         "$@"
         return
     fi
-    PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --tool "$tool" --error-exitcode 9 \
-        --kernel-name kns=rotary_ --kernel-name kns=scaling_grad --launch-timeout 120 \
-        --target-processes application-only --port "$port" "$@"
+    case $tool in
+    initcheck) options=(--check-api-memory-access no) ;;
+    memcheck) options=(--padding 512 --report-api-errors no) ;;
+    esac
+    [ "$tool" = initcheck ] || options+=(--kernel-name kns=rotary_ --kernel-name kns=scaling_grad)
+    PYTORCH_NO_CUDA_MEMORY_CACHING=1 "$(sanitizer_path)" --tool "$tool" --error-exitcode 9 \
+        "${options[@]}" --launch-timeout 120 --target-processes application-only --port "$port" "$@"
 }
 
-# sanitize IMPL TOOL PORT: the tests with the mark; with the tool that looks for it, a planted bug.
+# sanitize IMPL TOOL PORT: the tests with the mark; a launch without a bug, of which the tool has to
+# keep silent; and one with a bug that it has to name.
 sanitize() {
-    local impl=$1 tool=$2 port=$3 code
+    local impl=$1 tool=$2 port=$3 found failed=0
+    declare -A words=([memcheck]='Invalid __global__ write' [initcheck]='Uninitialized __global__')
     echo "-- $impl $tool"
     ROPESCALE_REQUIRE_GPU=$sanitized_tests sanitized "$tool" "$port" "$python" -m pytest -q \
-        -p no:cacheprovider -m sanitizer -k "$impl" --junitxml="$work/sanitizer-$impl-$tool.xml" \
-        tests/gpu/test_contract.py tests/gpu/test_operators.py || return 1
-    [ "$tool" != racecheck ] && [ -z "$rehearse" ] || return 0
-    sanitized "$tool" "$port" "$python" tests/gpu/planted.py "$impl" "$tool"
-    code=$?
-    [ $code = 9 ] || { echo "-- $impl $tool: a planted bug was not found ($code)" && return 1; }
+        -W default -p no:cacheprovider -m sanitizer -k "$impl" \
+        --junitxml="$work/sanitizer-$impl-$tool.xml" \
+        tests/gpu/test_contract.py tests/gpu/test_operators.py || failed=1
+    [ "$tool" != racecheck ] && [ -z "$rehearse" ] || return $failed
+    echo "-- $impl $tool: no bug"
+    sanitized "$tool" "$port" "$python" tests/gpu/planted.py "$impl" none || failed=1
+    echo "-- $impl $tool: a planted bug"
+    found=$(sanitized "$tool" "$port" "$python" tests/gpu/planted.py "$impl" "$tool" 2>&1)
+    echo "$found" | grep -m 3 -e "${words[$tool]}" || {
+        echo "$found" | tail -n 20
+        echo "-- $impl $tool: the planted bug was not found"
+        failed=1
+    }
+    return $failed
 }
 
 # All at once: each has one thread of Python, and the device is idle most of the time. Only Triton's
@@ -224,7 +263,6 @@ sanitizer() {
         pids+=($!)
     done
     for run in "${pids[@]}"; do wait "$run" || failed=1; done
-    cat "$work"/sanitizer-*.log
     return $failed
 }
 
@@ -252,29 +290,29 @@ repeat() {
     fi
 }
 
-# Compiling takes longer than timing, so this comes last and on few shapes.
+# Compiling takes longer than timing, so this comes last and on one model's prefill and decode.
 bench_compiled() {
     if [ -n "$rehearse" ]; then
         run_bench --quick --peer none --model llama-3.1-70b-tp8 \
             --json "$work/bench-compiled.json"
         return
     fi
-    run_bench --device cuda --seconds 1.2 --suite overview --peer transformers --peer compile \
+    run_bench --device cuda --seconds 1.2 --model llama-3.1-8b --peer transformers --peer compile \
         --json "$work/bench-compiled.json"
 }
 
-export -f packages build peers run_pytest tests large sanitized sanitize sanitizer
+export -f packages sanitizer_path build peers run_pytest tests large sanitized sanitize sanitizer
 export -f run_bench bench repeat bench_compiled
 export python out work carried rehearse gpu_tests large_tests sanitized_tests
 
-stage packages 60 bash -c packages
-stage build 120 bash -c build
-stage peers 150 bash -c peers
-stage tests 170 bash -c tests
-stage large 60 bash -c large
-stage sanitizer 130 bash -c sanitizer
-stage bench 170 bash -c bench
-stage repeat 40 bash -c repeat
-stage bench-compiled 120 bash -c bench_compiled
+stage packages 60 packages
+stage build 120 build
+stage peers 150 peers
+stage tests 170 tests
+stage large 60 large
+stage sanitizer 130 sanitizer
+stage bench 170 bench
+stage repeat 40 repeat
+stage bench-compiled 120 bench_compiled
 assemble
 "$python" tools/gpu_report.py show "$out/report.json" || status=1

@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import os
 import runpy
+import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -178,6 +179,12 @@ def gpu_faults() -> list[str]:
     if gpu_outcomes["passed"] < REQUIRE_GPU:
         found.append(f"{gpu_outcomes['passed']} GPU tests passed, {REQUIRE_GPU} at least must")
     return found
+
+
+def pytest_configure() -> None:
+    """On a device's machine, end as by Ctrl-C when time is up, so that results are written."""
+    if REQUIRE_GPU:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @pytest.hookimpl(trylast=True)

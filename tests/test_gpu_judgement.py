@@ -58,7 +58,11 @@ def test_a_case_that_does_not_repeat_fails() -> None:
 
 def test_what_was_not_measured_is_not_checked() -> None:
     assert passed(None, None, None) == [None] * 3
-    assert passed(figures(), None, {"name": "another card"}) == [None] * 3
+    # One that shares a part of a known card's name is another card.
+    for name in ("another card", "NVIDIA GH200 480GB", "NVIDIA H100 PCIe"):
+        checks = gpu_judgement.sanity(figures(), None, {"name": name})
+        assert [check["passed"] for check in checks] == [None] * 3
+        assert checks[0]["unknown_card"]
 
 
 def test_predictions_stand_beside_what_was_measured() -> None:

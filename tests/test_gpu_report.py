@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from ropescale_kernels.bench.machine import sources_sha256
+from ropescale_kernels.bench.sources import sources_sha256
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOL = ROOT / "tools" / "gpu_report.py"
@@ -34,7 +34,7 @@ def good() -> dict[str, Any]:
         "device": {"name": "a GPU"},
         "stages": {"tests": {"status": "passed", "seconds": 1}},
         "tests": {"passed": 300, "failed": 0, "skipped": 5},
-        "bench": None,
+        "bench": {"complete": True},
     }
 
 
@@ -70,11 +70,17 @@ def test_a_report_for_these_sources_is_current(tmp_path: Path) -> None:
         ({"rehearsal": True}, "it is a rehearsal"),
         ({"device": None}, "it names no device"),
         ({"stages": {}}, "it holds no stages"),
+        ({"bench": {"complete": False}}, "its bench is not complete"),
+        ({"bench": None}, "its bench is not complete"),
         ({"stages": {"bench": {"status": "timed out", "seconds": 9}}}, "stage bench: timed out"),
         ({"tests": None}, "no test passed"),
         ({"tests": {"passed": 9, "failed": 2, "skipped": 0}}, "2 tests failed"),
         (
             {"sanity": [{"check": "a", "wanted": "b", "found": "c", "passed": False}]},
+            "a: expected b, got c",
+        ),
+        (
+            {"sanity": [{"check": "a", "wanted": "b", "found": "c", "passed": None}]},
             "a: expected b, got c",
         ),
     ],
@@ -138,12 +144,13 @@ def test_the_script_is_rehearsed_from_end_to_end(tmp_path: Path) -> None:
 
 
 @contextmanager
-def under_way(folder: Path, stages: list[str]) -> Iterator[subprocess.Popen[str]]:
-    """The script while it works on one of some stages, named last here."""
-    only = [word for name in stages for word in ("--only", name)]
+def under_way(folder: Path, stage: str, *also: str) -> Iterator[subprocess.Popen[str]]:
+    """The script while it works on a stage, with as few others as there can be."""
+    wanted = (stage if stage in STAGES[3:] else "repeat", *also)
+    only = [word for name in wanted for word in ("--only", name)]
     with subprocess.Popen(**command("--rehearse", "--out", str(folder), *only)) as process:
-        log, deadline = folder / "log", time.monotonic() + 60
-        while not (log.is_file() and f"== {stages[-1]}\n" in log.read_text()):
+        log, deadline = folder / "log", time.monotonic() + 300
+        while not (log.is_file() and f"== {stage}\n" in log.read_text()):
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.02)
@@ -163,47 +170,46 @@ def below(pid: int) -> list[int]:
 def test_a_script_that_is_terminated_in_any_stage_leaves_a_report(
     tmp_path: Path, stage: str
 ) -> None:
-    with under_way(tmp_path / "out", [stage]) as process:
+    with under_way(tmp_path / "out", stage) as process:
         started = below(process.pid)
         process.terminate()
-        process.communicate(timeout=60)
+        process.communicate(timeout=300)
     assert process.returncode == 143
     assert read(tmp_path / "out")["stages"][stage]["status"] == "terminated"
     assert not any(Path(f"/proc/{pid}").exists() for pid in started)
 
 
 def test_a_script_that_is_killed_leaves_the_report_of_the_stages_before(tmp_path: Path) -> None:
-    with under_way(tmp_path / "out", ["packages", "tests"]) as process:
+    with under_way(tmp_path / "out", "tests") as process:
         orphans = below(process.pid)
         process.kill()
-        process.wait(timeout=60)
+        process.wait(timeout=300)
         for pid in orphans:
             os.kill(pid, signal.SIGTERM)
-    assert list(read(tmp_path / "out")["stages"]) == ["packages"]
+    stages = read(tmp_path / "out")["stages"]
+    assert [name for name, s in stages.items() if s["status"] == "passed"] == list(STAGES[:3])
 
 
 def test_a_stage_that_is_killed_is_told_and_the_next_one_runs(tmp_path: Path) -> None:
-    with under_way(tmp_path / "out", ["repeat", "tests"]) as process:
+    with under_way(tmp_path / "out", "tests", "repeat") as process:
         time.sleep(0.5)
         (timeout,) = below(process.pid)
         os.kill(below(timeout)[0], signal.SIGKILL)
-        process.communicate(timeout=60)
+        process.communicate(timeout=300)
     assert process.returncode == 1
     stages = read(tmp_path / "out")["stages"]
-    assert {name: s["status"] for name, s in stages.items()} == {
-        "tests": "killed",
-        "repeat": "passed",
-    }
+    assert (stages["tests"]["status"], stages["repeat"]["status"]) == ("killed", "passed")
+    assert stages["bench"]["status"] == "not run"
 
 
 def test_no_stage_outlasts_the_time_of_all(tmp_path: Path) -> None:
     out, began = tmp_path / "out", time.monotonic()
     only = ("--only", "tests", "--only", "bench")
-    done = gpu_sh("--rehearse", "--out", str(out), "--seconds", "4", *only)
+    done = gpu_sh("--rehearse", "--out", str(out), "--seconds", "9", *only)
     assert done.returncode == 1
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 120
     stages = read(out)["stages"]
-    assert stages["tests"]["status"] == "timed out"
+    assert stages["tests"]["status"] in ("timed out", "no time was left")
     assert stages["bench"] == {"status": "no time was left", "seconds": 0}
 
 
@@ -224,7 +230,7 @@ def test_a_stage_that_fails_marks_the_report_and_the_rest_goes_on(tmp_path: Path
         (["--nope"], "got --nope"),
         (["--carried", "/nonexistent"], "--carried: expected a folder, got /nonexistent"),
         (["--seconds", "ten"], "--seconds: expected a number, got ten"),
-        (["--only", "nothing"], "--only: expected one of packages build peers tests"),
+        (["--only", "nothing"], "--only: expected one of tests large sanitizer"),
     ],
 )
 def test_wrong_arguments_are_named(arguments: list[str], words: str) -> None:

@@ -21,18 +21,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
+sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
+from ropescale_kernels.bench.sources import ROOT, sources_sha256
+
 RESULTS = ROOT / "bench" / "results"
 PACKAGES = ("torch", "triton", "transformers", "liger-kernel", "flashinfer-python", "sglang")
-
-
-def sources_sha256() -> str:
-    """Hash the sources that decide a kernel's bits and time."""
-    # With it comes torch, which a report that is assembled again does without.
-    from ropescale_kernels.bench import machine
-
-    return machine.sources_sha256()
 
 
 def newest(folder: Path = RESULTS) -> tuple[Path, dict[str, Any]] | None:
@@ -60,7 +53,9 @@ def faults(report: dict[str, Any]) -> list[str]:
         found.append("it names no device")
     if report.get("sources_sha256") != sources_sha256():
         found.append("it is for other sources")
-    stages = report.get("stages") or {}
+    stages, bench = report.get("stages") or {}, report.get("bench") or {}
+    if not bench.get("complete"):
+        found.append("its bench is not complete")
     found += [
         f"stage {name}: {s['status']}" for name, s in stages.items() if s["status"] != "passed"
     ]
@@ -74,7 +69,7 @@ def faults(report: dict[str, Any]) -> list[str]:
     found += [
         f"{check['check']}: expected {check['wanted']}, got {check['found']}"
         for check in report.get("sanity") or []
-        if check["passed"] is False
+        if check["passed"] is not True and not check.get("unknown_card")
     ]
     return found
 
@@ -100,7 +95,10 @@ def _stages(path: Path) -> dict[str, dict[str, Any]]:
     """Read the lines `name exit-code seconds` that bench/gpu.sh kept."""
     words = {"0": "passed", "124": "timed out", "137": "killed"}
     words |= {"late": "no time was left", "terminated": "terminated"}
-    found = {}
+    all_of_them = (path.parent / "all-stages").read_text().split()
+    found: dict[str, dict[str, Any]] = {
+        name: {"status": "not run", "seconds": 0} for name in all_of_them
+    }
     for line in path.read_text().splitlines():
         name, code, seconds = line.split()
         found[name] = {
@@ -228,10 +226,14 @@ def carried(folder: Path) -> int:
 
 
 def importable() -> int:
-    """Say whether the extension here loads and serves the device."""
+    """Say whether the extension here loads, and its kernels onto the device."""
+    import importlib
+
     import ropescale_kernels as rk
 
     reason = rk.available_impls()["cuda"]
+    if reason is None:
+        reason = importlib.import_module("ropescale_kernels._C").prepare_device(0) or None
     print("the extension serves the device" if reason is None else reason)
     return int(reason is not None)
 

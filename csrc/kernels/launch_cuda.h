@@ -44,8 +44,7 @@ class DeviceGuard {
     explicit DeviceGuard(int device) {
         check(cudaGetDevice(&before_), [] { return "asking for the current device"; });
         changed_ = before_ != device;
-        // Even if it seems current: the framework switches devices through a CUDA runtime of its
-        // own, and what that leaves in this one is not documented.
+        if (!changed_) return;
         check(cudaSetDevice(device), [&] { return "choosing device " + std::to_string(device); });
     }
     ~DeviceGuard() {
@@ -57,6 +56,18 @@ class DeviceGuard {
   private:
     int before_ = 0;
     bool changed_ = false;
+};
+
+// Lets this thread load kernels while a stream is being captured: loading touches no stream.
+class RelaxedCapture {
+  public:
+    RelaxedCapture() { cudaThreadExchangeStreamCaptureMode(&mode_); }
+    ~RelaxedCapture() { cudaThreadExchangeStreamCaptureMode(&mode_); }
+    RelaxedCapture(const RelaxedCapture&) = delete;
+    RelaxedCapture& operator=(const RelaxedCapture&) = delete;
+
+  private:
+    cudaStreamCaptureMode mode_ = cudaStreamCaptureModeRelaxed;
 };
 
 // Asked of the driver once a device.

@@ -195,6 +195,7 @@ void launch_rotary_qk_cuda(const RotaryQKParams& p, const CudaStream& where) {
 
 int load_rotary_qk_kernels(int device) {
     const cuda::DeviceGuard guard(device);
+    const cuda::RelaxedCapture relaxed;
     int count = 0;
     for (DType dtype : {ROPESCALE_FLOAT32, ROPESCALE_FLOAT16, ROPESCALE_BFLOAT16}) {
         for (int choice = 0; choice < 4; ++choice) {

@@ -44,8 +44,8 @@ void launch_rotary_qk_cuda(const RotaryQKParams& params, const CudaStream& where
 // Why the kernels cannot run, or on no device (device < 0), or not on this one; empty if they can.
 std::string cuda_unavailable(int device);
 
-// Loads every rotation kernel onto the device, which else happens at its first launch, and gives
-// their number.
+// Loads every rotation kernel onto the device and returns their number. Without this, a kernel is
+// loaded at its first launch.
 int load_rotary_qk_kernels(int device);
 
 }  // namespace ropescale

@@ -108,6 +108,7 @@ void launch_scaling_grad_cuda(const RotaryQKParams& p, const CudaStream& where, 
 
 int load_scaling_grad_kernels(int device) {
     const cuda::DeviceGuard guard(device);
+    const cuda::RelaxedCapture relaxed;
     int count = 0;
     for (DType dtype : {ROPESCALE_FLOAT32, ROPESCALE_FLOAT16, ROPESCALE_BFLOAT16}) {
         cuda::load("scaling_grad_kernel", cuda::kernel_of(dtype));

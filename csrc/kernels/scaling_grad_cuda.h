@@ -18,7 +18,7 @@ inline int64_t scaling_grad_groups(int64_t num_tokens) {
 // outputs. Throws CudaError.
 void launch_scaling_grad_cuda(const RotaryQKParams& params, const CudaStream& where, double* sums);
 
-// Loads every kernel of these sums onto the device, and gives their number.
+// Loads every kernel of these sums onto the device and returns their number.
 int load_scaling_grad_kernels(int device);
 
 }  // namespace ropescale

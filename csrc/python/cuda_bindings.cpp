@@ -41,12 +41,17 @@ int load_cuda_kernels(int device) {
     return load_rotary_qk_kernels(device) + load_scaling_grad_kernels(device);
 }
 
-// Why the kernels cannot run on a device; where they can, they are on it from now on, so that no
-// launch loads anything, which a stream that is being captured might not allow.
+// Why the kernels cannot run on a device, or nothing. If they can, this loads them, because a
+// launch within the capture of a graph might not be allowed to.
 std::string prepare_device(int device) {
     const std::string reason = cuda_unavailable(device);
-    if (reason.empty()) load_cuda_kernels(device);
-    return reason;
+    if (!reason.empty()) return reason;
+    try {
+        load_cuda_kernels(device);
+    } catch (const CudaError& error) {
+        return error.what();
+    }
+    return {};
 }
 
 }  // namespace

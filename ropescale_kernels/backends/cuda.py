@@ -92,8 +92,8 @@ def warmup(spec: RotaryQKSpec) -> int:
 
 @cache
 def _reason_against_device(device: int) -> str | None:
-    # unavailable() speaks for all devices; this one may be older than the others. Where it serves,
-    # this loads the kernels onto it, so that a first launch may stand in a CUDA graph's capture.
+    # unavailable() speaks for all devices; this one may be older than the others. If the device
+    # serves, this loads the kernels onto it, because a capture may not allow a launch to do so.
     return None if _extension is None else _extension.prepare_device(device) or None
 
 

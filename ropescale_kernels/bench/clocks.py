@@ -18,7 +18,10 @@ _MARGIN_OF_A_RETRY = 2.0
 _TRIES = 4
 # Seconds of work added to that, because the host's own time varies from call to call.
 _LEAST_BUSY = 50e-6
-_CALIBRATION_CYCLES = 2_000_000
+# An idle device takes tens of milliseconds to raise its clock.
+_WARM_UP_CYCLES = 400_000_000
+_CALIBRATION_CYCLES = 20_000_000
+_CALIBRATION_AGREES = 0.02
 
 
 class Sample(NamedTuple):
@@ -128,14 +131,21 @@ class DeviceClock:
         return time.perf_counter() - began
 
     def _calibrated(self) -> float:
-        """Give the cycles of a second, as the device sleeps them once its clock has risen."""
-        for _ in range(3):
-            began, ended = _event(), _event()
-            began.record()
-            self._sleep(_CALIBRATION_CYCLES)
-            ended.record()
-            seconds = _seconds_between(began, ended)
-        return _CALIBRATION_CYCLES / seconds
+        """Return the cycles of a second, once the device's clock has risen and stays."""
+        self._sleep(_WARM_UP_CYCLES)
+        readings = [self._cycles_in_a_second()]
+        for _ in range(20):
+            readings.append(self._cycles_in_a_second())
+            if abs(readings[-1] / readings[-2] - 1) <= _CALIBRATION_AGREES:
+                break
+        return readings[-1]
+
+    def _cycles_in_a_second(self) -> float:
+        began, ended = _event(), _event()
+        began.record()
+        self._sleep(_CALIBRATION_CYCLES)
+        ended.record()
+        return _CALIBRATION_CYCLES / _seconds_between(began, ended)
 
     @staticmethod
     def _sleep(cycles: int) -> None:
@@ -147,8 +157,12 @@ def clock_of(device: torch.device) -> Clock:
     return DeviceClock() if device.type == "cuda" else HostClock()
 
 
-def graph_of(calls: Sequence[Callable[[], object]]) -> Callable[[], None]:
-    """Capture calls in one CUDA graph, one after another, and give its replay.
+def graph_of(calls: Sequence[Callable[[], object]]) -> Callable[[], object]:
+    """Capture calls in one CUDA graph, one after another.
+
+    Returns:
+        The replay of the graph. It keeps the calls, and with them the buffers that the graph reads
+        and writes, and returns what the calls returned when they were captured.
 
     Raises:
         RuntimeError: A call cannot be captured.
@@ -156,15 +170,20 @@ def graph_of(calls: Sequence[Callable[[], object]]) -> Callable[[], None]:
     side: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
-        # What is compiled, loaded or allocated at a first call may not be captured.
-        for call in (*calls, calls[0], calls[0]):
+        # A first call may compile, load or allocate, which a capture does not allow.
+        for call in calls:
             call()
     torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        for call in calls:
-            call()
-    replay: Callable[[], None] = graph.replay
+        # Results that were dropped would lend their memory to the next call's.
+        results = [call() for call in calls]
+    kept = tuple(calls), results
+
+    def replay() -> object:
+        graph.replay()
+        return kept
+
     return replay
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import os
 import platform
@@ -16,8 +15,8 @@ import torch
 from .._version import __version__
 from ..diagnostics.build_info import build_info
 from ..ops.implementations import load_backend
+from .sources import ROOT, sources_sha256
 
-ROOT = Path(__file__).resolve().parents[2]
 # glibc gives large blocks back to the system at each free, and page faults then cost more than the
 # work. With these it keeps them.
 RETAIN = {
@@ -83,17 +82,6 @@ def name_of(device: torch.device) -> str:
         name: str = torch.cuda.get_device_properties(device).name
         return name
     return cpu_name()
-
-
-def sources_sha256(root: Path = ROOT) -> str:
-    """Hash the names and bytes of whatever decides a kernel's bits and time, in a checkout."""
-    digest = hashlib.sha256()
-    for folder in ("csrc", "ropescale_kernels/backends"):
-        for path in sorted((root / folder).rglob("*")):
-            if path.is_file() and path.suffix in (".h", ".cpp", ".cu", ".py"):
-                digest.update(f"{path.relative_to(root).as_posix()}\0".encode())
-                digest.update(path.read_bytes() + b"\0")
-    return digest.hexdigest()
 
 
 def _isa_in_force() -> str | None:

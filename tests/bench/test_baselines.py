@@ -54,7 +54,7 @@ def test_the_floor_moves_the_bytes_and_rotates_nothing(baseline: baselines.Basel
 
 @pytest.mark.parametrize("layout", cases.LAYOUTS)
 @pytest.mark.parametrize("dtype", cases.DTYPES)
-@pytest.mark.parametrize("tokens", [1, 512])
+@pytest.mark.parametrize("tokens", [1, 4096])
 def test_a_pass_in_place_reads_and_writes_every_element(
     tokens: int, dtype: str, layout: str
 ) -> None:
@@ -62,10 +62,10 @@ def test_a_pass_in_place_reads_and_writes_every_element(
     inputs = cases.make_inputs(case)
     call = baselines.FLOOR_ON_DEVICE[-1].prepare(inputs)
     parts = call.run()
-    # One buffer, and so one kernel, up to a megabyte.
-    assert len(parts) == (1 if case.bytes <= 1 << 20 else 2)  # type: ignore[arg-type]
+    # One buffer, and so one kernel, up to what an L2 cache holds.
+    assert len(parts) == (1 if case.bytes <= 64 << 20 else 2)  # type: ignore[arg-type]
     got = torch.cat([part.flatten() for part in parts])  # type: ignore[attr-defined]
-    want = torch.cat([x.flatten() for x in (inputs.q, inputs.k)]).view(got.dtype)
+    want = torch.cat([x.flatten() for x in (inputs.q, inputs.k)]).view(torch.int32)
     assert torch.equal(got, ~want)
 
 

@@ -137,6 +137,21 @@ def test_a_check_loads_every_library(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert run("--check", str(tmp_path)).returncode == 0
 
 
+def test_only_what_does_not_load_is_built_again(
+    wheels: Path, compiler: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tvm_ffi.py").write_text("def load_module(path):\n    open(path).close()\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "sglang_rope.so").write_bytes(b"")
+    path = f"{compiler}:{os.environ['PATH']}"
+    done = run("--missing", "--wheels", str(wheels), "--out", str(out), path=path)
+    assert done.returncode == 0, done.stdout
+    (call,) = (compiler / "calls").read_text().splitlines()
+    assert "csrc/rope.cu" in call
+
+
 def test_without_folders_both_are_asked_for(tmp_path: Path) -> None:
     done = run("--wheels", str(tmp_path))
     assert done.returncode == 2

@@ -13,7 +13,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
 import carry
 
-from ropescale_kernels.bench.machine import sources_sha256
+from ropescale_kernels.bench.sources import sources_sha256
 
 ROOT = Path(__file__).resolve().parents[2]
 

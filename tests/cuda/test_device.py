@@ -122,6 +122,13 @@ def test_loading_ahead_reports_a_device_that_is_too_old(emulator: Emulator, exte
         extension.load_cuda_kernels(0)
 
 
+def test_a_device_without_code_for_it_is_left_to_triton(emulator: Emulator, extension: Any) -> None:
+    assert extension.prepare_device(0) == ""
+    emulator.set(no_kernel_image=1)
+    assert extension.cuda_unavailable(0) == ""
+    assert extension.prepare_device(0).startswith("cudaErrorNoKernelImageForDevice")
+
+
 def test_auto_never_takes_emulated_kernels(extension: Any) -> None:
     assert cuda.passed_over() == "its kernels are emulated on the host here"
 

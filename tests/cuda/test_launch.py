@@ -61,13 +61,6 @@ def test_the_device_of_the_tensors_is_current_for_the_launch_only(
     assert [launch.device for launch in emulator.launches] == [0, 1, 0]
 
 
-def test_the_device_is_chosen_even_if_it_seems_current(emulator: Emulator, extension: Any) -> None:
-    # As if another copy of CUDA's runtime had switched devices behind this one's back.
-    emulator.set(current_device=1, stale_device=0)
-    extension.rotary_qk_cuda(call(5, 4), 0, 0, False)
-    assert [launch.device for launch in emulator.launches] == [0]
-
-
 @pytest.mark.parametrize("current", [0, 1])
 def test_a_failed_launch_is_named_and_leaves_nothing_behind(
     emulator: Emulator, extension: Any, current: int

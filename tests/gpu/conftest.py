@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,16 +50,22 @@ def fused_impl(request: pytest.FixtureRequest) -> str:
 def unsynchronised() -> Iterator[Any]:
     """Make whatever waits for the device an error, within `with unsynchronised:`."""
 
+    def choose(mode: str) -> None:
+        with warnings.catch_warnings():
+            # torch warns once in a process that this mode is a prototype.
+            warnings.simplefilter("ignore")
+            torch.cuda.set_sync_debug_mode(mode)
+
     class Mode:
         def __enter__(self) -> None:
             torch.cuda.synchronize()
-            torch.cuda.set_sync_debug_mode("error")
+            choose("error")
 
         def __exit__(self, *_: object) -> None:
-            torch.cuda.set_sync_debug_mode("default")
+            choose("default")
 
     yield Mode()
-    torch.cuda.set_sync_debug_mode("default")
+    choose("default")
 
 
 def pytest_configure(config: pytest.Config) -> None:

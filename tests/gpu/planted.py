@@ -1,9 +1,10 @@
 """Two bugs for compute-sanitizer to find, so that its silence elsewhere says something.
 
-    planted.py IMPL memcheck|initcheck
+    planted.py IMPL memcheck|initcheck|none
 
-memcheck: a kernel is given an output half as long as it writes. initcheck: an input that nobody
-wrote. Run with PYTORCH_NO_CUDA_MEMORY_CACHING=1, or the memory pool hides the first.
+memcheck: a kernel is given an output that is one row shorter than it writes. initcheck: an input
+that nobody wrote. none: neither, on inputs that other kernels wrote. Run with
+PYTORCH_NO_CUDA_MEMORY_CACHING=1, because the memory pool hides the first.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ def main(impl: str, tool: str) -> None:
     table = rk.RotaryTable(scaling, device="cuda")
     position_ids = torch.arange(TOKENS, device="cuda")
     q = torch.empty(TOKENS, 8, 128, device="cuda")
-    if tool == "memcheck":
+    if tool != "initcheck":
         q.normal_()
     flags: Any = {"interleaved": False, "conjugate": False, "phase": "exact"}
     out = torch.empty_like(q), None
     spec = check_rotary_qk(q, None, position_ids, table, None, out=out, **flags)
     if tool == "memcheck":
-        out[0].untyped_storage().resize_(q.nbytes // 2)
+        out[0].untyped_storage().resize_(q.nbytes - 128 * q.element_size())
     choose_impl(spec, impl).launch_rotary_qk(spec)
     torch.cuda.synchronize()
 

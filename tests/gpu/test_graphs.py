@@ -125,7 +125,7 @@ def test_a_call_is_one_kernel_and_no_copy(fused_impl: str, device: torch.device)
     rk.apply_rotary_qk(*arguments, impl=fused_impl)
     torch.cuda.synchronize()
     activities = [torch.profiler.ProfilerActivity.CUDA]
-    with torch.profiler.profile(activities=activities) as profile:
+    with torch.profiler.profile(activities=activities, acc_events=True) as profile:
         rk.apply_rotary_qk(*arguments, impl=fused_impl)
         torch.cuda.synchronize()
     on_device = torch.autograd.DeviceType.CUDA

@@ -10,21 +10,19 @@ from torch import Tensor
 from ..cases import Inputs
 from ._baseline import Baseline, Call
 
-# Up to here a floor on a device is one kernel over one buffer: two copies would be two launches,
-# where a rotation of q and k is one.
-_ONE_KERNEL = 1 << 20
-_WORDS = {2: torch.int16, 4: torch.int32}
+# Up to so many bytes moved, which a device's L2 cache may hold, a floor on a device is one kernel
+# over one buffer: two copies would be two launches, where a rotation of q and k is one.
+_ONE_KERNEL = 64 << 20
 
 
 def _words(inputs: Inputs, q: Tensor, k: Tensor) -> tuple[Tensor, ...]:
-    """Give what a floor moves: q and k as integers; one buffer of their size where that is small.
+    """Return q and k as 32-bit integers; where they are small, one buffer of their size.
 
-    The bits of integers are inverted, which moves the bytes of a copy in a kernel of torch's.
+    Inverting the bits of integers moves the bytes of a copy, in one of torch's own kernels.
     """
-    words = _WORDS[q.element_size()]
     if inputs.case.bytes <= _ONE_KERNEL:
-        return (torch.cat((q.flatten(), k.flatten())).view(words),)
-    return q.view(words), k.view(words)
+        return (torch.cat((q.flatten(), k.flatten())).view(torch.int32),)
+    return q.view(torch.int32), k.view(torch.int32)
 
 
 def _prepare_copy(inputs: Inputs) -> Call:

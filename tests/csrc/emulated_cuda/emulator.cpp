@@ -17,8 +17,7 @@ struct Machine {
     int driver_version = 13000, device_count = 2, compute_major = 9, compute_minor = 0;
     int multiprocessors = 3;
     int order = 0;  // 0 forwards, 1 backwards, else the seed of a shuffle
-    int fail_launch = 0, fail_set_device = 0;
-    int stale_device = -1;  // what the runtime believes to be current, if it is wrong
+    int fail_launch = 0, fail_set_device = 0, no_kernel_image = 0;
 };
 
 struct Launch {
@@ -32,6 +31,7 @@ Machine machine;
 std::vector<Launch> launches;
 int current_device = 0;
 cudaError_t last_error = cudaSuccess;
+cudaStreamCaptureMode capture_mode = cudaStreamCaptureModeGlobal;
 
 cudaError_t give(int error) { return last_error = cudaError_t(error); }
 
@@ -71,6 +71,8 @@ const char* cudaGetErrorName(cudaError_t error) {
             return "cudaErrorNoKernelImageForDevice";
         case cudaErrorLaunchOutOfResources:
             return "cudaErrorLaunchOutOfResources";
+        case cudaErrorStreamCaptureUnsupported:
+            return "cudaErrorStreamCaptureUnsupported";
     }
     return "cudaErrorUnknown";
 }
@@ -88,7 +90,7 @@ cudaError_t cudaGetDeviceCount(int* count) {
 }
 
 cudaError_t cudaGetDevice(int* device) {
-    *device = machine.stale_device < 0 ? current_device : machine.stale_device;
+    *device = current_device;
     return cudaSuccess;
 }
 
@@ -107,8 +109,17 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
     return cudaSuccess;
 }
 
+cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode* mode) {
+    std::swap(*mode, capture_mode);
+    return cudaSuccess;
+}
+
 cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void*) {
-    if (machine.compute_major < 8) return give(cudaErrorNoKernelImageForDevice);
+    // As if a stream were being captured all the time.
+    if (capture_mode != cudaStreamCaptureModeRelaxed)
+        return give(cudaErrorStreamCaptureUnsupported);
+    if (machine.no_kernel_image || machine.compute_major < 8)
+        return give(cudaErrorNoKernelImageForDevice);
     attributes->numRegs = 0;
     return cudaSuccess;
 }
@@ -164,7 +175,7 @@ EMULATOR_API bool emulator_set(const char* name, int value) {
                       {"order", &machine.order},
                       {"fail_launch", &machine.fail_launch},
                       {"fail_set_device", &machine.fail_set_device},
-                      {"stale_device", &machine.stale_device},
+                      {"no_kernel_image", &machine.no_kernel_image},
                       {"current_device", &current_device}};
     for (const auto& property : properties) {
         if (std::string(property.name) == name) {
@@ -183,14 +194,14 @@ EMULATOR_API int emulator_launches() { return int(launches.size()); }
 EMULATOR_API void emulator_launch(int index, int64_t (&record)[10]) {
     const Launch& launch = launches[size_t(index)];
     const int64_t values[10] = {launch.grid.x,
-                               launch.grid.y,
-                               launch.grid.z,
-                               launch.block.x,
-                               launch.block.y,
-                               launch.block.z,
-                               int64_t(reinterpret_cast<uintptr_t>(launch.stream)),
-                               launch.device,
-                               launch.pdl,
-                               launch.kernel};
+                                launch.grid.y,
+                                launch.grid.z,
+                                launch.block.x,
+                                launch.block.y,
+                                launch.block.z,
+                                int64_t(reinterpret_cast<uintptr_t>(launch.stream)),
+                                launch.device,
+                                launch.pdl,
+                                launch.kernel};
     std::copy(values, values + 10, record);
 }
