@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Container
 from functools import cache
+from statistics import median
 
 from ropescale_kernels.bench.cases import HEADLINE
 from ropescale_kernels.bench.report import Report, Row, read_json, short
@@ -42,9 +43,11 @@ def machine() -> str:
     """Return the machine and the versions behind the figures."""
     about = report().machine
     peers = [f"{name} {version}" for name, version in report().peers.items() if version]
+    spread = median((row.x_copy_p80 - row.x_copy_p20) / row.x_copy for row in report().rows)
     return (
-        f"{about['cpu']}, {about['threads']} threads, {about['isa']}; torch {about['torch']}, "
-        f"{'; '.join(peers)}.\n"
+        f"{about['cpu']}, {about['threads']} threads, {about['isa']}; torch {about['torch']}; "
+        f"{'; '.join(peers)}. Within the run, the 20th and the 80th percentile of a ratio are "
+        f"{spread:.0%} apart (the median over all rows).\n"
     )
 
 
