@@ -29,7 +29,7 @@ def main() -> int:
     assert version is not None
     faults = changelog_faults((ROOT / "CHANGELOG.md").read_text(), version[1])
     commands = {
-        "README": [sys.executable, "bench/report.py", "--check"],
+        "pages": [sys.executable, "-m", "tools.pages", "--check"],
         "GPU report": [sys.executable, "tools/gpu_report.py", "check"],
         "work tree": ["git", "diff", "--quiet", "HEAD"],
     }

@@ -1,4 +1,4 @@
-"""The pytest-benchmark files run, at toy size, so that none can rot."""
+"""The pytest-benchmark files run at toy size."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_the_benchmarks_run_at_toy_size(tmp_path: Path) -> None:
     done = subprocess.run(
         [*command, f"--benchmark-json={target}"],
         cwd=ROOT,
-        # A worker of pytest-xdist would tell the run below that it is one too.
+        # The variables of a pytest-xdist worker would make the run below a worker too.
         env={k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
         | {"ROPESCALE_BENCH_TOY": "1"},
         capture_output=True,

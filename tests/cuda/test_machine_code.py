@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
 import ropescale_kernels as rk
+from tools.pages import machine_code as tool
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CEILING = 96  # registers: five blocks of 128 threads on a multiprocessor
 HEADS_IN_FLIGHT = 4
 Kernels = list[Any]
-
-
-def load_tool() -> ModuleType:
-    path = ROOT / "tools" / "machine_code.py"
-    spec = importlib.util.spec_from_file_location("machine_code", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    # Its dataclass looks itself up.
-    sys.modules["machine_code"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-tool = load_tool()
 built = rk.build_info().get("cuda")
 if built is None:
     pytest.skip(f"{rk.build_info().get('cuda_reason')}", allow_module_level=True)
@@ -104,7 +87,9 @@ def test_launches_overlap_where_the_device_can(kernels: Kernels) -> None:
 
 
 def test_the_page_is_of_this_machine_code(kernels: Kernels) -> None:
-    page = tool.PAGE.read_text().split(tool.BEGIN)[1].split(tool.END)[0]
+    page = tool.written()
     if not page.startswith(f"{built}."):
         pytest.skip(f"the page is of another compiler than {built}")
-    assert page == tool.table(kernels, built), "stale: run `python tools/machine_code.py --write`"
+    assert page == tool.table(kernels, built), (
+        "stale: run `python -m tools.pages.machine_code --write`"
+    )

@@ -1,7 +1,7 @@
 """Read the machine code of the CUDA kernels out of the built extension.
 
-machine_code.py            print the table of docs/cuda_kernels.md
-machine_code.py --write    put it there
+python -m tools.pages.machine_code            print the table of docs/cuda_kernels.md
+python -m tools.pages.machine_code --write    write it into the page
 """
 
 from __future__ import annotations
@@ -10,15 +10,17 @@ import argparse
 import importlib.util
 import re
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+import ropescale_kernels as rk
+
+from .marks import ROOT, part, replaced
+from .marks import table as markdown_table
+
 PAGE = ROOT / "docs" / "cuda_kernels.md"
-BEGIN, END = "<!-- generated: machine code -->\n", "<!-- end -->"
 _NAME = re.compile(
     r"(rotary_qk|scaling_grad)_kernelI(?:(f)|(?:NS_|N9ropescale)\d+(Half|BFloat16)E?)"
     r"(?:Lb([01])ELb([01])E)?E"
@@ -43,7 +45,7 @@ class Kernel:
 
     @property
     def name(self) -> str:
-        """As the table has it."""
+        """Name in the table."""
         if self.operation != "rotary_qk":
             return f"{self.operation} {self.dtype}"
         pairs = "interleaved" if self.interleaved else "halves"
@@ -56,7 +58,7 @@ class Kernel:
 
 
 def extension() -> Path:
-    """The built extension in the checkout."""
+    """Return the built extension of the checkout."""
     found = sorted((ROOT / "ropescale_kernels").glob("_C*.so"))
     if not found:
         raise SystemExit("ropescale_kernels: expected a built extension, got none")
@@ -64,7 +66,7 @@ def extension() -> Path:
 
 
 def cuobjdump() -> Path | None:
-    """The one that comes with Triton."""
+    """Return the cuobjdump that comes with Triton, or None."""
     spec = importlib.util.find_spec("triton")
     if spec is None or spec.origin is None:
         return None
@@ -90,7 +92,7 @@ def _kernel_of(target: str, symbol: str) -> Kernel:
 
 
 def kernels(path: Path) -> list[Kernel]:
-    """Every kernel in a file, with what it uses and the instructions it is made of."""
+    """Return every kernel in a file, with its resources and its instructions."""
     by_key: dict[tuple[str, str], Kernel] = {}
     for target, symbol, line in _lines(dump("-res-usage", path)):
         use = re.search(r"REG:(\d+) STACK:(\d+) .*LOCAL:(\d+)", line)
@@ -105,7 +107,7 @@ def kernels(path: Path) -> list[Kernel]:
 
 
 def _lines(text: str) -> Iterator[tuple[str, str, str]]:
-    """Lines with the target and the function that they belong to."""
+    """Yield lines with their target and their function."""
     target = symbol = ""
     for line in text.splitlines():
         header = re.match(r"arch = (sm_\d+)", line)
@@ -119,47 +121,58 @@ def _lines(text: str) -> Iterator[tuple[str, str, str]]:
 
 
 def ptx(path: Path) -> str:
-    """The PTX in a file."""
+    """Return the PTX in a file."""
     return dump("-ptx", path)
 
 
 def table(found: list[Kernel], compiler: str) -> str:
-    """A row for each kernel: registers by target, and what moves 16 bytes on sm_90."""
+    """Return a row for each kernel: registers by target, and accesses of 16 bytes on sm_90."""
     targets = list(dict.fromkeys(kernel.target for kernel in found))
-    rows: dict[str, dict[str, Kernel]] = {}
+    by_name: dict[str, dict[str, Kernel]] = {}
     for kernel in found:
-        rows.setdefault(kernel.name, {})[kernel.target] = kernel
+        by_name.setdefault(kernel.name, {})[kernel.target] = kernel
     shown = "sm_90" if "sm_90" in targets else targets[-1]
-    lines = [
+    caption = (
         f"{compiler}. Registers by target; blocks of 128 threads on a multiprocessor, loads and "
         f"stores of 16 bytes and instructions in all on {shown}. No kernel has a stack, a spill or "
-        "local memory.",
-        "",
-        f"| kernel | {' | '.join(targets)} | blocks | LDG.128 | STG.128 | instructions |",
-        "|---|" + "---|" * (len(targets) + 4),
-    ]
-    for name, by_target in rows.items():
-        registers = " | ".join(str(by_target[target].registers) for target in targets)
+        "local memory."
+    )
+    rows = []
+    for name, by_target in by_name.items():
         at = by_target[shown]
-        wide = f"{at.opcodes['LDG.E.128']} | {at.opcodes['STG.E.128']} | {at.opcodes.total()}"
-        lines.append(f"| {name} | {registers} | {at.blocks} | {wide} |")
-    return "\n".join(lines) + "\n"
+        rows.append(
+            [
+                name,
+                *(str(by_target[target].registers) for target in targets),
+                str(at.blocks),
+                str(at.opcodes["LDG.E.128"]),
+                str(at.opcodes["STG.E.128"]),
+                str(at.opcodes.total()),
+            ]
+        )
+    headings = ["kernel", *targets, "blocks", "LDG.128", "STG.128", "instructions"]
+    return f"{caption}\n\n{markdown_table(headings, rows)}"
+
+
+def written() -> str:
+    """Return the table that the page has."""
+    return part(PAGE.read_text(), "machine code")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true", help="put the table into the page")
-    write = parser.parse_args().write
-    sys.path.insert(0, str(ROOT))
-    import ropescale_kernels as rk
-
+    """Print the table, or write it into the page."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.pages.machine_code",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--write", action="store_true", help="write the table into the page")
+    arguments = parser.parse_args()
     text = table(kernels(extension()), rk.build_info()["cuda"])
-    if not write:
+    if arguments.write:
+        PAGE.write_text(replaced(PAGE.read_text(), {"machine code": text}))
+    else:
         print(text)
-        return
-    from generated_text import replaced
-
-    PAGE.write_text(replaced(PAGE.read_text(), {"machine code": text}))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,15 @@
-"""What each implementation serves, found by calling it: the support matrix of README.
+"""docs/support.md: each feature on each implementation, found by calling.
 
-A feature is marked for an implementation only where the call gives the answer of the definition.
+A cell is "yes" only if the call gives the answer of the definition.
 """
 
 from __future__ import annotations
 
-import importlib
-import sys
+import importlib.machinery
+import importlib.util
+import os
+import sysconfig
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,10 +18,16 @@ import torch
 from torch import Tensor
 
 import ropescale_kernels as rk
+from ropescale_kernels.backends import cuda
+from ropescale_kernels.backends.compiled import introduce
 
+from .marks import ROOT, replaced, table
+
+PAGE = ROOT / "docs" / "support.md"
 Pair = tuple[Tensor, Tensor | None]
 COLUMNS = ("cpu", "torch", "triton", "cuda")
-# float16's and bfloat16's last place at the largest |output| here, and a float32 angle's margin.
+# Last place of float16 and bfloat16 at the largest |output| here; for float32, the error of a
+# float32 angle.
 _CLOSE = {torch.float32: 1e-5, torch.float16: 2**-8, torch.bfloat16: 2**-5}
 
 _SCALING = rk.RopeScaling.yarn(
@@ -100,7 +109,7 @@ def _one_graph(impl: str) -> Pair:
     def call(q: Tensor, k: Tensor, position_ids: Tensor) -> Pair:
         return rk.apply_rotary_qk(q, k, position_ids, table, impl=impl)
 
-    # The definition is Python on numbers, which no compiler is asked to take.
+    # The definition computes with Python's numbers, which torch.compile cannot trace.
     run = call if impl == "reference" else torch.compile(call, fullgraph=True, backend="eager")
     q, k = _inputs()
     result: Pair = run(q, k, torch.arange(5))
@@ -133,55 +142,83 @@ FEATURES: dict[str, Callable[[str], Pair]] = {
 }
 
 
-def _serves(impl: str, feature: Callable[[str], Pair]) -> bool:
+def _serves(impl: str, feature: Callable[[str], Pair], want: Pair) -> bool:
     try:
         got = feature(impl)
     except (rk.RopeScaleError, torch._dynamo.exc.TorchDynamoException):
         return False
-    for x, y in zip(got, feature("reference"), strict=True):
+    for x, y in zip(got, want, strict=True):
         if x is not None and y is not None:
             assert torch.allclose(x, y, rtol=0, atol=_CLOSE[x.dtype]), impl
     return True
 
 
-def _equal_bits(impl: str) -> bool:
-    position_ids = torch.arange(2**31 - 5, 2**31)
-    pairs = zip(
-        _apply(impl, position_ids=position_ids),
-        _apply("reference", position_ids=position_ids),
-        strict=True,
-    )
+def _far(impl: str) -> Pair:
+    return _apply(impl, position_ids=torch.arange(2**31 - 5, 2**31))
+
+
+def _equal_bits(impl: str, want: Pair) -> bool:
+    pairs = zip(_far(impl), want, strict=True)
     return all(torch.equal(x, y) for x, y in pairs if x is not None and y is not None)
 
 
 def _emulate_cuda() -> bool:
-    """Let the kernels compiled for the host stand for the device that is not there."""
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-    emulated_cuda = importlib.import_module("emulated_cuda")
-    if torch.cuda.is_available() or emulated_cuda.missing_tool():
+    """Serve impl="cuda" from the kernels compiled for the host, unless there is a device."""
+    if torch.cuda.is_available():
         return False
-    emulated_cuda.serve(emulated_cuda.load(emulated_cuda.build()))
+    build = f"plain-{sysconfig.get_config_var('SOABI')}"
+    given = os.environ.get("ROPESCALE_EMULATED_CUDA")
+    found = [Path(given)] if given else [*(ROOT / "build/emulated" / build / "out").glob("_C*.so")]
+    if not found:
+        raise SystemExit(
+            f"build/emulated/{build}: expected the emulated CUDA kernels, got none; "
+            "the test suite builds them when it starts"
+        )
+    # pybind11 keeps one module per name.
+    loader = importlib.machinery.ExtensionFileLoader("emulated_for_pages._C", str(found[0]))
+    spec = importlib.util.spec_from_file_location(loader.name, found[0], loader=loader)
+    assert spec is not None
+    extension = importlib.util.module_from_spec(spec)
+    loader.exec_module(extension)
+    introduce(extension)
+    cuda._extension = extension
+    cuda.unavailable.cache_clear()
+    cuda._reason_against_device.cache_clear()
     return True
 
 
-def matrix() -> list[str]:
-    """Rows of a Markdown table: a feature, and for each implementation yes, no, or nothing."""
+def _cells(served: dict[str, bool]) -> list[str]:
+    """Return a cell for each column; an implementation that cannot run has an empty one."""
+    words = {impl: "yes" if serves else "no" for impl, serves in served.items()}
+    return [words.get(impl, "") for impl in COLUMNS]
+
+
+def matrix() -> str:
+    """Return the table of features and implementations, and a line for each stand-in."""
     emulated = _emulate_cuda()
     reasons = rk.available_impls()
-    lines = []
-    checks = FEATURES | {"the bits of the definition": None}
-    for name, feature in checks.items():
-        cells = []
-        for impl in COLUMNS:
-            if reasons[impl] is not None:
-                cells.append("")
-            else:
-                served = _equal_bits(impl) if feature is None else _serves(impl, feature)
-                cells.append("yes" if served else "no")
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    lines += [f"\n{impl}: {reasons[impl]}." for impl in COLUMNS if reasons[impl] is not None]
-    if reasons["triton"] is None:
-        lines.append("\ntriton: as Triton interprets the kernels on a CPU.")
+    running = [impl for impl in COLUMNS if reasons[impl] is None]
+    rows = []
+    for name, feature in FEATURES.items():
+        want = feature("reference")
+        served = {impl: _serves(impl, feature, want) for impl in running}
+        rows.append([name, *_cells(served)])
+    want = _far("reference")
+    served = {impl: _equal_bits(impl, want) for impl in running}
+    rows.append(["the bits of the definition", *_cells(served)])
+    lines = [f"{impl}: {reasons[impl]}." for impl in COLUMNS if impl not in running]
+    if "triton" in running:
+        lines.append("triton: the kernels as Triton interprets them on a CPU.")
     if emulated:
-        lines.append("\ncuda: the same kernels, compiled for the host.")
-    return lines
+        lines.append("cuda: the same kernels, compiled for the host.")
+    return table(["", *COLUMNS], rows) + "".join(f"\n{line}\n" for line in lines)
+
+
+def rewritten(text: str) -> str:
+    """Return the page with fresh parts."""
+    # Triton looks once, when it is imported.
+    os.environ["TRITON_INTERPRET"] = "1"
+    with warnings.catch_warnings():
+        # The torch implementation warns of its bits, and the compiler of an unknown function.
+        warnings.simplefilter("ignore")
+        return replaced(text, {"support": matrix()})

@@ -1,0 +1,1 @@
+"""The writers of the generated parts of README.md and docs/."""
