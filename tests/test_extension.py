@@ -57,9 +57,9 @@ class NoExchange(Tensor):
 
 @pytest.fixture
 def without_dlpack() -> Iterator[None]:
-    extension.use_tensor_type(NoExchange)
+    extension.set_tensor_type(NoExchange)
     yield
-    extension.use_tensor_type(torch.Tensor)
+    extension.set_tensor_type(torch.Tensor)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
@@ -318,7 +318,7 @@ def test_threads_of_its_own_where_no_openmp_is_used() -> None:
     program = """
 import torch, ropescale_kernels as rk, ropescale_kernels._C as extension
 from ropescale_kernels.ops.check import RotaryQKSpec
-extension.use_tensor_type(torch.Tensor)
+extension.set_tensor_type(torch.Tensor)
 table = rk.RotaryTable(rk.RopeScaling.default(rotary_dim=64, rope_theta=1e4))
 q, positions = torch.randn(2000, 8, 64), torch.arange(2000)
 outs = [torch.full_like(q, float("nan")) for _ in range(2)]

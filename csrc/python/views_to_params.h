@@ -1,4 +1,4 @@
-// From tensors, as Python hands them over, to the kernel's parameters.
+// From tensor views of a call to the kernel's parameters.
 #pragma once
 
 #include <pybind11/pybind11.h>
