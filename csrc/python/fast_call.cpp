@@ -41,8 +41,8 @@ py::object call(const py::object& function, PyObject* argument) {
     return py::reinterpret_steal<py::object>(PyObject_CallOneArg(function.ptr(), argument));
 }
 
-// Whether a dispatch mode is active, a level of forward-mode AD is entered, or ROPESCALE_IMPL names
-// an implementation.
+// Whether a torch dispatch mode is active, a level of forward-mode AD is entered, or ROPESCALE_IMPL
+// names an implementation.
 bool must_fall_back(const TorchFunctions& torch) {
     const char* forced = getenv("ROPESCALE_IMPL");
     if (forced && *forced) return true;

@@ -14,7 +14,8 @@ bool inputs_valid(const RotaryQKViews& views);
 // read. In place, the outputs are the views of the inputs.
 bool outputs_valid(const RotaryQKViews& views);
 
-// Whether a tensor's memory is not its whole meaning: it requires grad, or its negation is lazy.
+// Whether a tensor requires grad or is a lazily negated view. Its memory alone does not define such
+// a call.
 bool must_fall_back(pybind11::handle tensor);
 
 }  // namespace ropescale

@@ -42,8 +42,8 @@ class TensorReader {
     // Accepts None and a dense tensor of at most 4 dimensions on a device of `device_type`. Throws
     // for anything else.
     TensorView read(pybind11::handle tensor, const char* name, int32_t device_type) const;
-    // Returns false for a subclass, and for a tensor that read() refuses on every device. Throws
-    // nothing.
+    // Returns false for a subclass, and for a tensor that read() refuses on every device. Through
+    // DLPack, a refusal costs no exception.
     bool try_read(pybind11::handle tensor, TensorView& view) const;
     bool uses_dlpack() const { return api_ != nullptr; }
 

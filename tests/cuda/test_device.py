@@ -88,7 +88,7 @@ def test_of_two_devices_one_may_be_too_old(
 
 
 def test_triton_takes_over_with_one_warning(reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    # For tensors on a device, "auto" excludes neither of the two.
+    # As for tensors on a device, where neither is passed over.
     for backend in (cuda, triton):
         monkeypatch.setattr(backend, "passed_over", lambda: None)
     monkeypatch.setattr(triton, "unavailable", lambda: None)

@@ -25,7 +25,7 @@ def load_tool() -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    # A dataclass looks its own module up in sys.modules.
+    # Its dataclass looks itself up.
     sys.modules["machine_code"] = module
     spec.loader.exec_module(module)
     return module

@@ -94,7 +94,14 @@ def link(tree: Path, sources: Path, unit: str, out: Path) -> None:
     flags += ["-fsanitize=address,alignment", "-fno-sanitize-recover=all", f"-I{emulator}"]
     command = [emulated_cuda.compiler(), *flags, "-shared", "-o", out]
     command += ["-x", "c++", sources / "kernels" / unit, "-x", "none"]
-    rest = [*(tree / "CMakeFiles" / "_C.dir").rglob("*.o"), tree / "libropescale.a"]
+    objects = tree / "CMakeFiles" / "_C.dir"
+    # A build folder keeps the objects of source files that no longer exist.
+    current = [
+        path
+        for path in objects.rglob("*.o")
+        if (ROOT / path.relative_to(objects).with_suffix("")).exists()
+    ]
+    rest = [*current, tree / "libropescale.a"]
     emulated_cuda.run(*command, *rest, "-ldl", "-lpthread")
 
 
