@@ -1,4 +1,4 @@
-"""Build the extension with CMake; everything else is in pyproject.toml."""
+"""Build the extension with CMake. The rest of the packaging is in pyproject.toml."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent
 
 
 def _cmake() -> str:
-    """Find cmake: the one of the build environment first, then PATH."""
+    """Return the path of cmake: in the build environment, else on PATH."""
     beside_python = Path(sys.executable).parent / "cmake"
     found = str(beside_python) if beside_python.exists() else shutil.which("cmake")
     if found is None:
@@ -24,26 +24,26 @@ def _cmake() -> str:
 
 
 def _architectures() -> list[str]:
-    """Pass on ROPESCALE_CUDA_ARCHITECTURES, such as "80 90"; CMakeLists.txt has the default."""
+    """Return the option for ROPESCALE_CUDA_ARCHITECTURES, such as "80 90", if it is set."""
     named = os.environ.get("ROPESCALE_CUDA_ARCHITECTURES", "").replace(",", " ").split()
     return [f"-DROPESCALE_CUDA_ARCHITECTURES={';'.join(named)}"] if named else []
 
 
 class CMakeBuild(build_ext):
-    """Configure and build CMakeLists.txt into the place setuptools wants the module."""
+    """Configure and build CMakeLists.txt; the module goes to the path that setuptools names."""
 
     def build_extension(self, ext: Extension) -> None:
-        """Run CMake for the one extension there is."""
+        """Run CMake for the only extension."""
         import pybind11
 
         target = Path(self.get_ext_fullpath(ext.name)).resolve()
-        # The sanitized build is another tree, so that neither spoils the other.
+        # The sanitized build has its own tree, because its objects must not be reused.
         sanitize = os.environ.get("ROPESCALE_SANITIZE", "")
         tree = Path(self.build_temp).resolve() / ("sanitize" if sanitize else "release")
         tree.mkdir(parents=True, exist_ok=True)
         configure = [
             _cmake(),
-            # Paths of an earlier isolated build environment may be in the cache and gone.
+            # The cache may hold paths of an isolated build environment that no longer exists.
             "--fresh",
             "-S",
             str(ROOT),

@@ -1,6 +1,6 @@
-# Decides what becomes of the CUDA kernels. Reads ROPESCALE_CUDA and ROPESCALE_CUDA_ARCHITECTURES;
-# sets ropescale_cuda to ON, EMULATED or OFF and, with OFF, ropescale_cuda_reason. A reason is worded
-# for `ropescale doctor`.
+# Decides how the CUDA kernels are built. Reads ROPESCALE_CUDA and ROPESCALE_CUDA_ARCHITECTURES.
+# Sets ropescale_cuda to ON, EMULATED or OFF. If OFF, sets ropescale_cuda_reason, which
+# `ropescale doctor` shows.
 set(ropescale_cuda OFF)
 set(ropescale_cuda_reason "")
 
@@ -20,7 +20,7 @@ elseif(ROPESCALE_CUDA STREQUAL "OFF")
 elseif(ROPESCALE_CUDA STREQUAL "EMULATED")
   set(ropescale_cuda EMULATED)
 else()
-  # CMake looks at CUDACXX and PATH by itself.
+  # CMake itself searches CUDACXX and PATH, but not CUDA_HOME.
   if(NOT CMAKE_CUDA_COMPILER AND NOT DEFINED ENV{CUDACXX})
     find_program(ropescale_nvcc nvcc)
     if(NOT ropescale_nvcc AND DEFINED ENV{CUDA_HOME})
@@ -30,7 +30,7 @@ else()
       set(CMAKE_CUDA_COMPILER "${ropescale_nvcc}")
     endif()
   endif()
-  # enable_language would choose an architecture by itself, and may choose none that exists.
+  # Without OFF, enable_language picks a default architecture that nvcc may not know.
   set(CMAKE_CUDA_ARCHITECTURES OFF)
   include(CheckLanguage)
   check_language(CUDA)
@@ -69,7 +69,7 @@ if(ropescale_cuda STREQUAL "ON")
   endif()
   list(SORT ropescale_cuda_built COMPARE NATURAL)
   list(GET ropescale_cuda_built 0 ropescale_cuda_lowest)
-  # Machine code for each, and of the lowest PTX too, for what lies between and above.
+  # Machine code for each architecture. PTX of the lowest serves architectures between and above.
   set(ropescale_cuda_targets "${ropescale_cuda_built}")
   list(TRANSFORM ropescale_cuda_targets APPEND "-real")
   list(APPEND ropescale_cuda_targets "${ropescale_cuda_lowest}-virtual")

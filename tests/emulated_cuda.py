@@ -1,6 +1,7 @@
-"""The CUDA kernels compiled for the host: building them, and setting up the emulated device.
+"""Build the CUDA kernels for the host, and set up the emulated device.
 
-The same .cu, launched through the same bindings; tests/csrc/emulated_cuda stands for the device.
+The .cu files and the bindings are those of a CUDA build. tests/csrc/emulated_cuda takes the place
+of CUDA's runtime and device.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-# Of threads: how the emulator numbers them, and the seed of a shuffle.
+# Orders of threads, as numbers of the emulator. A number above 1 is the seed of a shuffle.
 ORDERS = {"forwards": 0, "backwards": 1, "shuffled": 20261121}
 
 
 def missing_tool() -> str | None:
-    """Say what a build lacks here, or None."""
+    """Return which build tools are missing, or None."""
     tools = {"cmake": find("cmake"), "ninja": find("ninja"), "a C++ compiler": compiler()}
     absent = [name for name, path in tools.items() if path is None]
     if importlib.util.find_spec("pybind11") is None:
@@ -35,7 +36,7 @@ def missing_tool() -> str | None:
 
 
 def find(tool: str) -> str | None:
-    """Find a tool beside this Python, else on PATH."""
+    """Return the path of a tool: beside this Python, else on PATH."""
     beside = Path(sys.executable).parent / tool
     return str(beside) if beside.exists() else shutil.which(tool)
 
@@ -45,18 +46,18 @@ def compiler() -> str | None:
 
 
 def run(*command: str | Path | None) -> None:
-    """Run a build step; its output is the error."""
+    """Run a build step. If it fails, its output is the message of the error."""
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{' '.join(map(str, command))}\n{done.stdout[-4000:]}{done.stderr}")
 
 
 def build(name: str = "plain", *, sanitize: str = "") -> Path:
-    """Build the extension with the emulated kernels, and give its path; a moment if it is there.
+    """Return the path of the extension with emulated kernels, building what is out of date.
 
     Args:
-        name: Of the build folder.
-        sanitize: Sanitizers, as for ROPESCALE_SANITIZE.
+        name: Name of the build folder.
+        sanitize: Value of the CMake option ROPESCALE_SANITIZE.
     """
     import pybind11
 
@@ -68,10 +69,10 @@ def build(name: str = "plain", *, sanitize: str = "") -> Path:
         options = {
             "CMAKE_MAKE_PROGRAM": find("ninja"),
             "CMAKE_CXX_COMPILER": compiler(),
-            # pybind11 strips the symbols of what is not called a debug build.
+            # pybind11 strips the symbols of a build type whose name does not contain "Debug".
             "CMAKE_BUILD_TYPE": "EmulatedDebug",
             "CMAKE_CXX_FLAGS_EMULATEDDEBUG": "-O1",
-            # Linking would compile again.
+            # Interprocedural optimisation would compile everything again at each link.
             "CMAKE_INTERPROCEDURAL_OPTIMIZATION": "OFF",
             "CMAKE_LIBRARY_OUTPUT_DIRECTORY": tree / "out",
             "Python_EXECUTABLE": sys.executable,
@@ -88,23 +89,23 @@ def build(name: str = "plain", *, sanitize: str = "") -> Path:
 
 
 def load(path: Path) -> Any:
-    """Import the extension at a path, beside the one of the package, and introduce torch to it."""
-    from ropescale_kernels.backends.compiled import introduce
+    """Return the extension at a path, bound to torch, beside the one of the package."""
+    from ropescale_kernels.backends.compiled import bind_torch
 
-    # pybind11 keeps one module per name.
+    # The name is unique to the path, because pybind11 keeps one module per name.
     name = f"emulated_{zlib.crc32(str(path).encode())}._C"
     loader = importlib.machinery.ExtensionFileLoader(name, str(path))
     spec = importlib.util.spec_from_file_location(name, path, loader=loader)
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
     loader.exec_module(module)
-    introduce(module)
+    bind_torch(module)
     return module
 
 
 @dataclass(frozen=True)
 class Launch:
-    """What a launch asked for."""
+    """One recorded launch."""
 
     grid: tuple[int, int, int]
     block: tuple[int, int, int]
@@ -115,7 +116,7 @@ class Launch:
 
 
 class Emulator:
-    """The device behind one emulated extension."""
+    """The emulated device of one extension."""
 
     def __init__(self, path: Path) -> None:
         self._library = ctypes.CDLL(str(path))
@@ -125,7 +126,7 @@ class Emulator:
         self._library.emulator_reset()
 
     def set(self, **properties: int) -> None:
-        """Set properties of the machine: order, device_count, driver_version, fail_launch..."""
+        """Set properties of the device: order, device_count, driver_version, fail_launch..."""
         for name, value in properties.items():
             assert self._library.emulator_set(name.encode(), ctypes.c_int(value)), name
 
@@ -149,9 +150,9 @@ class Emulator:
 
 
 def instantiations(path: Path) -> dict[int, str]:
-    """List the kernels that an emulated extension holds: address in the file to name.
+    """Return the kernels of an emulated extension: from the address in the file to the name.
 
-    Names are such as "rotary_qk_kernel<Half, true, false>".
+    A name is, for example, "rotary_qk_kernel<Half, true, false>".
     """
     listing = subprocess.run(
         ["nm", "--demangle", str(path)], capture_output=True, text=True, check=True
@@ -164,7 +165,7 @@ def instantiations(path: Path) -> dict[int, str]:
 
 
 def serve(extension: Any) -> None:
-    """Let impl="cuda" run on an extension."""
+    """Make impl="cuda" run on an extension."""
     from ropescale_kernels.backends import cuda
 
     cuda._extension = extension

@@ -1,4 +1,4 @@
-"""The extension module itself: how it reads tensors, what its fast path accepts, its threads."""
+"""The extension module itself: how it reads tensors, what its fast call accepts, its threads."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ class NoExchange(Tensor):
 
 @pytest.fixture
 def without_dlpack() -> Iterator[None]:
-    extension.use_tensor_type(NoExchange)
+    extension.set_tensor_type(NoExchange)
     yield
-    extension.use_tensor_type(torch.Tensor)
+    extension.set_tensor_type(torch.Tensor)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
@@ -139,7 +139,7 @@ DECLINED = {
 
 
 @pytest.mark.parametrize("case", DECLINED)
-def test_the_fast_path_declines_and_writes_nothing(case: str, table: rk.RotaryTable) -> None:
+def test_the_fast_call_declines_and_writes_nothing(case: str, table: rk.RotaryTable) -> None:
     with torch.no_grad():
         q, k, positions = DECLINED[case](heads(4, 2, 64), heads(4, 1, 64), torch.arange(4))
     before = [x.detach().clone() if isinstance(x, Tensor) else x for x in (q, k)]
@@ -153,11 +153,11 @@ def test_the_fast_path_declines_and_writes_nothing(case: str, table: rk.RotaryTa
     "flags",
     [{"interleaved": 1}, {"conjugate": None}, {"interleaved": torch.tensor(True)}, {"phase": "x"}],
 )
-def test_the_fast_path_declines_odd_flags(flags: dict[str, Any], table: rk.RotaryTable) -> None:
+def test_the_fast_call_declines_odd_flags(flags: dict[str, Any], table: rk.RotaryTable) -> None:
     assert try_in_place(heads(4, 2, 64), None, torch.arange(4), table, **flags) is False
 
 
-def test_the_fast_path_obeys_the_variable(
+def test_the_fast_call_obeys_the_variable(
     monkeypatch: pytest.MonkeyPatch, table: rk.RotaryTable
 ) -> None:
     monkeypatch.setenv("ROPESCALE_IMPL", "torch")
@@ -182,7 +182,7 @@ LAYOUTS = {
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("phase", ["exact", "float32"])
-def test_the_fast_path_gives_the_bits_of_the_checked_path(
+def test_the_fast_call_gives_the_bits_of_the_checked_path(
     layout: str, dtype: torch.dtype, phase: str, table: rk.RotaryTable
 ) -> None:
     q, k = LAYOUTS[layout](dtype)
@@ -208,7 +208,7 @@ def try_out(q: Tensor, k: Tensor | None, out: Any, table: rk.RotaryTable) -> boo
 
 
 @pytest.mark.parametrize("layout", ["fresh", "packed", "into packed", "into itself", "no k"])
-def test_the_fast_path_takes_buffers_that_are_apart(layout: str, table: rk.RotaryTable) -> None:
+def test_the_fast_call_takes_buffers_that_are_apart(layout: str, table: rk.RotaryTable) -> None:
     q, k = heads(2, 9, 4, 64), heads(2, 9, 2, 64)
     if layout in ("packed", "into itself"):
         q, k = packed()
@@ -252,7 +252,7 @@ REFUSED_BUFFERS = {
 
 
 @pytest.mark.parametrize("case", REFUSED_BUFFERS)
-def test_the_fast_path_leaves_other_buffers_to_the_checks(case: str, table: rk.RotaryTable) -> None:
+def test_the_fast_call_leaves_other_buffers_to_the_checks(case: str, table: rk.RotaryTable) -> None:
     q, k = heads(2, 9, 4, 64), heads(2, 9, 2, 64)
     out = REFUSED_BUFFERS[case](q, k)
     before = q.clone(), k.clone()
@@ -276,7 +276,7 @@ sizes = st.integers(1, 3)
     shared=st.booleans(),
     more=st.tuples(strides, strides),
 )
-def test_whatever_the_fast_path_writes_in_place_it_writes_once(
+def test_whatever_the_fast_call_writes_in_place_it_writes_once(
     shape: tuple[int, int],
     nheads: tuple[int, int],
     outer: tuple[int, int],
@@ -318,7 +318,7 @@ def test_threads_of_its_own_where_no_openmp_is_used() -> None:
     program = """
 import torch, ropescale_kernels as rk, ropescale_kernels._C as extension
 from ropescale_kernels.ops.check import RotaryQKSpec
-extension.use_tensor_type(torch.Tensor)
+extension.set_tensor_type(torch.Tensor)
 table = rk.RotaryTable(rk.RopeScaling.default(rotary_dim=64, rope_theta=1e4))
 q, positions = torch.randn(2000, 8, 64), torch.arange(2000)
 outs = [torch.full_like(q, float("nan")) for _ in range(2)]

@@ -3,14 +3,14 @@
 #include <string>
 
 #include "../kernels/scaling_grad_cuda.h"
-#include "arguments.h"
+#include "spec_reader.h"
 
 namespace py = pybind11;
 
 namespace ropescale {
 namespace {
 
-// Emulated kernels work on the host's memory.
+// Emulated kernels read and write memory of the host.
 #if defined(ROPESCALE_CUDA_EMULATED)
 constexpr int32_t kDeviceType = dlpack::kCpu;
 #else
@@ -22,11 +22,11 @@ CudaStream stream_of(int device, uintptr_t stream, bool pdl) {
 }
 
 void rotary_qk(py::handle spec, int device, uintptr_t stream, bool pdl) {
-    launch_unlocked(read_rotary_qk(spec, kDeviceType), stream_of(device, stream, pdl));
+    launch_without_gil(read_rotary_qk(spec, kDeviceType), stream_of(device, stream, pdl));
 }
 
 void rotary_cos_sin(py::handle spec, int device, uintptr_t stream, bool pdl) {
-    launch_unlocked(read_rotary_cos_sin(spec, kDeviceType), stream_of(device, stream, pdl));
+    launch_without_gil(read_rotary_cos_sin(spec, kDeviceType), stream_of(device, stream, pdl));
 }
 
 void scaling_grad(py::handle spec, py::handle sums, int device, uintptr_t stream) {
@@ -41,8 +41,8 @@ int load_cuda_kernels(int device) {
     return load_rotary_qk_kernels(device) + load_scaling_grad_kernels(device);
 }
 
-// Why the kernels cannot run on a device, or nothing. If they can, this loads them, because a
-// launch within the capture of a graph might not be allowed to.
+// Returns why the kernels cannot run on a device, or "" after loading all of them onto it. No
+// launch loads a kernel then: a stream under capture might not allow loading.
 std::string prepare_device(int device) {
     const std::string reason = cuda_unavailable(device);
     if (!reason.empty()) return reason;
@@ -56,13 +56,13 @@ std::string prepare_device(int device) {
 
 }  // namespace
 
-void launch_unlocked(const RotaryQKParams& params, const CudaStream& where) {
+void launch_without_gil(const RotaryQKParams& params, const CudaStream& where) {
     const py::gil_scoped_release release;
     launch_rotary_qk_cuda(params, where);
 }
 
 bool cuda_ready(int device) {
-    // 0 not asked yet, 1 ready, 2 not. Only ever read and written under Python's lock.
+    // 0: not asked yet, 1: ready, 2: not ready. The GIL guards it.
     static char known[64] = {};
     if (device < 0 || device >= 64) return false;
     if (!known[device]) known[device] = prepare_device(device).empty() ? 1 : 2;

@@ -1,4 +1,4 @@
-// The CUDA kernels in the extension module.
+// Bindings of the CUDA kernels.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -9,13 +9,13 @@ namespace ropescale {
 
 void add_cuda_bindings(pybind11::module_& m);
 
-// What build_info() says of the CUDA kernels.
+// Adds the entries of build_info() about the CUDA kernels.
 void describe_cuda(pybind11::dict& info);
 
-// Launches without Python's lock: where the device's queue is full, a launch waits for room in it.
-void launch_unlocked(const RotaryQKParams& params, const CudaStream& where);
+// Releases the GIL for the launch, because a launch waits if the device's queue is full.
+void launch_without_gil(const RotaryQKParams& params, const CudaStream& where);
 
-// Whether the kernels run on a device; asked of the driver once.
+// Whether the kernels run on a device. The driver is asked once per device.
 bool cuda_ready(int device);
 
 }  // namespace ropescale

@@ -1,6 +1,6 @@
-// The part of DLPack's C ABI (major version 1) that the bindings read, declared from its
+// The part of DLPack's C ABI (major version 1) that the bindings read, declared from the DLPack
 // specification: a borrowed view of a tensor, and the exchange table that a tensor type publishes
-// as `__dlpack_c_exchange_api__`. Field order and sizes are the ABI.
+// as `__dlpack_c_exchange_api__`. The order and the sizes of the fields are the ABI.
 #pragma once
 
 #include <stdint.h>

@@ -6,6 +6,11 @@ namespace py = pybind11;
 
 namespace ropescale {
 
+TensorReader& tensor_reader() {
+    static TensorReader instance;
+    return instance;
+}
+
 int64_t TensorView::numel() const {
     int64_t product = 1;
     for (int i = 0; i < ndim; ++i) product *= shape[i];
@@ -22,8 +27,8 @@ DType TensorView::float_dtype() const {
     return dtype.code == dlpack::kBfloat ? ROPESCALE_BFLOAT16 : ROPESCALE_FLOAT16;
 }
 
-void TensorReader::use_type(py::handle tensor_type) {
-    // The type outlives the module's use of it: one reference is never given back.
+void TensorReader::set_tensor_type(py::handle tensor_type) {
+    // One reference is kept for good, because the type must outlive this module.
     tensor_type.inc_ref();
     type_ = reinterpret_cast<PyTypeObject*>(tensor_type.ptr());
     api_ = nullptr;

@@ -15,12 +15,12 @@ from ..table import RotaryTable
 _ISAS = ("baseline", "avx2", "avx512")
 
 
-def introduce(extension: Any) -> None:
+def bind_torch(extension: Any) -> None:
     """Tell a compiled module of torch's types and functions, once after its import."""
     library_dir = os.path.join(os.path.dirname(torch.__file__), "lib")
-    extension.use_tensor_type(torch.Tensor)
+    extension.set_tensor_type(torch.Tensor)
     extension.use_loaded_openmp(library_dir)
-    extension.use_python(
+    extension.set_torch_functions(
         RotaryTable,
         RopeScaleRuntimeError,
         torch.empty_like,
@@ -38,7 +38,7 @@ def _load() -> tuple[Any, str | None]:
         extension: ModuleType = importlib.import_module("ropescale_kernels._C")
     except ImportError as error:
         return None, f"the extension module does not import ({error})"
-    introduce(extension)
+    bind_torch(extension)
     isa = os.environ.get("ROPESCALE_CPU_ISA")
     if isa:
         if isa not in _ISAS:
@@ -53,7 +53,7 @@ def _load() -> tuple[Any, str | None]:
 extension, reason = _load()
 
 
-def _leave_it(*arguments: Any) -> None:
+def _fall_back(*arguments: Any) -> None:
     """Serve no call, where there is no extension."""
     return
 
@@ -62,4 +62,4 @@ def _leave_it(*arguments: Any) -> None:
 # ordinary call in one function of C, on the CPU or on a CUDA device. `out` is None, a pair of
 # buffers, or True to rotate in place. Gives the outputs (True in place); or None, having done
 # nothing, where the checked path must look.
-fast_rotary_qk = _leave_it if extension is None else extension.fast_rotary_qk
+fast_rotary_qk = _fall_back if extension is None else extension.fast_rotary_qk

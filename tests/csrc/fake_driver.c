@@ -1,5 +1,5 @@
-/* A libcuda.so.1 that tells a version and fails to start, as the environment says: enough for
- * CUDA's runtime to report what it would of an old driver, or of one without a device. */
+/* A libcuda.so.1 whose version and whose result of cuInit come from the environment. CUDA's runtime
+ * reports an old driver, or a driver without a device, from these two. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdlib.h>
@@ -29,7 +29,7 @@ int cuGetProcAddress_v2(const char* name, void** function, int version, unsigned
     return 0;
 }
 
-/* The runtime looks for the first version of it by name, and asks it for everything else. */
+/* CUDA's runtime finds this symbol by name, and finds all other functions through it. */
 int cuGetProcAddress(const char* name, void** function, int version, unsigned long long flags) {
     return cuGetProcAddress_v2(name, function, version, flags, 0);
 }

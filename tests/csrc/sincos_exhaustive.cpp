@@ -1,6 +1,7 @@
-// Every reduced phase (or every `step`-th): the float32 sine and cosine of csrc/math against double
-// polynomials that are accurate to 1e-16. Prints the largest errors, and the largest value of
-// error + 3 u |value| (u = 2^-24), from which bounds.py derives its rotation bound.
+// Compares the float32 sine and cosine of csrc/math with double polynomials that are accurate to
+// 1e-16, at every `step`-th reduced phase. Prints the largest errors, and the largest value of
+// error + 3 u |value| (u = 2^-24), from which ropescale_kernels/bounds.py derives the rotation
+// bound.
 //
 //   sincos_exhaustive STEP THREADS
 #include <math.h>
@@ -24,7 +25,7 @@ struct Worst {
     uint64_t sine_at = 0, cosine_at = 0;
 };
 
-// Taylor series on [-pi/4, pi/4]; the first term left out is below 1e-17.
+// Taylor series on [-pi/4, pi/4]. The first omitted term is below 1e-17.
 inline double sine_of(double x) {
     const double z = x * x;
     double p = 1.0 / 355687428096000.0;

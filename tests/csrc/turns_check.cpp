@@ -1,10 +1,10 @@
-// turns_from_float32 over every `step`-th bit pattern of float32: the widest lanes that have it
-// against one lane, and one lane against exact integers.
+// Compares turns_from_float32 at every `step`-th bit pattern of float32: the widest lanes against
+// one lane, and one lane against exact integers.
 //
 //   turns_check STEP W5 W4 W3 W2 W1 W0      (hexadecimal words of round(2^194 / (2 pi)))
 //
-// Prints the patterns seen, those on which lanes differ, and the smallest |x| (as a pattern) whose
-// correctly rounded result differs from the function's.
+// Prints the number of patterns seen, the number on which lanes differ, the number with a wrong
+// sign, and the smallest |x| at which the function's result is not the correctly rounded one.
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -17,8 +17,8 @@ namespace {
 
 using namespace ropescale;
 
-// round(|x| * 2^64 / (2 pi)) mod 2^64 with a 192-bit constant: 2^194 / (2 pi) in `words`, least
-// significant first.
+// Returns round(|x| * 2^64 / (2 pi)) mod 2^64. `words` holds the 192-bit constant 2^194 / (2 pi),
+// the least significant word first.
 uint64_t rounded_turns(uint32_t pattern, const uint32_t* words) {
     const uint32_t biased = pattern >> 23;
     const uint64_t m = biased ? (pattern & 0x7fffffu) | 0x800000u : pattern & 0x7fffffu;

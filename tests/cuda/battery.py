@@ -1,9 +1,10 @@
-"""Short and wide: calls that between them reach every line of the CUDA kernels.
+"""Small calls that together reach every line of the CUDA kernels.
 
     battery.py MODULE...
 
-Compares the emulated kernels of an extension with the CPU's, bit for bit, threads in three orders;
-of several extensions, in one. Prints for each "MODULE: 0", or another number where it failed.
+Compares the emulated kernels of each extension with the CPU kernels, bit for bit. Threads run in
+three orders if one extension is given, else in one. Prints "MODULE: 0" for an extension that
+passes, else "MODULE: " and the exit status of its process.
 """
 
 from __future__ import annotations
@@ -43,8 +44,9 @@ def positions(*shape: int) -> Tensor:
 
 
 def layouts(dtype: torch.dtype) -> Iterator[Call]:
-    """Sizes, strides and alignments."""
-    # (head_dim, rotary_dim): whole vectors, an odd number of them, none, and what is copied.
+    """Yield calls of different sizes, strides and alignments."""
+    # (head_dim, rotary_dim): whole vectors, an odd number of vectors, no whole vectors, and rows
+    # with copied channels.
     sizes = ((64, 64), (40, 40), (24, 24), (46, 46), (128, 32), (48, 16), (23, 6), (2, 2))
     for head_dim, rotary_dim in sizes:
         table = rk.RotaryTable(yarn(rotary_dim))
@@ -52,26 +54,28 @@ def layouts(dtype: torch.dtype) -> Iterator[Call]:
             q, k = draw(2, 3, 7, head_dim, dtype=dtype), draw(2, 3, 2, head_dim, dtype=dtype)
             yield f"{head_dim}/{rotary_dim}", q, k, (positions(2, 3), table), options
     table = rk.RotaryTable(yarn(64))
-    # Many tokens of many blocks, more than there are threads of one; and q alone.
+    # More tokens than a block has threads, in several blocks; and q alone.
     yield "tokens", draw(150, 2, 64, dtype=dtype), None, (positions(150), table), {}
-    # Heads first; a buffer that begins between two vectors; a wider stride than is needed.
+    # (batch, nheads, seqlen, head_dim) in memory.
     heads_first = draw(2, 9, 3, 64, dtype=dtype).transpose(1, 2)
     yield "heads first", heads_first, None, (positions(1, 3), table), {}
-    # So many heads that a block takes more of them than are in flight together.
+    # A group of heads is larger than the number of heads in flight.
     many_heads = draw(2, 90, 3, 64, dtype=dtype).transpose(1, 2)
     yield "many heads", many_heads, None, (positions(1, 3), table), {}
+    # The address is no multiple of 16 bytes.
     odd = draw(3 * 2 * 64 + 1, dtype=dtype)[1:].view(3, 2, 64)
     yield "odd address", odd, None, (positions(3), table), {}
+    # The stride of a head is no multiple of 16 bytes.
     packed = draw(4, 6, 66, dtype=dtype)[..., :64]
     yield "odd stride", packed[:, :4], packed[:, 4:], (positions(4).int(), table), {}
-    # The rest of a row is no whole vector, though all that is rotated is.
+    # The rotated channels are whole vectors, the copied ones are not.
     small = rk.RotaryTable(yarn(16))
     wide = draw(3, 2, 24, dtype=dtype)[..., :21]
     yield "odd rest", wide, None, (positions(3), small), {}
 
 
 def tables() -> Iterator[Call]:
-    """Sources of cosines and sines."""
+    """Yield calls with different tables and options."""
     q, k, at = draw(2, 3, 5, 64), draw(2, 3, 2, 64), positions(2, 3)
     for conjugate, phase in itertools.product((False, True), ("exact", "float32")):
         options = {"conjugate": conjugate, "phase": phase}
@@ -94,7 +98,7 @@ def tables() -> Iterator[Call]:
 
 
 def rows() -> Iterator[Call]:
-    """The caller's cosines and sines."""
+    """Yield calls with the caller's cosines and sines."""
     for dtype, kind in itertools.product(WORDS, WORDS):
         q, k = draw(2, 3, 5, 64, dtype=dtype), draw(2, 3, 2, 64, dtype=dtype)
         cos, sin = draw(9, 64, dtype=kind), draw(9, 64, dtype=kind)
@@ -111,7 +115,7 @@ def differ(got: Tensor, want: Tensor) -> int:
 
 
 def guarded(x: Tensor) -> tuple[Tensor, Tensor]:
-    """A poisoned output among canaries, with the alignment of a fresh buffer."""
+    """Return a buffer of canaries and a poisoned output inside it, aligned like a fresh tensor."""
     memory = torch.full((x.numel() + 32,), 7.0, dtype=x.dtype)
     out = memory[16:-16].view(x.shape)
     out.fill_(float("nan"))
@@ -132,7 +136,7 @@ def check(name: str, q: Tensor, k: Tensor | None, rest: tuple[Any, ...], options
         assert not differ(out, want), f"{name}: out of place"
         canaries = torch.cat([memory[:16], memory[-16:]])
         assert bool((canaries == 7).all()), f"{name}: written beside the output"
-    # On the layout as it is, from it and in place: the memory between its rows is not to change.
+    # Into a copy of the layout, and in place. The memory between the rows must not change.
     for in_place in (False, True):
         copies: Any = [None if x is None else copy_of(x) for x in (q, k)]
         ins = copies if in_place else (q, k)
@@ -154,13 +158,13 @@ def storage_of(x: Tensor) -> Tensor:
 
 
 def copy_of(x: Tensor) -> Tensor:
-    """The same layout over a storage of its own, at the same distance from a vector."""
+    """Return a copy with equal strides and storage offset over a storage of its own."""
     storage = torch.empty(0, dtype=x.dtype).set_(x.untyped_storage()).clone()
     return storage.as_strided(x.shape, x.stride(), x.storage_offset())
 
 
 def gradients() -> None:
-    """The sums of gradients, which are no bits but close to the CPU's."""
+    """Compare the gradients of inv_freq, which are close to the CPU's but not bit-equal."""
     for interleaved in (False, True):
         source = yarn(64).inv_freq.clone().requires_grad_()
         results = []
@@ -193,7 +197,7 @@ def run(path: Path, orders: tuple[int, ...]) -> None:
 
 
 def main(paths: list[str]) -> int:
-    """Each extension in a process of its own, which a bug may end; prints what became of it."""
+    """Run each extension in its own process, because a bug may end it; print its exit status."""
     torch.set_num_threads(1)
     for path in paths:
         sys.stdout.flush()
@@ -202,7 +206,7 @@ def main(paths: list[str]) -> int:
             try:
                 run(Path(path), ORDERS if len(paths) == 1 else ORDERS[-1:])
             except Exception as error:
-                # Whatever a bug leads to is told by the exit status.
+                # A bug may raise any error. The exit status reports it.
                 print(f"{type(error).__name__}: {error}"[:300])
                 sys.stdout.flush()
                 os._exit(1)

@@ -1,4 +1,4 @@
-"""The emulated device under the CUDA kernels, and calls that reach them."""
+"""The emulated device and the extension whose CUDA kernels run on it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ropescale_kernels.backends import cuda
 
 @pytest.fixture
 def extension() -> Any:
-    """The extension with the emulated kernels."""
+    """Return the extension with the emulated kernels."""
     if not cuda._is_emulated():
         pytest.skip("the CUDA kernels are not emulated here")
     return cuda._extension
@@ -25,7 +25,7 @@ def extension() -> Any:
 
 @pytest.fixture
 def emulator(extension: Any) -> Iterator[emulated_cuda.Emulator]:
-    """The device, as new; what tests do to it is undone."""
+    """Yield the device in its initial state; reset it after the test."""
     device = emulated_cuda.Emulator(Path(extension.__file__))
     device.reset()
     emulated_cuda.serve(extension)

@@ -1,4 +1,4 @@
-"""Python with the sanitizers' runtimes in front, for extensions that are built with them."""
+"""Run Python with the sanitizers' runtimes preloaded, as sanitized extensions need it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def sanitized(path: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run Python; tests take the extension at `path` for the emulated one."""
+    """Run Python with the extension at `path` as the one with emulated kernels."""
     compiler = emulated_cuda.compiler()
     libraries = [
         subprocess.run(
@@ -25,7 +25,8 @@ def sanitized(path: Path, *command: str, **environment: str) -> subprocess.Compl
     if not all(Path(library).is_absolute() for library in libraries):
         pytest.skip(f"{compiler} brings no shared libasan")
     plain = {k: v for k, v in os.environ.items() if not k.startswith("ROPESCALE_")}
-    # Python itself never frees some of its memory. With the interpreter off, nothing is Triton's.
+    # Leaks are not reported, because Python itself leaks. Without its interpreter, Triton runs no
+    # test here.
     fixed = {
         "LD_PRELOAD": ":".join(libraries),
         "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1",

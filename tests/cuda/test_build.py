@@ -1,4 +1,4 @@
-"""What configuring says of the CUDA kernels: which are built, and why not."""
+"""Configuring the CUDA kernels: which are built, and the reason if none is."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ needs_nvcc = pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is no
 
 
 def configure(tree: Path, cudacxx: str | None = None, **options: str) -> tuple[int, str]:
-    """Run CMake's first half; gives its exit status and its words, in one line."""
+    """Configure with CMake. Return the exit status and the output on one line."""
     chosen = {"ROPESCALE_PYTHON": "OFF", "CMAKE_MAKE_PROGRAM": find("ninja")} | options
     words = [f"-D{key}={value}" for key, value in chosen.items()]
     environment = {k: v for k, v in os.environ.items() if k not in ("CUDACXX", "CUDA_HOME")}
@@ -77,7 +77,7 @@ def test_what_this_compiler_does_not_know_is_left_out(tmp_path: Path) -> None:
     assert code == 0
     assert "does not know sm_55" in said
     flags = (tmp_path / "build.ninja").read_text()
-    # Of the lowest that is left there is PTX too.
+    # The lowest remaining architecture has PTX too.
     assert "arch=compute_90,code=[sm_90]" in flags
     assert "arch=compute_90,code=[compute_90]" in flags
     assert "compute_55" not in flags

@@ -1,4 +1,4 @@
-"""The kernels as a library with a C header, linked by a program that knows no Python."""
+"""The kernels as a library with a C header, linked by a program without Python."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_an_engine_links_what_is_installed(tmp_path: Path, cuda: str, shared: st
     if cuda == "OFF":
         assert said.pop(0) == "cuda: built without CUDA kernels: ROPESCALE_CUDA=OFF"
     elif cuda == "ON":
-        # The program brings CUDA's runtime along; what it says is the driver's business.
+        # The program links CUDA's runtime, whose answer depends on the driver of this machine.
         about = said.pop(0)
         there = torch.cuda.is_available()
         assert about == "cuda: can run" if there else about.startswith(("cuda: no ", "cuda: the "))

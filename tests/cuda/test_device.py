@@ -1,4 +1,4 @@
-"""Why the kernels cannot run, by what the driver says; and who takes over."""
+"""The reason why the CUDA kernels cannot run, and the implementation that takes over."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_of_two_devices_one_may_be_too_old(
 ) -> None:
     emulator.set(compute_major=7)
     serve(extension)
-    # As a newer one beside it would have it.
+    # A newer device beside it would make the implementation available.
     monkeypatch.setattr(cuda, "unavailable", lambda: None)
     with pytest.raises(rk.RopeScaleUnsupportedError, match=r"device 0 has compute capability 7\.0"):
         call("cuda")
@@ -108,7 +108,7 @@ def test_triton_takes_over_with_one_warning(reason: str, monkeypatch: pytest.Mon
     with pytest.warns(rk.RopeScaleWarning, match="expected the CUDA kernels, got Triton's") as said:
         assert implementations.choose_impl(spec, "auto") is triton
     (warning,) = said
-    # Of two devices, the one of these tensors is named.
+    # The warning names device 0, because the tensors are there.
     assert reason.replace("device 1", "device 0") in str(warning.message)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -1,4 +1,4 @@
-"""The built extension, with CUDA's own runtime in it, on drivers that are not what it needs."""
+"""The built extension with CUDA's own runtime, on drivers that cannot serve it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ print(rk.available_impls()["cuda"])
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a libcuda.so.1."""
+    """Return a folder with a libcuda.so.1."""
     folder = tmp_path_factory.mktemp("driver")
     flags = ["-shared", "-fPIC", "-Wl,-soname,libcuda.so.1", "-o", folder / "libcuda.so.1"]
     source = ROOT / "tests" / "csrc" / "fake_driver.c"

@@ -1,4 +1,4 @@
-"""What a launch asks of the device: grid, stream, guard, overlap; what becomes of its errors."""
+"""A launch: its grid, stream, current device, overlap and errors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ THREADS = 128
 
 
 def call(tokens: int, nheads: int, nheads_k: int = 0, **options: Any) -> RotaryQKSpec:
-    """A checked call in place."""
+    """Return a checked call in place."""
     head_dim = options.pop("head_dim", 64)
     dtype = options.pop("dtype", torch.bfloat16)
     q = torch.zeros(tokens, nheads, head_dim, dtype=dtype)
@@ -96,7 +96,7 @@ def test_sums_of_gradients_are_one_launch(emulator: Emulator) -> None:
     spec = call(1500, 2, 1)
     cuda.launch_rotary_qk_scaling_grad(spec, spec.q, spec.k)
     (launch,) = emulator.launches
-    # By the number of tokens alone, so that no device changes the order of additions.
+    # The grid depends on the number of tokens only, so every device adds in the same order.
     assert launch.grid == (1024, 1, 1)
     assert launch.block == (32, 1, 1)
 
@@ -136,7 +136,7 @@ def test_every_grid_is_legal_and_covers_the_call_once(
         table=rk.RotaryTable(scaling),
     )
     emulator.reset()
-    # The count is asked once a device, so each is a device of its own.
+    # The number of multiprocessors is cached per device, so each number has a device of its own.
     device = {1: 2, 3: 0, 132: 3}[multiprocessors]
     emulator.set(device_count=4, multiprocessors=multiprocessors)
     cuda._extension.rotary_qk_cuda(spec, device, 0, False)
@@ -145,11 +145,11 @@ def test_every_grid_is_legal_and_covers_the_call_once(
     assert (one, depth) == (1, 1)
     assert 1 <= lanes * per_block <= THREADS
     assert groups <= 65535
-    # Every token has a block, and no block is without.
+    # Every token has a block, and every block has a token.
     assert (blocks - 1) * per_block < tokens <= blocks * per_block
-    # Heads are cut no finer than what is in flight together, and all are there.
+    # There are no more groups than heads.
     assert groups <= nheads + nheads_k
-    # All heads in one group where blocks of tokens keep the device busy by themselves.
+    # If blocks of tokens fill the device, all heads are in one group.
     if blocks >= 16 * multiprocessors:
         assert groups == 1
 
@@ -161,7 +161,7 @@ def test_few_tokens_are_cut_by_heads_and_many_are_not(emulator: Emulator, extens
         (launch,) = emulator.launches
         return launch.grid[1]
 
-    # 40 heads, four at a time; three multiprocessors that want 16 blocks each.
+    # 40 heads, four in flight; the grid aims at 16 blocks for each of three multiprocessors.
     assert groups(1) == 10
     assert groups(48 * 32) == 1
 

@@ -1,4 +1,4 @@
-"""What nvcc made of the kernels, for every instantiation and every target in the extension."""
+"""The machine code of every kernel instantiation for every target in the extension."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_every_instantiation_is_there_for_every_target(kernels: Kernels) -> None
     targets = {f"sm_{number}" for number in built.split("capabilities ")[1].split()}
     assert {kernel.target for kernel in kernels} == targets
     names = {kernel.name for kernel in kernels}
-    # Three dtypes, two pairings, vectors or elements; and the sums of gradients.
+    # Three dtypes, two pairings, vectors or elements; and scaling_grad for three dtypes.
     assert len(names) == 3 * 2 * 2 + 3
     assert len(kernels) == len(names) * len(targets)
 
@@ -49,12 +49,11 @@ def test_nothing_is_spilled_and_registers_keep_to_their_ceiling(kernels: Kernels
 def test_rows_move_16_bytes_at_a_time(kernels: Kernels) -> None:
     for kernel in (each for each in kernels if each.operation == "rotary_qk"):
         loads, stores = kernel.opcodes["LDG.E.128"], kernel.opcodes["STG.E.128"]
-        # Two vectors of each head in flight, and one that is copied (or four of them, where that
-        # loop is unrolled); for q and for k.
+        # For q and for k: two vectors of each head in flight, and at least one copied vector.
         least = 2 * (2 * HEADS_IN_FLIGHT + 1) if kernel.vector else 0
         assert loads == stores >= least, (kernel.name, kernel.target)
         assert bool(loads) == kernel.vector
-        # No store was split into narrower ones.
+        # No store is split into narrower ones.
         narrow = {op for op in kernel.opcodes if op.startswith("STG")} - {"STG.E.128"}
         assert bool(narrow) != kernel.vector, (kernel.name, narrow)
 
@@ -62,7 +61,7 @@ def test_rows_move_16_bytes_at_a_time(kernels: Kernels) -> None:
 def test_no_approximate_instruction(kernels: Kernels) -> None:
     for kernel in kernels:
         special = {op for op in kernel.opcodes if op.startswith("MUFU")}
-        # The first guess of a division, which is refined to the rounded quotient.
+        # A division starts from an approximate reciprocal and refines it to the rounded quotient.
         assert special <= {"MUFU.RCP", "MUFU.RCP64H"}, (kernel.name, kernel.target)
 
 
@@ -76,7 +75,7 @@ def test_ptx_rounds_to_nearest_and_flushes_nothing() -> None:
     rounded = [op for op in arithmetic if not op.startswith("cvt")]
     assert {op.split(".")[1] for op in rounded} == {"rn"}
     assert not re.search(r"\b(sin|cos|ex2|lg2|rsqrt|tanh)\.", text)
-    # What overlaps launches is there from compute capability 9.0 on.
+    # Launches overlap from compute capability 9.0 on.
     assert ("griddepcontrol" in text) == (lowest >= 90)
 
 

@@ -1,4 +1,4 @@
-"""Bugs planted in the CUDA kernels, one by one: the battery must fail on each."""
+"""Bugs planted in the CUDA kernels one by one: battery.py must fail on each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sanitized_python import sanitized
 ROOT = Path(__file__).resolve().parent.parent.parent
 BATTERY = "tests/cuda/battery.py"
 
-# File, what it says, what the mutant says.
+# (file, text, text of the mutant)
 MUTANTS = {
     "one token too many": ("rotary_qk.cu", "if (token >= p.batch", "if (token > p.batch"),
     "k's heads begin with q's": ("rotary_qk.cu", "max(first - p.q.nheads,", "max(first,"),
@@ -88,18 +88,25 @@ MUTANTS = {
 
 
 def link(tree: Path, sources: Path, unit: str, out: Path) -> None:
-    """Compile a file with sanitizers, and link it in the place of a build's own."""
+    """Compile a file with sanitizers, and link it in place of the object file of a build."""
     emulator = ROOT / "tests" / "csrc" / "emulated_cuda"
     flags = ["-std=c++17", "-O0", "-fPIC", "-ffp-contract=off", "-fvisibility=hidden", "-w"]
     flags += ["-fsanitize=address,alignment", "-fno-sanitize-recover=all", f"-I{emulator}"]
     command = [emulated_cuda.compiler(), *flags, "-shared", "-o", out]
     command += ["-x", "c++", sources / "kernels" / unit, "-x", "none"]
-    rest = [*(tree / "CMakeFiles" / "_C.dir").rglob("*.o"), tree / "libropescale.a"]
+    objects = tree / "CMakeFiles" / "_C.dir"
+    # A build folder keeps the objects of source files that no longer exist.
+    current = [
+        path
+        for path in objects.rglob("*.o")
+        if (ROOT / path.relative_to(objects).with_suffix("")).exists()
+    ]
+    rest = [*current, tree / "libropescale.a"]
     emulated_cuda.run(*command, *rest, "-ldl", "-lpthread")
 
 
 def plant(folder: Path, file: str, old: str, new: str) -> Path:
-    """A copy of csrc with one bug."""
+    """Return a copy of csrc with one bug."""
     sources = folder / "csrc"
     shutil.copytree(ROOT / "csrc", sources)
     path = sources / "kernels" / file
@@ -131,5 +138,5 @@ def test_every_mutant_is_caught_and_the_kernels_as_they_are_pass(tmp_path: Path)
     codes = dict(re.findall(r"^(.*): (-?\d+)$", done.stdout, re.MULTILINE))
     survived = [name for name, path in modules.items() if codes[str(path)] == "0"]
     assert survived == ["none"]
-    # By what is said of a result, or by a sanitizer, and not by an import that went wrong.
+    # Each failure comes from a comparison or a sanitizer, not from a failed import.
     assert "ImportError" not in done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""Past 2^31 elements: on memory that is promised and not there, of which few pages are touched."""
+"""Offsets past 2^31 elements, on reserved memory of which few pages are touched."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from ropescale_kernels.backends import cuda
 SameBits = Callable[..., None]
 FAR = 2**31 + 64  # elements
 HEAD_DIM = 64
-# What lies FAR apart: with the sizes that put it there.
+# The axis with stride FAR, and the sizes (batch, seqlen, nheads) for it.
 STRIDES = {"batch": (2, 1, 1), "token": (1, 2, 1), "head": (1, 1, 2)}
 
 
 @pytest.fixture
 def memory() -> Tensor:
-    """bfloat16 elements, more than 2^32 of them."""
-    # Python names Linux' number since 3.13.
+    """Return more than 2^32 bfloat16 elements."""
+    # Python has the name since 3.13. The number is Linux'.
     promised = getattr(mmap, "MAP_NORESERVE", 0x4000)
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | promised
     elements = 2 * FAR + 4096
@@ -31,7 +31,7 @@ def memory() -> Tensor:
 
 
 def far_view(memory: Tensor, which: str, start: int) -> Tensor:
-    """A (batch, seqlen, nheads, head_dim) view of which one stride is FAR."""
+    """Return a (batch, seqlen, nheads, head_dim) view with one stride FAR."""
     batch, seqlen, nheads = STRIDES[which]
     strides = {"batch": HEAD_DIM, "token": HEAD_DIM, "head": HEAD_DIM} | {which: FAR}
     return memory.as_strided((batch, seqlen, nheads, HEAD_DIM), (*strides.values(), 1), start)

@@ -1,4 +1,4 @@
-"""The contract with the emulated kernels under ASan and UBSan, threads in several orders."""
+"""The contract's tests on the emulated kernels under ASan and UBSan, in several thread orders."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FEWEST = 200
 
 @pytest.fixture(scope="module")
 def module() -> Path:
-    """The extension with emulated kernels, sanitized."""
+    """Return the path of the sanitized extension with emulated kernels."""
     missing = emulated_cuda.missing_tool()
     if missing:
         pytest.skip(missing)
@@ -51,7 +51,7 @@ module.rotary_qk_cuda(RotaryQKSpec(q, None, positions, table, None, 0, 0, 0, q_o
 
 
 def test_the_sanitizers_are_there(module: Path) -> None:
-    """Five tokens and four positions, unchecked: nothing but a sanitizer would tell."""
+    """An unchecked call reads a fifth position of four, which only a sanitizer notices."""
     done = sanitized(module, "-c", PROBE)
     assert done.returncode != 0
     assert "AddressSanitizer" in done.stderr

@@ -1,4 +1,5 @@
-// Conversions of bfloat16 on the host, in double: exact sums, and not the words of csrc/math.
+// Conversions of bfloat16 on the host. Double arithmetic is exact here and shares no code with
+// csrc/math.
 #pragma once
 
 #include <math.h>
@@ -20,8 +21,7 @@ inline __nv_bfloat16 __float2bfloat16_rn(float x) {
         memcpy(&y, &word, sizeof(y));
         return double(y);
     };
-    // The two neighbours that a truncation lies between; beyond the largest, 2^128 stands for
-    // infinity.
+    // The two bfloat16 neighbours of x. Above the largest finite value, 2^128 stands for infinity.
     const uint32_t below = bits >> 16, above = below + 1;
     if (isinf(x)) return {uint16_t(below)};
     const double low = value(below),

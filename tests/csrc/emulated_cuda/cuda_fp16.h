@@ -1,4 +1,4 @@
-// Conversions of float16 on the host, by the compiler's own type and not by csrc/math.
+// Conversions of float16 on the host. They use the compiler's _Float16, not csrc/math.
 #pragma once
 
 #include <stdint.h>

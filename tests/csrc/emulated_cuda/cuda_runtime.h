@@ -1,8 +1,8 @@
-// The part of CUDA's execution model and runtime that the kernels use, on the host: the same .cu
-// compiles with a C++ compiler, and runs thread by thread on memory that sanitizers watch.
+// The part of CUDA's execution model and runtime that the kernels use, on the host. A C++ compiler
+// builds the same .cu. The threads run one by one, on memory that sanitizers watch.
 //
-// For kernels without shared memory, barriers and shuffles: any order of threads is then a legal
-// one, and the tests ask for several.
+// The emulation serves kernels without shared memory, barriers and shuffles: every order of threads
+// is legal for them, and tests choose several.
 #pragma once
 
 #include <math.h>
@@ -80,8 +80,8 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
 cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode* mode);
 cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void* kernel);
 
-// Records the launch of `kernel`, refuses what a device would refuse, and runs `thread` once for
-// each thread.
+// Records the launch of `kernel`, returns an error for a configuration that a device would refuse,
+// and else calls `thread` once per thread.
 cudaError_t emulate_launch(const cudaLaunchConfig_t& config, const void* kernel,
                            const std::function<void()>& thread);
 

@@ -1,4 +1,4 @@
-// The state of the emulated device, and the functions by which tests set it up and look at it.
+// The state of the emulated device, and the functions through which tests set and read it.
 #include <cuda_runtime.h>
 #include <dlfcn.h>
 
@@ -16,7 +16,7 @@ namespace {
 struct Machine {
     int driver_version = 13000, device_count = 2, compute_major = 9, compute_minor = 0;
     int multiprocessors = 3;
-    int order = 0;  // 0 forwards, 1 backwards, else the seed of a shuffle
+    int order = 0;  // 0: forwards, 1: backwards, else the seed of a shuffle
     int fail_launch = 0, fail_set_device = 0, no_kernel_image = 0;
 };
 
@@ -24,7 +24,7 @@ struct Launch {
     dim3 grid, block;
     void* stream;
     int device, pdl;
-    int64_t kernel;  // its address in the module's file
+    int64_t kernel;  // address of the kernel in the module's file
 };
 
 Machine machine;
@@ -33,7 +33,7 @@ int current_device = 0;
 cudaError_t last_error = cudaSuccess;
 cudaStreamCaptureMode capture_mode = cudaStreamCaptureModeGlobal;
 
-cudaError_t give(int error) { return last_error = cudaError_t(error); }
+cudaError_t fail_with(int error) { return last_error = cudaError_t(error); }
 
 bool configuration_valid(const dim3& grid, const dim3& block) {
     const uint64_t threads = uint64_t(block.x) * block.y * block.z;
@@ -86,7 +86,7 @@ cudaError_t cudaDriverGetVersion(int* version) {
 
 cudaError_t cudaGetDeviceCount(int* count) {
     *count = machine.device_count;
-    return machine.device_count ? cudaSuccess : give(cudaErrorNoDevice);
+    return machine.device_count ? cudaSuccess : fail_with(cudaErrorNoDevice);
 }
 
 cudaError_t cudaGetDevice(int* device) {
@@ -95,14 +95,14 @@ cudaError_t cudaGetDevice(int* device) {
 }
 
 cudaError_t cudaSetDevice(int device) {
-    if (machine.fail_set_device) return give(machine.fail_set_device);
-    if (device < 0 || device >= machine.device_count) return give(cudaErrorInvalidDevice);
+    if (machine.fail_set_device) return fail_with(machine.fail_set_device);
+    if (device < 0 || device >= machine.device_count) return fail_with(cudaErrorInvalidDevice);
     current_device = device;
     return cudaSuccess;
 }
 
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device) {
-    if (device < 0 || device >= machine.device_count) return give(cudaErrorInvalidDevice);
+    if (device < 0 || device >= machine.device_count) return fail_with(cudaErrorInvalidDevice);
     *value = attribute == cudaDevAttrMultiProcessorCount      ? machine.multiprocessors
              : attribute == cudaDevAttrComputeCapabilityMajor ? machine.compute_major
                                                               : machine.compute_minor;
@@ -117,9 +117,9 @@ cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode* mode) {
 cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void*) {
     // As if a stream were being captured all the time.
     if (capture_mode != cudaStreamCaptureModeRelaxed)
-        return give(cudaErrorStreamCaptureUnsupported);
+        return fail_with(cudaErrorStreamCaptureUnsupported);
     if (machine.no_kernel_image || machine.compute_major < 8)
-        return give(cudaErrorNoKernelImageForDevice);
+        return fail_with(cudaErrorNoKernelImageForDevice);
     attributes->numRegs = 0;
     return cudaSuccess;
 }
@@ -132,8 +132,8 @@ cudaError_t emulate_launch(const cudaLaunchConfig_t& config, const void* kernel,
         pdl |= config.attrs[i].val.programmaticStreamSerializationAllowed;
     }
     launches.push_back({grid, block, config.stream, current_device, pdl, address_in_file(kernel)});
-    if (machine.fail_launch) return give(machine.fail_launch);
-    if (!configuration_valid(grid, block)) return give(cudaErrorInvalidConfiguration);
+    if (machine.fail_launch) return fail_with(machine.fail_launch);
+    if (!configuration_valid(grid, block)) return fail_with(cudaErrorInvalidConfiguration);
     const ropescale::FloatModeGuard guard;
     gridDim = grid;
     blockDim = block;
@@ -162,7 +162,7 @@ EMULATOR_API void emulator_reset() {
     last_error = cudaSuccess;
 }
 
-// Sets one property of the machine by name; gives false for a name that it does not have.
+// Sets a property of the machine by name. Returns false for an unknown name.
 EMULATOR_API bool emulator_set(const char* name, int value) {
     const struct {
         const char* name;
@@ -190,7 +190,7 @@ EMULATOR_API int emulator_current_device() { return current_device; }
 EMULATOR_API int emulator_last_error() { return last_error; }
 EMULATOR_API int emulator_launches() { return int(launches.size()); }
 
-// grid x, y, z; block x, y, z; stream; device; pdl; kernel.
+// Fills `record` with grid x, y, z; block x, y, z; stream; device; pdl; kernel.
 EMULATOR_API void emulator_launch(int index, int64_t (&record)[10]) {
     const Launch& launch = launches[size_t(index)];
     const int64_t values[10] = {launch.grid.x,

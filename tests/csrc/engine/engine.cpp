@@ -1,5 +1,5 @@
-// A C++ engine that rotates q and k with the kernels, without Python: on the CPU and, where the
-// library was built with emulated kernels, through the CUDA entry point, with equal bits.
+// A C++ engine that rotates q and k without Python: on the CPU and, if the library has emulated
+// CUDA kernels, through the CUDA entry point. Both give equal bits.
 //
 //   engine [emulated]
 #include <ropescale.h>
@@ -84,14 +84,14 @@ int main(int argc, char** argv) {
     const std::vector<float> before = q;
     ropescale_rotary_qk_params p = params(model, q, k);
     if (ropescale_rotary_qk_cpu(&p, 2)) Model::fail("rotary_qk_cpu");
-    // Against the definition, in double: the first pair's frequency is 1 radian per token.
+    // The definition in double. The frequency of the first pair is 1 radian per token.
     for (int64_t t = 0; t < kTokens; ++t) {
         for (int64_t h = 0; h < kHeads; ++h) {
             const size_t at = size_t((t * kHeads + h) * kHeadDim);
             const double angle = std::fmod(double(model.positions[size_t(t)]), 2 * M_PI);
             const double x0 = before[at], x1 = before[at + kPairs];
             const double want = factor * (x0 * std::cos(angle) - x1 * std::sin(angle));
-            // fmod by a rounded 2 pi errs with the position.
+            // At token 4 the position is 2^40: fmod by a rounded 2 pi is too inaccurate there.
             if (t < 4) expect(std::fabs(q[at] - want) < 1e-5, "the rotation of the first pair");
         }
     }
@@ -103,7 +103,7 @@ int main(int argc, char** argv) {
         if (ropescale_rotary_qk_cuda(&on_device, 0, nullptr, false)) Model::fail("rotary_qk_cuda");
         expect(q == q_cuda && k == k_cuda, "equal bits of cpu and cuda");
     } else {
-        // This program's memory is the host's: it only asks.
+        // A real CUDA kernel cannot read this program's host memory, so nothing is launched.
         std::printf("cuda: %s\n", reason ? reason : "can run");
     }
     p.rotary_dim = 65;

@@ -1,11 +1,11 @@
-#include "arguments.h"
+#include "spec_reader.h"
 
 namespace py = pybind11;
 
 namespace ropescale {
 namespace {
 
-// Attributes of a spec, by name.
+// Reads attributes of a spec by name.
 struct Spec {
     py::handle object;
     int32_t device_type;
@@ -26,11 +26,6 @@ struct Spec {
 };
 
 }  // namespace
-
-TensorReader& tensor_reader() {
-    static TensorReader instance;
-    return instance;
-}
 
 RotaryQKParams read_rotary_qk(py::handle object, int32_t device_type) {
     const Spec spec{object, device_type};

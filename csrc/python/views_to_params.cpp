@@ -1,9 +1,9 @@
-#include "params.h"
+#include "views_to_params.h"
 
 namespace ropescale {
 namespace {
 
-// (batch, seqlen, nheads, head_dim), or (num_tokens, nheads, head_dim) as a batch of one.
+// (batch, seqlen, nheads, head_dim), or (num_tokens, nheads, head_dim) as batch size 1.
 HeadsParams heads_params(const TensorView& in, const TensorView& out) {
     HeadsParams heads = {};
     if (in.is_none()) return heads;
@@ -89,7 +89,7 @@ RotaryQKParams rotary_cos_sin_params(const RotaryCosSinViews& v, int64_t rotary_
     source.rows = index_params(v.position_ids, false);
     const int row = v.cos.ndim - 2;
     source.num_rows = v.cos.shape[row];
-    // A row index reads its row; without indices one row may serve every token.
+    // Without row indices, a single row is broadcast over the tokens.
     const bool indexed = !v.position_ids.is_none();
     source.cos_stride_token = indexed ? v.cos.strides[row] : v.cos.broadcast_stride(row);
     source.sin_stride_token = indexed ? v.sin.strides[row] : v.sin.broadcast_stride(row);

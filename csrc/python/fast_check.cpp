@@ -1,12 +1,12 @@
-#include "fast_path.h"
+#include "fast_check.h"
 
 namespace py = pybind11;
 
 namespace ropescale {
 namespace {
 
-// Strides of (batch, seqlen, nheads, head_dim) in which every row is its own: the rows of one axis
-// lie beyond those of the axes inside it, heads within tokens or tokens within heads.
+// Whether no two rows of (batch, seqlen, nheads, head_dim) share memory: heads lie within tokens or
+// tokens within heads, and the stride of each axis spans the axes inside it.
 bool rows_apart(const TensorView& x) {
     const int token = x.ndim - 3, head = x.ndim - 2;
     const int64_t width = x.shape[x.ndim - 1];
@@ -33,16 +33,16 @@ bool memory_apart(const TensorView& a, const TensorView& b) {
     return a_begin + bytes_spanned(a) <= b_begin || b_begin + bytes_spanned(b) <= a_begin;
 }
 
-// Bytes of one token of one batch, all its heads: heads must lie within tokens.
+// Bytes from the first to the last element of one token. Heads must lie within tokens.
 int64_t token_bytes(const TensorView& x) {
     const int head = x.ndim - 2;
     const int64_t last = (x.shape[head] - 1) * x.strides[head] + x.shape[x.ndim - 1];
     return last * (x.dtype.bits / 8);
 }
 
-// Whether two tensors are slices of one buffer of tokens, as packed q and k are: their tokens take
-// turns, each within a stride of its own.
-bool tokens_take_turns(const TensorView& a, const TensorView& b) {
+// Whether two tensors are slices of one buffer of tokens, such as q and k of a packed qkv: tokens
+// of equal index lie side by side within one stride.
+bool tokens_alternate(const TensorView& a, const TensorView& b) {
     const int token = a.ndim - 3, batch = token - 1;
     const int64_t size = a.dtype.bits / 8, stride = a.strides[token] * size;
     if (a.strides[token] != b.strides[token]) return false;
@@ -57,8 +57,8 @@ bool tokens_take_turns(const TensorView& a, const TensorView& b) {
     return a.strides[batch] == b.strides[batch] && sequence <= a.strides[batch] * size;
 }
 
-bool never_meet(const TensorView& a, const TensorView& b) {
-    return a.is_none() || b.is_none() || memory_apart(a, b) || tokens_take_turns(a, b);
+bool never_overlap(const TensorView& a, const TensorView& b) {
+    return a.is_none() || b.is_none() || memory_apart(a, b) || tokens_alternate(a, b);
 }
 
 bool same_view(const TensorView& a, const TensorView& b) {
@@ -74,7 +74,7 @@ bool heads_valid(const TensorView& x) {
            x.numel() > 0;
 }
 
-// Whether `out` takes the rotation of `in`: into its own place or into memory that `in` is not.
+// Whether `out` can hold the rotation of `in`: it is the same view, or shares no memory with it.
 bool output_valid(const TensorView& in, const TensorView& out) {
     if (in.is_none() || out.is_none()) return in.is_none() && out.is_none();
     if (!out.is_on(in.device) || out.ndim != in.ndim || out.dtype.code != in.dtype.code ||
@@ -87,16 +87,16 @@ bool output_valid(const TensorView& in, const TensorView& out) {
     return rows_apart(out) && (same_view(in, out) || memory_apart(in, out));
 }
 
-// Equal to the token axes of q, or broadcast over the batch: (1, seqlen), (seqlen,).
-bool tokens_match(const TensorView& x, int first, const TensorView& q) {
+// Whether `x` has the token axes of q, or is broadcast over the batch: (1, seqlen), (seqlen,).
+bool tokens_match(const TensorView& x, const TensorView& q) {
     const int token_dims = q.ndim - 2;
-    const int dims = x.ndim - first;
+    const int dims = x.ndim;
     if (dims < 1 || dims > token_dims) return false;
     if (x.shape[x.ndim - 1] != q.shape[token_dims - 1]) return false;
-    return dims == 1 || x.shape[first] == q.shape[0] || x.shape[first] == 1;
+    return dims == 1 || x.shape[0] == q.shape[0] || x.shape[0] == 1;
 }
 
-// Whether everything that is there is where q is.
+// Whether every given tensor is on the device of q.
 bool on_one_device(const RotaryQKViews& v) {
     const TableViews& t = v.table;
     for (const TensorView* x : {&v.k, &v.position_ids, &t.steps, &t.inv_freq, &t.factors,
@@ -122,20 +122,21 @@ bool inputs_valid(const RotaryQKViews& v) {
             if (v.k.shape[i] != q.shape[i]) return false;
         }
     }
-    // M-RoPE's leading axis, and profiles, take the checked path.
+    // Tables with M-RoPE sections fall back.
     const TensorView& positions = v.position_ids;
     if (!positions.is_int(32) && !positions.is_int(64)) return false;
-    return v.table.axis_ids.is_none() && tokens_match(positions, 0, q);
+    return v.table.axis_ids.is_none() && tokens_match(positions, q);
 }
 
 bool outputs_valid(const RotaryQKViews& v) {
     const TensorView& q = v.q;
-    return output_valid(q, v.q_out) && output_valid(v.k, v.k_out) && never_meet(v.q_out, v.k_out) &&
-           never_meet(v.q_out, v.k) && never_meet(q, v.k_out);
+    return output_valid(q, v.q_out) && output_valid(v.k, v.k_out) &&
+           never_overlap(v.q_out, v.k_out) && never_overlap(v.q_out, v.k) &&
+           never_overlap(q, v.k_out);
 }
 
-bool is_bare(py::handle tensor) {
-    if (tensor.is_none()) return true;
+bool must_fall_back(py::handle tensor) {
+    if (tensor.is_none()) return false;
     static PyObject* const requires_grad = PyUnicode_InternFromString("requires_grad");
     static PyObject* const is_neg = PyUnicode_InternFromString("is_neg");
     const py::object grad =
@@ -144,9 +145,9 @@ bool is_bare(py::handle tensor) {
         py::reinterpret_steal<py::object>(PyObject_CallMethodNoArgs(tensor.ptr(), is_neg));
     if (!grad || !negative) {
         PyErr_Clear();
-        return false;
+        return true;
     }
-    return grad.ptr() == Py_False && negative.ptr() == Py_False;
+    return grad.ptr() != Py_False || negative.ptr() != Py_False;
 }
 
 }  // namespace ropescale

@@ -1,4 +1,4 @@
-// From tensors, as Python hands them over, to the kernel's parameters.
+// From tensor views of a call to the kernel's parameters.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -8,7 +8,8 @@
 
 namespace ropescale {
 
-// RotaryTable.state, in its order; float32 values as int32 bits.
+// The tensors of RotaryTable.state in its order, under the names of ropescale.h. Float32 values are
+// stored as int32 bits.
 struct TableViews {
     TensorView steps, inv_freq, factors, axis_ids, pos_freqs, ramp, scales;
 };
@@ -30,7 +31,8 @@ struct RotaryCosSinViews {
 RotaryQKParams rotary_cos_sin_params(const RotaryCosSinViews& views, int64_t rotary_dim,
                                      bool interleaved, bool conjugate);
 
-// The tensors of RotaryTable.state; `read(handle, view)` gives false to stop.
+// Reads the tensors of RotaryTable.state with `read(handle, view)`. Returns false if a read fails
+// or a tensor is not what a RotaryTable holds.
 template <class Read>
 bool read_table(const pybind11::tuple& state, TableViews& table, Read read) {
     TensorView* views[] = {&table.steps,     &table.inv_freq, &table.factors, &table.axis_ids,
