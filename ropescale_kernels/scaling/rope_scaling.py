@@ -1,4 +1,4 @@
-"""`RopeScaling`: what a model does to its rotary frequencies, as numbers that cannot change."""
+"""`RopeScaling`: the rotary frequencies of a model, as numbers that cannot change."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ from collections.abc import Mapping
 import torch
 
 from ..errors import RopeScaleWarning
-from . import frequencies, lengths
-from ._blend_constructors import BlendConstructors
-from ._constructors import S
+from . import magnitude
+from . import validate as check
+from .blend_constructors import BlendConstructors
 from .config.dialects import Dialect
 from .config.load import HasToDict
 from .config.resolve import resolve
+from .constructors import S
 from .hf_writer import hf_config
 from .parameters import Parameters
+from .rules import RULES
+from .rules.frequencies import Frequencies
+from .rules.rule import Rule
 
 
 class RopeScaling(BlendConstructors):
@@ -33,19 +37,21 @@ class RopeScaling(BlendConstructors):
 
     __slots__ = (
         "_attention_factor",
+        "_constants_by_device",
         "_fingerprint",
         "_frequencies",
-        "_held",
         "_parameters",
+        "_rule",
         "_softmax_scale_multiplier",
     )
 
     _parameters: Parameters
-    _frequencies: frequencies.Frequencies
+    _rule: Rule
+    _frequencies: Frequencies
     _attention_factor: float
     _softmax_scale_multiplier: float
     _fingerprint: str
-    _held: dict[torch.device, tuple[torch.Tensor, ...]]
+    _constants_by_device: dict[torch.device, tuple[torch.Tensor, ...]]
 
     def __init__(self) -> None:
         raise TypeError(
@@ -55,14 +61,15 @@ class RopeScaling(BlendConstructors):
 
     @classmethod
     def _from_parameters(cls: type[S], parameters: Parameters) -> S:
-        self = object.__new__(cls)
+        self, rule = object.__new__(cls), RULES[parameters.rope_type]
         values = {
             "_parameters": parameters,
-            "_frequencies": frequencies.derive(parameters),
-            "_attention_factor": frequencies.attention_factor(parameters),
-            "_softmax_scale_multiplier": frequencies.softmax_scale_multiplier(parameters),
+            "_rule": rule,
+            "_frequencies": rule.derive(parameters),
+            "_attention_factor": rule.derive_attention_factor(parameters),
+            "_softmax_scale_multiplier": magnitude.softmax_scale_multiplier(parameters),
             "_fingerprint": parameters.fingerprint(),
-            "_held": {},
+            "_constants_by_device": {},
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -113,11 +120,10 @@ class RopeScaling(BlendConstructors):
         )
         for note in resolved.notes:
             warnings.warn(note, RopeScaleWarning, stacklevel=2)
-        constructor = getattr(cls, resolved.constructor)
-        scaling: RopeScaling = constructor(**resolved.arguments)
+        parameters = RULES[resolved.constructor].parameters(**resolved.arguments)
         parameters = dataclasses.replace(
-            scaling._parameters,
-            frequency_dim=resolved.frequency_dim or scaling.rotary_dim,
+            parameters,
+            frequency_dim=resolved.frequency_dim or parameters.rotary_dim,
             softmax_mscale=resolved.softmax_mscale,
             dialect=resolved.dialect,
         )
@@ -230,12 +236,12 @@ class RopeScaling(BlendConstructors):
     @property
     def is_blend(self) -> bool:
         """Whether `inv_freq` blends `1 / pos_freqs` and `1 / (factor * pos_freqs)`."""
-        return self._parameters.rope_type in frequencies.BLENDS
+        return self._rule.is_blend
 
     @property
     def depends_on_seq_len(self) -> bool:
         """Whether a dynamic table can follow lengths with this rule."""
-        return lengths.depends_on_seq_len(self._parameters)
+        return self._rule.depends_on_seq_len
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of parameters and dialect, in hexadecimal; nothing derived enters."""
@@ -257,7 +263,8 @@ class RopeScaling(BlendConstructors):
             RopeScaleConfigError: If `seq_len` is no integer from 0 to 2**53, or so large that a
                 frequency leaves float32.
         """
-        parameters = lengths.parameters_at(self._parameters, seq_len)
+        tokens = check.length("seq_len", seq_len, low=0)
+        parameters = self._rule.at_length(self._parameters, tokens)
         return self if parameters is self._parameters else self._from_parameters(parameters)
 
     def factor_at(self, seq_lens: torch.Tensor) -> torch.Tensor:
@@ -273,12 +280,11 @@ class RopeScaling(BlendConstructors):
             RopeScaleTypeError: If `seq_lens` is no tensor of such a dtype.
             RopeScaleValueError: If it has another rank.
         """
-        return lengths.factor_at(self._parameters, lengths.check_seq_lens(seq_lens))
+        return self._rule.factor_at(self._parameters, check.seq_lens(seq_lens))
 
     def attention_factor_at(self, seq_lens: torch.Tensor) -> torch.Tensor:
         """Return the attention factors at many lengths; arguments and errors as `factor_at`."""
-        checked = lengths.check_seq_lens(seq_lens)
-        return lengths.attention_factor_at(self._parameters, self._attention_factor, checked)
+        return self._rule.attention_factor_at(self._parameters, check.seq_lens(seq_lens))
 
     def inv_freq_at(self, seq_lens: torch.Tensor) -> torch.Tensor:
         """Return the frequencies at many lengths; arguments and errors as `factor_at`.
@@ -290,13 +296,13 @@ class RopeScaling(BlendConstructors):
         Returns:
             `(n, rotary_dim // 2)` float32 on the same device.
         """
-        checked = lengths.check_seq_lens(seq_lens)
-        held = self._held.get(checked.device)
-        if held is None:
-            tensors = lengths.constants(self._parameters, self._frequencies)
-            held = tuple(tensor.to(checked.device) for tensor in tensors)
-            self._held[checked.device] = held
-        return lengths.inv_freq_at(self._parameters, held, checked)
+        checked = check.seq_lens(seq_lens)
+        constants = self._constants_by_device.get(checked.device)
+        if constants is None:
+            tensors = self._rule.constants(self._parameters, self._frequencies)
+            constants = tuple(tensor.to(checked.device) for tensor in tensors)
+            self._constants_by_device[checked.device] = constants
+        return self._rule.inv_freq_at(self._parameters, constants, checked)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"{name}: expected no assignment, got {value!r} for a fixed scaling")

@@ -8,7 +8,7 @@ from numbers import Integral, Real
 
 import torch
 
-from ..errors import RopeScaleConfigError, RopeScaleTypeError, expected
+from ..errors import RopeScaleConfigError, RopeScaleTypeError, RopeScaleValueError, expected
 
 # Every integer up to here is a float64, so a length survives the rules' float arithmetic.
 MAX_LENGTH = 2**53
@@ -149,6 +149,24 @@ def channel_factors(name: str, value: object, size: int) -> tuple[float, ...]:
     """Return one positive factor per pair of rotated channels."""
     entries = sequence(name, value, size, f"a list of {size} positive numbers, one per pair")
     return tuple(positive(f"{name}[{index}]", entry) for index, entry in enumerate(entries))
+
+
+def seq_lens(value: object) -> torch.Tensor:
+    """Return `value`, a 1-D int32 or int64 tensor of lengths, without reading its values.
+
+    Raises:
+        RopeScaleTypeError: If `value` is no tensor, or of another dtype.
+        RopeScaleValueError: If `value` has another rank.
+    """
+    requirement = "an int32 or int64 tensor"
+    if not isinstance(value, torch.Tensor):
+        raise RopeScaleTypeError(expected("seq_lens", requirement, value))
+    if value.dtype not in (torch.int32, torch.int64):
+        raise RopeScaleTypeError(expected("seq_lens", requirement, str(value.dtype)))
+    if value.dim() != 1:
+        shape = f"a tensor of shape {tuple(value.shape)}"
+        raise RopeScaleValueError(expected("seq_lens", "one dimension", shape))
+    return value
 
 
 def mrope_section(value: object, rotary_dim: int) -> tuple[int, ...] | None:
