@@ -22,6 +22,10 @@ class DynamicNtk(ConfigRule):
     depends_on_seq_len = True
     smallest_dim = 4
     own_keys = frozenset({"factor"})
+    no_extension = (
+        "Transformers lets its base follow the length, without any edit of the config; "
+        "vLLM and SGLang fix it when they start."
+    )
 
     def parameters(
         self,

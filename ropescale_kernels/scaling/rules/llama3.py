@@ -24,6 +24,9 @@ class Llama3(ConfigRule):
 
     rope_type = "llama3"
     own_keys = frozenset(_KEYS)
+    no_extension = (
+        "Its frequencies were trained with, and no rule of Transformers scales them further."
+    )
 
     def parameters(
         self,

@@ -26,6 +26,9 @@ class Longrope(ConfigRule):
     own_keys = frozenset(_KEYS)
     takes_odd_share = False
     needs_head_dim = True
+    no_extension = (
+        "Its factors were searched for max_position_embeddings and serve no other length."
+    )
 
     def parameters(
         self,

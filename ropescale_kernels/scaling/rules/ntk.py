@@ -18,6 +18,7 @@ class Ntk(Rule):
 
     rope_type = "ntk"
     smallest_dim = 4
+    no_extension = "Its base was raised once, by the alpha that it was trained with."
 
     def parameters(self, *, factor: object, **shared: object) -> Parameters:
         base = self.shared(**shared)

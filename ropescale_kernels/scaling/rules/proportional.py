@@ -21,6 +21,7 @@ class Proportional(ConfigRule):
     first_release = 5
     own_keys = frozenset({"factor"})
     takes_share = True
+    no_extension = "No rule of Transformers scales a head of which only some pairs turn."
 
     def parameters(
         self, *, partial_rotary_factor: object = 1.0, factor: object = 1.0, **shared: object

@@ -1,4 +1,4 @@
-"""What a scaling rule says of itself: the base class of the objects in `rules.RULES`."""
+"""The base classes of the objects in `rules.RULES`: all that the package asks a rule."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ class Rule(ABC):
         depends_on_seq_len: Whether the rule gives other numbers at other lengths.
         smallest_dim: Smallest number of rotated channels that the formula is defined for.
         first_release: First major release of Transformers that reads `hf_keys`.
+        no_extension: Reason why a plan carries no model of this rule to a longer context.
     """
 
     rope_type: ClassVar[str]
@@ -34,6 +35,7 @@ class Rule(ABC):
     depends_on_seq_len: ClassVar[bool] = False
     smallest_dim: ClassVar[int] = 2
     first_release: ClassVar[int] = 4
+    no_extension: ClassVar[str] = ""
 
     @abstractmethod
     def parameters(self, *args: Any, **keys: Any) -> Parameters:
@@ -130,8 +132,9 @@ class Rule(ABC):
         """Return the rope parameters that Transformers reads as this scaling.
 
         Returns:
-            `rope_type` and the keys of the rule. A value of None is not written. `rope_theta` is
-            there only if it differs from `p.rope_theta`. None if Transformers has no such rule.
+            `rope_type`, the keys of the rule, and `rope_theta` if it differs from `p.rope_theta`.
+            Values of None are not written. None in place of a dict if Transformers has no such
+            rule.
         """
         return None
 
@@ -197,8 +200,8 @@ class ConfigRule(Rule):
     """A rule that configs name.
 
     Attributes:
-        own_keys: Config keys that are about this rule wherever they stand. A warning about one of
-            them says that it was likely meant to have an effect.
+        own_keys: Config keys that are about this rule even at the top level of a config. A config
+            in which such a key has no effect is likely a mistake.
         takes_odd_share: Whether an odd number of channels may turn, rounded up to pairs.
         takes_share: Whether `partial_rotary_factor` is a parameter of the rule. The rule then spans
             the whole head.
