@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import torch
-from test_house_rules import sources
 
 import ropescale_kernels as rk
 from ropescale_kernels.errors import RopeScaleConfigError, RopeScaleWarning
@@ -172,13 +171,13 @@ def recipe() -> str:
     return text.split("## How to add a scaling rule\n")[1].split("\n## ")[0]
 
 
-@pytest.mark.parametrize("name", ["llama3", "proportional"])
+@pytest.mark.parametrize("name", ["llama3", "longrope", "proportional"])
 def test_the_recipe_names_every_file_that_names_a_rule(name: str) -> None:
-    word = re.compile(rf"\b{name}\b(?! rule)")
+    use = re.compile(rf'"{name}"|\.{name} import|def {name}\(')
     found = {
         str(path.relative_to(ROOT))
-        for path in sources("ropescale_kernels/*.py")
-        if word.search(path.read_text())
+        for path in (ROOT / "ropescale_kernels").rglob("*.py")
+        if use.search(path.read_text())
     }
     own = f"ropescale_kernels/scaling/rules/{name}.py"
     assert own in found

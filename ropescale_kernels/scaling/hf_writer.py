@@ -17,7 +17,7 @@ def hf_config(parameters: Parameters, transformers: int) -> dict[str, object]:
 
     Args:
         parameters: The scaling's parameters.
-        transformers: Major release whose keys to use: 4 or 5.
+        transformers: Major release of the keys: 4 or 5.
 
     Returns:
         A new dict of JSON values.

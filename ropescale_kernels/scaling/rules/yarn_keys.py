@@ -24,7 +24,7 @@ def keys(entry: RopeEntry) -> frozenset[str]:
 
 
 def reads_truncate_beside(entry: RopeEntry) -> bool:
-    """Return whether `truncate` counts beside the layer types, and then not inside one."""
+    """Return whether `truncate` counts beside the parameters of the layer types, not inside."""
     reading = reading_of(entry)
     return reading.truncate and entry.outer is not None and not reading.nested_truncate
 
@@ -46,8 +46,8 @@ def arguments(entry: RopeEntry, seq_len: int | None) -> dict[str, object] | None
         seq_len: Length in tokens, for dialects that scale only long sequences.
 
     Returns:
-        Keywords for `Yarn.parameters`. None if the dialect scales only sequences beyond L, and this
-        one is not.
+        Keywords for `Yarn.parameters`. None if the dialect scales only sequences beyond L, and
+        `seq_len` is not beyond.
 
     Raises:
         RopeScaleConfigError: Naming the key and the value.
