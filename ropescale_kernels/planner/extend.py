@@ -8,20 +8,13 @@ from collections.abc import Callable
 from ..errors import RopeScaleUnsupportedError, expected
 from ..scaling import RopeScaling
 from ..scaling.magnitude import yarn_attention_factor
+from ..scaling.rules import RULES
 from .layers import widest_window
 from .text_config import TextConfig
 from .trained_length import TrainedLength
 
 # Published models extend this far without training on longer texts (Qwen's documentation).
 UNTRAINED_FACTOR = 4.0
-_REASONS = {
-    "llama3": "Its frequencies were trained with, and no rule of Transformers scales them further.",
-    "longrope": "Its factors were searched for max_position_embeddings and serve no other length.",
-    "ntk": "Its base was raised once, by the alpha that it was trained with.",
-    "dynamic": "Transformers lets its base follow the length, without any edit of the config; "
-    "vLLM and SGLang fix it when they start.",
-    "proportional": "No rule of Transformers scales a head of which only some pairs turn.",
-}
 
 
 _MULTIMODAL = (
@@ -65,7 +58,7 @@ def extend(
     """
     rule = _RULES.get(scaling.rope_type)
     if rule is None:
-        reason = _REASONS.get(scaling.rope_type, "")
+        reason = RULES[scaling.rope_type].no_extension
         requirement = f"default, linear or yarn, to reach {target:,} tokens"
         raise RopeScaleUnsupportedError(
             expected("rope_type", requirement, scaling.rope_type, reason)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 from ..errors import RopeScaleUnsupportedError, RopeScaleValueError, expected
-from . import rules
 from .parameters import Parameters
+from .rules import RULES
 from .validate import MAX_LENGTH
 
 _RELEASES = (4, 5)
@@ -18,23 +17,24 @@ def hf_config(parameters: Parameters, transformers: int) -> dict[str, object]:
 
     Args:
         parameters: The scaling's parameters.
-        transformers: Major release whose keys to use: 4 or 5.
+        transformers: Major release of the keys: 4 or 5.
 
     Returns:
         A new dict of JSON values.
 
     Raises:
-        RopeScaleUnsupportedError: For a rule that this release has not, and for M-RoPE with
-            DeepSeek's softmax scale, which no model has.
+        RopeScaleUnsupportedError: For a rule that this release does not have, and for M-RoPE with
+            DeepSeek's softmax scale, because no model has both.
         RopeScaleValueError: For another release.
     """
     if isinstance(transformers, bool) or transformers not in _RELEASES:
         raise RopeScaleValueError(expected("transformers", f"one of {_RELEASES}", transformers))
-    write = _WRITERS.get(parameters.rope_type)
-    if write is None or (transformers < 5 and parameters.rope_type == "proportional"):
+    rule = RULES[parameters.rope_type]
+    keys = rule.hf_keys(parameters)
+    if keys is None or transformers < rule.first_release:
         requirement = f"a rule that Transformers {transformers} has"
         raise RopeScaleUnsupportedError(expected("rope_type", requirement, parameters.rope_type))
-    rope = {key: value for key, value in write(parameters).items() if value is not None}
+    rope = {key: value for key, value in keys.items() if value is not None}
     rope_theta = rope.pop("rope_theta", parameters.rope_theta)
     if parameters.mrope_section is not None:
         if parameters.softmax_mscale:
@@ -57,7 +57,7 @@ def hf_config(parameters: Parameters, transformers: int) -> dict[str, object]:
 
 def _dimensions(p: Parameters) -> dict[str, object]:
     if p.softmax_mscale:
-        # The softmax scale is DeepSeek's, so its model type has to say so.
+        # Only DeepSeek's model type makes Transformers multiply the softmax scale.
         return {"model_type": "deepseek_v3", "qk_rope_head_dim": p.rotary_dim}
     if p.frequency_dim != p.rotary_dim:
         # An odd D can only be a share of a head: D + 0.5 of D + 1 channels, rounded down.
@@ -72,51 +72,3 @@ def _max_position_embeddings(p: Parameters) -> int | None:
     if p.original_max_position_embeddings is None:
         return None
     return min(math.floor(p.original_max_position_embeddings * p.factor), MAX_LENGTH)
-
-
-def _named(rope_type: str, *keys: str) -> Callable[[Parameters], dict[str, object]]:
-    def write(p: Parameters) -> dict[str, object]:
-        values = ((key, getattr(p, key)) for key in keys)
-        written = {key: list(v) if isinstance(v, tuple) else v for key, v in values}
-        return {"rope_type": rope_type, **written}
-
-    return write
-
-
-def _ntk(p: Parameters) -> dict[str, object]:
-    theta = rules.ntk_theta(p.rope_theta, p.frequency_dim, p.factor)
-    return {"rope_type": "default", "rope_theta": theta}
-
-
-_RAMP = ("factor", "original_max_position_embeddings", "beta_fast", "beta_slow", "truncate")
-_yarn = _named("yarn", *_RAMP, "attention_factor", "mscale", "mscale_all_dim")
-
-
-def _ntk_by_parts(p: Parameters) -> dict[str, object]:
-    return {**_yarn(p), "attention_factor": 1.0}
-
-
-_WRITERS: dict[str, Callable[[Parameters], dict[str, object]]] = {
-    "default": _named("default"),
-    "linear": _named("linear", "factor"),
-    "ntk": _ntk,
-    "dynamic": _named("dynamic", "factor"),
-    "ntk_by_parts": _ntk_by_parts,
-    "yarn": _yarn,
-    "llama3": _named(
-        "llama3",
-        "factor",
-        "original_max_position_embeddings",
-        "low_freq_factor",
-        "high_freq_factor",
-    ),
-    "longrope": _named(
-        "longrope",
-        "factor",
-        "original_max_position_embeddings",
-        "attention_factor",
-        "short_factor",
-        "long_factor",
-    ),
-    "proportional": _named("proportional", "factor", "partial_rotary_factor"),
-}

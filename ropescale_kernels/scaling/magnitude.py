@@ -1,4 +1,4 @@
-"""The attention factor of each rule: what multiplies cos and sin, as Python floats."""
+"""YaRN's attention factor, which multiplies cos and sin."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import math
 
 import torch
 
+from .parameters import Parameters
+
 
 def get_mscale(scale: float, mscale: float = 1.0) -> float:
-    """Return YaRN's magnitude 0.1 * mscale * ln(scale) + 1, and 1 where nothing is extended.
+    """Return YaRN's magnitude 0.1 * mscale * ln(scale) + 1, and 1 if nothing is extended.
 
     Args:
         scale: Context extension factor.
@@ -67,23 +69,16 @@ def yarn_attention_factor_at(
     """
     if attention_factor is not None:
         return torch.full_like(scale, attention_factor)
-    # ln(1) is exactly 0, so a factor of 1 needs no case of its own here.
+    # ln(1) is exactly 0, so a factor of 1 needs no case of its own.
     log = torch.log(scale)
     if mscale and mscale_all_dim:
         return (0.1 * mscale * log + 1.0) / (0.1 * mscale_all_dim * log + 1.0)
     return 0.1 * log + 1.0
 
 
-def longrope_attention_factor(factor: float, original_max_position_embeddings: int) -> float:
-    """Return LongRoPE's factor sqrt(1 + ln(factor) / ln(original length)).
-
-    Args:
-        factor: Context extension factor.
-        original_max_position_embeddings: Length of pretraining in tokens, at least 2.
-
-    Returns:
-        The factor on cos and sin, the same at every length. Source: arXiv:2402.13753, sec. 3.
-    """
-    if factor <= 1.0:
+def softmax_scale_multiplier(parameters: Parameters) -> float:
+    """Return the factor of a DeepSeek-like model on its softmax scale; 1 for the others."""
+    if not (parameters.softmax_mscale and parameters.mscale_all_dim):
         return 1.0
-    return math.sqrt(1 + math.log(factor) / math.log(original_max_position_embeddings))
+    mscale = get_mscale(parameters.factor, parameters.mscale_all_dim)
+    return mscale * mscale

@@ -1,4 +1,4 @@
-"""What a scaling is: its parameters, as plain Python values, and their fingerprint."""
+"""The parameters of a scaling, as plain Python values, and their fingerprint."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import dataclasses
 import hashlib
 import json
 
-# Changes when the same parameters come to mean other frequencies.
+# Another format is due if the same parameters come to mean other frequencies.
 _FORMAT = "ropescale-scaling-1"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Parameters:
-    """Validated parameters of one scaling; a key that its rule does not use stays None.
+    """Checked parameters of one scaling. A key that the rule does not use stays None.
 
     Attributes:
         rope_type: Name of the rule.
         rotary_dim: Rotated channels, even.
-        frequency_dim: D in the exponent of the frequencies: rotary_dim, or one less where a config
+        frequency_dim: D in the exponent of the frequencies: rotary_dim, or one less if a config
             asks for an odd share of the head.
         rope_theta: Base of the frequencies.
-        factor: Context extension factor that is in force.
+        factor: Context extension factor in force.
         softmax_mscale: Whether the model multiplies its softmax scale by mscale squared.
-        dialect: Whose arithmetic the frequencies follow.
+        dialect: Dialect that the config was read in.
 
-    The rest are the config keys of the same names.
+    The other attributes are the config keys of the same names.
     """
 
     rope_type: str
@@ -59,7 +59,7 @@ class Parameters:
     def fingerprint(self) -> str:
         """Return the SHA-256 of the parameters, in hexadecimal.
 
-        Floats enter by their bits and nothing derived enters, so the result is the same in every
+        Floats enter by their bits. No derived value enters, so the result is the same in every
         process and on every machine.
         """
         values = {key: _canonical(value) for key, value in dataclasses.asdict(self).items()}

@@ -1,4 +1,4 @@
-"""`RopeScaling`: what a model does to its rotary frequencies, as numbers that cannot change."""
+"""`RopeScaling`: the rotary frequencies of a model, as numbers that cannot change."""
 
 from __future__ import annotations
 
@@ -10,21 +10,26 @@ from collections.abc import Mapping
 import torch
 
 from ..errors import RopeScaleWarning
-from . import frequencies, lengths
-from ._blend_constructors import BlendConstructors
-from ._constructors import S
+from . import magnitude
+from . import validate as check
+from .blend_constructors import BlendConstructors
 from .config.dialects import Dialect
 from .config.load import HasToDict
 from .config.resolve import resolve
+from .constructors import S
 from .hf_writer import hf_config
 from .parameters import Parameters
+from .rules import RULES
+from .rules.frequencies import Frequencies
+from .rules.rule import Rule
 
 
 class RopeScaling(BlendConstructors):
     """The frequencies, the ramp, the factor and the attention factor of one scaling rule.
 
     Build one with a named constructor (`RopeScaling.yarn(...)`) or from a model's config. A scaling
-    is immutable; its tensors come out as copies. Two scalings are equal if their parameters are.
+    is immutable, and properties return copies of tensors. Two scalings are equal if their
+    parameters are.
 
     Every rule is described by `base_inv_freq * ((1 - ramp) + ramp / factor)`, up to float32
     rounding; the bits of `inv_freq` follow the rule's own order of operations. The rules that
@@ -33,19 +38,21 @@ class RopeScaling(BlendConstructors):
 
     __slots__ = (
         "_attention_factor",
+        "_constants_by_device",
         "_fingerprint",
         "_frequencies",
-        "_held",
         "_parameters",
+        "_rule",
         "_softmax_scale_multiplier",
     )
 
     _parameters: Parameters
-    _frequencies: frequencies.Frequencies
+    _rule: Rule
+    _frequencies: Frequencies
     _attention_factor: float
     _softmax_scale_multiplier: float
     _fingerprint: str
-    _held: dict[torch.device, tuple[torch.Tensor, ...]]
+    _constants_by_device: dict[torch.device, tuple[torch.Tensor, ...]]
 
     def __init__(self) -> None:
         raise TypeError(
@@ -55,14 +62,15 @@ class RopeScaling(BlendConstructors):
 
     @classmethod
     def _from_parameters(cls: type[S], parameters: Parameters) -> S:
-        self = object.__new__(cls)
+        self, rule = object.__new__(cls), RULES[parameters.rope_type]
         values = {
             "_parameters": parameters,
-            "_frequencies": frequencies.derive(parameters),
-            "_attention_factor": frequencies.attention_factor(parameters),
-            "_softmax_scale_multiplier": frequencies.softmax_scale_multiplier(parameters),
+            "_rule": rule,
+            "_frequencies": rule.derive(parameters),
+            "_attention_factor": rule.derive_attention_factor(parameters),
+            "_softmax_scale_multiplier": magnitude.softmax_scale_multiplier(parameters),
             "_fingerprint": parameters.fingerprint(),
-            "_held": {},
+            "_constants_by_device": {},
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -77,7 +85,7 @@ class RopeScaling(BlendConstructors):
         seq_len: int | None = None,
         strict: bool = False,
     ) -> RopeScaling:
-        """Build the scaling that a model's config describes, and warn of what it ignores.
+        """Build the scaling that a model's config describes, and warn of keys that have no effect.
 
         Reads `rope_scaling` (with `type` or `rope_type`) and `rope_parameters`, flat or nested by
         layer type, in the `text_config` of a multimodal model. The config is not changed.
@@ -85,25 +93,25 @@ class RopeScaling(BlendConstructors):
         Args:
             config: A dict, the path of a config.json or of the folder that holds one, or a config
                 object with `to_dict()`.
-            dialect: Whose reading of the keys to follow: "hf" (Transformers 5.23), "hf-4.51" (4.51
-                to 4.53), "hf-4.45" (4.45 to 4.49), "vllm" (0.32), "sglang" (0.5.23), "deepseek"
-                (their inference code) or "original" (the code of YaRN's authors). The rule, its
-                parameters and the magnitude are the dialect's; the order of float32 operations is
-                always that of Transformers, so "deepseek" may differ in the last bit. A
-                `scaling.dialects.Dialect` of your own is taken too.
-            layer_type: Which entry of nested `rope_parameters` to use.
+            dialect: Implementation whose reading of the keys counts: "hf" (Transformers 5.23),
+                "hf-4.51" (4.51 to 4.53), "hf-4.45" (4.45 to 4.49), "vllm" (0.32), "sglang"
+                (0.5.23), "deepseek" (DeepSeek's inference code) or "original" (the code of YaRN's
+                authors). The dialect decides the rule, the parameters and the magnitude. The order
+                of float32 operations is always that of Transformers, so "deepseek" may differ in
+                the last bit. A `scaling.config.dialects.Dialect` of your own is taken too.
+            layer_type: Entry of nested `rope_parameters` to use.
             seq_len: Length in tokens for rules that follow it (dynamic, longrope, all of dialect
-                "deepseek"); None is what a model is built with.
+                "deepseek"); None gives the frequencies that a model is built with.
             strict: Whether a key that the dialect ignores is an error instead of a warning.
 
         Returns:
-            The scaling; in the dialects of Transformers its `inv_freq` has their bits.
+            The scaling. In the dialects of Transformers, `inv_freq` has the bits of Transformers.
 
         Raises:
             RopeScaleConfigError: Naming the key and the value, if they describe no valid scaling.
             RopeScaleTypeError: If `config` is of another kind, or holds a tensor.
-            RopeScaleUnsupportedError: For a dialect that does not exist here, or a rule that it
-                has not.
+            RopeScaleUnsupportedError: For an unknown dialect, or a rule that the dialect does not
+                have.
 
         Warns:
             RopeScaleWarning: For ignored keys, unknown model types and lengths that do not agree.
@@ -113,11 +121,10 @@ class RopeScaling(BlendConstructors):
         )
         for note in resolved.notes:
             warnings.warn(note, RopeScaleWarning, stacklevel=2)
-        constructor = getattr(cls, resolved.constructor)
-        scaling: RopeScaling = constructor(**resolved.arguments)
+        parameters = RULES[resolved.constructor].parameters(**resolved.arguments)
         parameters = dataclasses.replace(
-            scaling._parameters,
-            frequency_dim=resolved.frequency_dim or scaling.rotary_dim,
+            parameters,
+            frequency_dim=resolved.frequency_dim or parameters.rotary_dim,
             softmax_mscale=resolved.softmax_mscale,
             dialect=resolved.dialect,
         )
@@ -141,8 +148,8 @@ class RopeScaling(BlendConstructors):
             A new dict of JSON values: the text config's keys that concern the rotation.
 
         Raises:
-            RopeScaleUnsupportedError: For a rule that this release has not (dynamic YaRN; before 5
-                also the proportional rule).
+            RopeScaleUnsupportedError: For a rule that this release does not have (dynamic YaRN, and
+                the proportional rule before 5).
             RopeScaleValueError: For another release.
         """
         return hf_config(self._parameters, transformers)
@@ -173,12 +180,12 @@ class RopeScaling(BlendConstructors):
 
     @property
     def factor(self) -> float:
-        """Context extension factor in force; 1 where nothing is extended."""
+        """Context extension factor in force; 1 if nothing is extended."""
         return self._parameters.factor
 
     @property
     def attention_factor(self) -> float:
-        """What multiplies cos and sin of q and of k on rotated channels: sqrt(1/t)."""
+        """Factor on cos and sin of q and of k, on rotated channels: sqrt(1/t)."""
         return self._attention_factor
 
     @property
@@ -188,7 +195,7 @@ class RopeScaling(BlendConstructors):
 
     @property
     def rope_type(self) -> str:
-        """Name of the rule, as in configs where they have it (dynamic NTK is "dynamic")."""
+        """Name of the rule, as in configs if they have the rule (dynamic NTK is "dynamic")."""
         return self._parameters.rope_type
 
     @property
@@ -198,7 +205,7 @@ class RopeScaling(BlendConstructors):
 
     @property
     def frequency_dim(self) -> int:
-        """D in the exponents; one less than `rotary_dim` where a share of a head is odd."""
+        """D in the exponents; one less than `rotary_dim` if a share of a head is odd."""
         return self._parameters.frequency_dim
 
     @property
@@ -218,7 +225,7 @@ class RopeScaling(BlendConstructors):
 
     @property
     def mrope_section(self) -> list[int] | None:
-        """Pairs per position axis, or None where positions have one axis."""
+        """Pairs per position axis, or None if positions have one axis."""
         section = self._parameters.mrope_section
         return None if section is None else list(section)
 
@@ -230,12 +237,12 @@ class RopeScaling(BlendConstructors):
     @property
     def is_blend(self) -> bool:
         """Whether `inv_freq` blends `1 / pos_freqs` and `1 / (factor * pos_freqs)`."""
-        return self._parameters.rope_type in frequencies.BLENDS
+        return self._rule.is_blend
 
     @property
     def depends_on_seq_len(self) -> bool:
         """Whether a dynamic table can follow lengths with this rule."""
-        return lengths.depends_on_seq_len(self._parameters)
+        return self._rule.depends_on_seq_len
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of parameters and dialect, in hexadecimal; nothing derived enters."""
@@ -251,13 +258,14 @@ class RopeScaling(BlendConstructors):
             seq_len: Length in tokens, from 0.
 
         Returns:
-            A scaling whose numbers equal, in float32, those that the `*_at` methods give.
+            A scaling whose numbers equal, in float32, those of the `*_at` methods.
 
         Raises:
-            RopeScaleConfigError: If `seq_len` is no integer from 0 to 2**53, or so large that a
-                frequency leaves float32.
+            RopeScaleConfigError: If `seq_len` is no integer from 0 to 2**53, or if a frequency
+                leaves the range of float32 at this length.
         """
-        parameters = lengths.parameters_at(self._parameters, seq_len)
+        tokens = check.length("seq_len", seq_len, low=0)
+        parameters = self._rule.at_length(self._parameters, tokens)
         return self if parameters is self._parameters else self._from_parameters(parameters)
 
     def factor_at(self, seq_lens: torch.Tensor) -> torch.Tensor:
@@ -271,32 +279,31 @@ class RopeScaling(BlendConstructors):
 
         Raises:
             RopeScaleTypeError: If `seq_lens` is no tensor of such a dtype.
-            RopeScaleValueError: If it has another rank.
+            RopeScaleValueError: If `seq_lens` has another rank.
         """
-        return lengths.factor_at(self._parameters, lengths.check_seq_lens(seq_lens))
+        return self._rule.factor_at(self._parameters, check.seq_lens(seq_lens))
 
     def attention_factor_at(self, seq_lens: torch.Tensor) -> torch.Tensor:
         """Return the attention factors at many lengths; arguments and errors as `factor_at`."""
-        checked = lengths.check_seq_lens(seq_lens)
-        return lengths.attention_factor_at(self._parameters, self._attention_factor, checked)
+        return self._rule.attention_factor_at(self._parameters, check.seq_lens(seq_lens))
 
     def inv_freq_at(self, seq_lens: torch.Tensor) -> torch.Tensor:
         """Return the frequencies at many lengths; arguments and errors as `factor_at`.
 
         The first call on a device copies the rule's constants there; later ones copy nothing. On
-        the CPU the result has the bits of `at_seq_len`; on another device a blend has too, and
-        dynamic NTK differs by that device's rounding of a power.
+        the CPU the result has the bits of `at_seq_len`. On another device a blend has the same
+        bits, and dynamic NTK differs by that device's rounding of a power.
 
         Returns:
             `(n, rotary_dim // 2)` float32 on the same device.
         """
-        checked = lengths.check_seq_lens(seq_lens)
-        held = self._held.get(checked.device)
-        if held is None:
-            tensors = lengths.constants(self._parameters, self._frequencies)
-            held = tuple(tensor.to(checked.device) for tensor in tensors)
-            self._held[checked.device] = held
-        return lengths.inv_freq_at(self._parameters, held, checked)
+        checked = check.seq_lens(seq_lens)
+        constants = self._constants_by_device.get(checked.device)
+        if constants is None:
+            tensors = self._rule.constants(self._parameters, self._frequencies)
+            constants = tuple(tensor.to(checked.device) for tensor in tensors)
+            self._constants_by_device[checked.device] = constants
+        return self._rule.inv_freq_at(self._parameters, constants, checked)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"{name}: expected no assignment, got {value!r} for a fixed scaling")

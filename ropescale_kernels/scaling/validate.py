@@ -1,4 +1,4 @@
-"""Checks of scaling parameters: every value leaves here as a plain Python number."""
+"""Checks of scaling parameters. A checked value is a plain Python number."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from numbers import Integral, Real
 
 import torch
 
-from ..errors import RopeScaleConfigError, RopeScaleTypeError, expected
+from ..errors import RopeScaleConfigError, RopeScaleTypeError, RopeScaleValueError, expected
 
-# Every integer up to here is a float64, so a length survives the rules' float arithmetic.
+# Every integer up to this one is a float64, so the float arithmetic of the rules keeps lengths.
 MAX_LENGTH = 2**53
 # The operators rotate heads of up to this many channels.
 MAX_HEAD_DIM = 512
-# Python refuses to write out integers of thousands of digits.
+# Python refuses to print integers of thousands of digits.
 _SHOWN_BITS = 8192
 FLOAT32_MAX = float(torch.finfo(torch.float32).max)
 FLOAT32_TINY = float(torch.finfo(torch.float32).tiny)
@@ -36,14 +36,14 @@ def number(name: str, value: object, requirement: str = "a finite number") -> fl
 
     Args:
         name: Argument or config key that messages name.
-        value: The value to check; bool and str are no numbers here.
-        requirement: What messages say was expected.
+        value: The value to check. A bool or a str is no number.
+        requirement: Text that messages give as expected.
 
     Returns:
         The value as a Python float.
 
     Raises:
-        RopeScaleTypeError: For a tensor, whose value could be read only by waiting for a device.
+        RopeScaleTypeError: For a tensor, because reading its value would wait for a device.
         RopeScaleConfigError: For anything else that is no finite number.
     """
     if isinstance(value, torch.Tensor):
@@ -110,7 +110,7 @@ def length(name: str, value: object, low: int = 1) -> int:
     """Return a number of tokens: an integer from `low` to 2**53 (4096.0 counts as one)."""
     requirement = f"an integer from {low} to 2**53"
     result = bounded(name, value, low, MAX_LENGTH, requirement)
-    # An int beyond 2**53 can round onto the limit as a float, so the value itself is compared too.
+    # An integer beyond 2**53 may round to the limit as a float, so the integer is compared too.
     if result != int(result) or (isinstance(value, Integral) and int(value) > MAX_LENGTH):
         raise RopeScaleConfigError(expected(name, requirement, shown(value)))
     return int(result)
@@ -149,6 +149,24 @@ def channel_factors(name: str, value: object, size: int) -> tuple[float, ...]:
     """Return one positive factor per pair of rotated channels."""
     entries = sequence(name, value, size, f"a list of {size} positive numbers, one per pair")
     return tuple(positive(f"{name}[{index}]", entry) for index, entry in enumerate(entries))
+
+
+def seq_lens(value: object) -> torch.Tensor:
+    """Return `value`, a 1-D int32 or int64 tensor of lengths, without reading its values.
+
+    Raises:
+        RopeScaleTypeError: If `value` is no tensor, or of another dtype.
+        RopeScaleValueError: If `value` has another rank.
+    """
+    requirement = "an int32 or int64 tensor"
+    if not isinstance(value, torch.Tensor):
+        raise RopeScaleTypeError(expected("seq_lens", requirement, value))
+    if value.dtype not in (torch.int32, torch.int64):
+        raise RopeScaleTypeError(expected("seq_lens", requirement, str(value.dtype)))
+    if value.dim() != 1:
+        shape = f"a tensor of shape {tuple(value.shape)}"
+        raise RopeScaleValueError(expected("seq_lens", "one dimension", shape))
+    return value
 
 
 def mrope_section(value: object, rotary_dim: int) -> tuple[int, ...] | None:

@@ -20,7 +20,7 @@ from ropescale_kernels.errors import (
 )
 from ropescale_kernels.scaling import RopeScaling
 from ropescale_kernels.scaling.config.dialects import DIALECTS
-from ropescale_kernels.scaling.frequencies import correction_range
+from ropescale_kernels.scaling.rules.blend import correction_range
 
 ENGINES = json.loads((Path(__file__).parent.parent / "fixtures" / "engines.json").read_text())
 GOLDENS = [(engine, name) for engine, run in ENGINES.items() for name in run["configs"]]

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ropescale_kernels.scaling import RopeScaling
-from ropescale_kernels.scaling.frequencies import correction_range
+from ropescale_kernels.scaling.rules.blend import correction_range
 
 QWEN3 = {"head_dim": 128, "rope_theta": 1e6, "model_type": "qwen3"}
 QWEN3_ROPE = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768}

@@ -11,12 +11,12 @@ from typing import Any
 
 from ...errors import RopeScaleConfigError, RopeScaleUnsupportedError, expected
 from .. import validate as check
+from ..rules import rope_keys, rule_of
+from ..rules.rule import ConfigRule
 from .dialects import DIALECTS, Dialect
 from .load import load_config
 from .model_types.table import UNKNOWN
-from .readings import Rule, rule_of
 from .rope_entry import RopeEntry, find_rope_entry, meant
-from .yarn_reading import reads_truncate_beside, scales_softmax
 
 # A raw config names no base where its class has this one.
 _DEFAULT_THETA = 10_000.0
@@ -30,11 +30,6 @@ _ORIGINAL = "original_max_position_embeddings"
 _ROTARY_WORDS = frozenset({"rope", "mrope", "rotary", "yarn"})
 # What they say where it goes without saying.
 _HARMLESS = {"use_rope": True, "use_rotary_pos_emb": True, "rotary": True, "use_mrope": False}
-_ROPE_KEYS = frozenset(
-    {"factor", "attention_factor", "attn_factor", "mscale", "mscale_all_dim", "beta_fast",
-     "beta_slow", "truncate", "mrope_section", "mrope_interleaved", "low_freq_factor",
-     "high_freq_factor", "short_factor", "long_factor", _ORIGINAL}
-)  # fmt: skip
 _TOP_LEVEL = frozenset(
     {
         "rope_scaling",
@@ -55,8 +50,8 @@ class Resolved:
     """A constructor call, and what to say about the config.
 
     Attributes:
-        constructor: Name of a constructor of `RopeScaling`.
-        arguments: Its keyword arguments.
+        constructor: `rope_type` of the rule.
+        arguments: Keywords of the parameters of the rule.
         frequency_dim: D in the exponent of the frequencies, where it is not rotary_dim.
         softmax_mscale: Whether the model multiplies its softmax scale by mscale squared.
         dialect: Whose reading this is.
@@ -139,8 +134,9 @@ def resolve(
     if len(entry.ignored) > _NOTES:
         got = f"{len(entry.ignored) - _NOTES} more"
         notes.append(expected("config", "no other ignored keys", got))
-    softmax_mscale = constructor == "yarn" and scales_softmax(entry)
-    suspects = [key for key, _ in entry.ignored if key in _ROPE_KEYS or meant(key, known)]
+    softmax_mscale = constructor == rule.rope_type and rule.scales_softmax(entry)
+    of_rules = rope_keys()
+    suspects = [key for key, _ in entry.ignored if key in of_rules or meant(key, known)]
     return Resolved(
         constructor, arguments, frequency_dim, softmax_mscale, reading.name, notes, suspects
     )
@@ -172,12 +168,12 @@ def _axes(entry: RopeEntry, rotary_dim: int) -> dict[str, object]:
     return {"mrope_section": section, "mrope_interleaved": axes.interleaved}
 
 
-def _report_ignored(entry: RopeEntry, rule: Rule) -> frozenset[str]:
+def _report_ignored(entry: RopeEntry, rule: ConfigRule) -> frozenset[str]:
     known = _NAMES | rule.keys(entry) | entry.model.own_keys
     known |= _INNER if entry.reads_inner() else frozenset()
     ignored = [(key, value) for key, value in entry.values.items() if key not in known]
     if entry.outer is not None:
-        beside = {"truncate"} if entry.rope_type == "yarn" and reads_truncate_beside(entry) else ()
+        beside = rule.keys_beside_layer_types(entry)
         ignored += [
             (key, value)
             for key, value in entry.outer.items()
@@ -199,22 +195,23 @@ def _report_ignored(entry: RopeEntry, rule: Rule) -> frozenset[str]:
 
 
 def _rotary(config: Mapping[str, object]) -> list[tuple[str, object]]:
+    of_rules = rope_keys()
     return [
         (check.shown(key)[1:-1], value)
         for key, value in config.items()
         if value is not None
         and isinstance(key, str)
         and _HARMLESS.get(key) is not value
-        and (key in _ROPE_KEYS or not _ROTARY_WORDS.isdisjoint(key.lower().split("_")))
+        and (key in of_rules or not _ROTARY_WORDS.isdisjoint(key.lower().split("_")))
     ]
 
 
 def _dimensions(
-    entry: RopeEntry, rule: Rule, constructor: str
+    entry: RopeEntry, rule: ConfigRule, constructor: str
 ) -> tuple[dict[str, Any], int | None]:
     head_dim = entry.head_dim()
     unnamed = entry.model.needs_head_dim and entry.top("head_dim") is None
-    if unnamed and constructor in ("yarn", "longrope") and entry.dialect.name == "hf":
+    if unnamed and rule.needs_head_dim and entry.dialect.name == "hf":
         requirement = f"{head_dim}, without which Transformers fails on a {entry.model_type} model"
         entry.notes.append(expected("head_dim", requirement, "no such key"))
     name = entry.model.partial_key
@@ -223,7 +220,7 @@ def _dimensions(
         name = entry.model.channels_key
         given = check.dimension(name, channels) / head_dim
     share = check.proportion(name, 1.0 if given is None else given)
-    if constructor == "proportional":
+    if rule.takes_share:
         return {"rotary_dim": head_dim, "partial_rotary_factor": share}, None
     everywhere = entry.dialect.partial_in_default or entry.model.partial_in_default
     if constructor == "default" and share != 1 and not everywhere:

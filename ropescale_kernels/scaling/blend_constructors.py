@@ -1,57 +1,13 @@
 """The named constructors of the rules that blend through YaRN's ramp.
 
-`_constructors` says what all constructors share.
+The docstring of `constructors` says what all constructors share.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
-from ..errors import RopeScaleConfigError, expected
-from . import validate as check
-from ._constructors import Constructors, S, base_parameters, optional_length, optional_positive
-from .parameters import Parameters
-
-
-def _blend(
-    base: Parameters,
-    factor: float,
-    original_max_position_embeddings: object,
-    beta_fast: object,
-    beta_slow: object,
-    truncate: object,
-) -> Parameters:
-    fast, slow = check.positive("beta_fast", beta_fast), check.positive("beta_slow", beta_slow)
-    if fast < slow:
-        hint = "The two look swapped."
-        requirement = f"a number of at least beta_slow={slow!r}"
-        raise RopeScaleConfigError(expected("beta_fast", requirement, fast, hint))
-    return dataclasses.replace(
-        base,
-        factor=factor,
-        original_max_position_embeddings=check.length(
-            "original_max_position_embeddings", original_max_position_embeddings
-        ),
-        beta_fast=fast,
-        beta_slow=slow,
-        truncate=check.flag("truncate", truncate),
-    )
-
-
-def _magnitude(
-    base: Parameters, attention_factor: object, mscale: object, mscale_all_dim: object
-) -> Parameters:
-    # Negative mscales would let the ratio of the two pass through zero at some factor.
-    def optional(name: str, value: object) -> float | None:
-        return None if value is None else check.non_negative(name, value)
-
-    return dataclasses.replace(
-        base,
-        attention_factor=optional_positive("attention_factor", attention_factor),
-        mscale=optional("mscale", mscale),
-        mscale_all_dim=optional("mscale_all_dim", mscale_all_dim),
-    )
+from .constructors import Constructors, S
 
 
 class BlendConstructors(Constructors):
@@ -88,11 +44,7 @@ class BlendConstructors(Constructors):
 
         Source: arXiv:2309.00071, eq. 17-21.
         """
-        base = base_parameters(
-            "ntk_by_parts", rotary_dim, rope_theta, mrope_section, mrope_interleaved
-        )
-        scale, length = check.scale_factor(factor), original_max_position_embeddings
-        return cls._from_parameters(_blend(base, scale, length, beta_fast, beta_slow, truncate))
+        return cls._from_rule("ntk_by_parts", locals())
 
     @classmethod
     def yarn(
@@ -136,10 +88,7 @@ class BlendConstructors(Constructors):
 
         Source: arXiv:2309.00071, eq. 17-23; `rope_type: yarn`.
         """
-        base = base_parameters("yarn", rotary_dim, rope_theta, mrope_section, mrope_interleaved)
-        base = _magnitude(base, attention_factor, mscale, mscale_all_dim)
-        scale, length = check.scale_factor(factor), original_max_position_embeddings
-        return cls._from_parameters(_blend(base, scale, length, beta_fast, beta_slow, truncate))
+        return cls._from_rule("yarn", locals())
 
     @classmethod
     def dynamic_yarn(
@@ -176,11 +125,4 @@ class BlendConstructors(Constructors):
 
         Source: arXiv:2309.00071, sec. 3.3.
         """
-        base = base_parameters(
-            "dynamic_yarn", rotary_dim, rope_theta, mrope_section, mrope_interleaved
-        )
-        base = _magnitude(base, attention_factor, mscale, mscale_all_dim)
-        base = dataclasses.replace(base, seq_len=optional_length("seq_len", seq_len, low=0))
-        length = check.length("original_max_position_embeddings", original_max_position_embeddings)
-        scale = 1.0 if base.seq_len is None else max(1.0, base.seq_len / length)
-        return cls._from_parameters(_blend(base, scale, length, beta_fast, beta_slow, truncate))
+        return cls._from_rule("dynamic_yarn", locals())

@@ -1,6 +1,7 @@
-"""The named constructors of `RopeScaling`, one per rule: they check and document its parameters.
+"""The named constructors of `RopeScaling`, one per rule: they document its parameters.
 
-The three rules that blend through a ramp are in `_blend_constructors`.
+The files of `rules` check the parameters. The three rules that blend through a ramp have their
+constructors in `blend_constructors`.
 
 All of them take keywords only, under the names of Hugging Face configs, and two more that every
 rule shares: `mrope_section`, the pairs that each axis of a multimodal position rotates (a list of
@@ -13,58 +14,30 @@ Every constructor raises `RopeScaleConfigError` for a value that describes no va
 
 from __future__ import annotations
 
-import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
-from ..errors import RopeScaleConfigError, expected
-from . import rules
-from . import validate as check
 from .parameters import Parameters
+from .rules import RULES
 
 S = TypeVar("S", bound="Constructors")
 
 
-def base_parameters(
-    rope_type: str,
-    rotary_dim: object,
-    rope_theta: object,
-    mrope_section: object,
-    mrope_interleaved: object,
-    smallest_dim: int = 2,
-) -> Parameters:
-    """Return the parameters that every rule shares, checked."""
-    dim = check.dimension("rotary_dim", rotary_dim, smallest_dim)
-    return Parameters(
-        rope_type=rope_type,
-        rotary_dim=dim,
-        frequency_dim=dim,
-        rope_theta=check.theta(rope_theta),
-        mrope_section=check.mrope_section(mrope_section, dim),
-        mrope_interleaved=check.flag("mrope_interleaved", mrope_interleaved)
-        and mrope_section is not None,
-    )
-
-
-def optional_positive(name: str, value: object) -> float | None:
-    """Return a positive number or None, checked."""
-    return None if value is None else check.positive(name, value)
-
-
-def optional_length(name: str, value: object, low: int = 1) -> int | None:
-    """Return a number of tokens or None, checked."""
-    return None if value is None else check.length(name, value, low)
-
-
 class Constructors(ABC):
-    """One classmethod per rule that is no blend; `RopeScaling` adds what the results can do."""
+    """One classmethod per rule that is no blend."""
 
     __slots__ = ()
 
     @classmethod
     @abstractmethod
     def _from_parameters(cls: type[S], parameters: Parameters) -> S: ...
+
+    @classmethod
+    def _from_rule(cls: type[S], rope_type: str, arguments: Mapping[str, Any]) -> S:
+        """Return the scaling of a constructor's local variables: `cls` and the keywords."""
+        keys = {name: value for name, value in arguments.items() if name != "cls"}
+        return cls._from_parameters(RULES[rope_type].parameters(**keys))
 
     @classmethod
     def default(
@@ -85,9 +58,7 @@ class Constructors(ABC):
 
         Source: arXiv:2104.09864, eq. 15; `rope_type: default`.
         """
-        return cls._from_parameters(
-            base_parameters("default", rotary_dim, rope_theta, mrope_section, mrope_interleaved)
-        )
+        return cls._from_rule("default", locals())
 
     @classmethod
     def linear(
@@ -110,8 +81,7 @@ class Constructors(ABC):
 
         Source: arXiv:2306.15595; `rope_type: linear`.
         """
-        base = base_parameters("linear", rotary_dim, rope_theta, mrope_section, mrope_interleaved)
-        return cls._from_parameters(dataclasses.replace(base, factor=check.scale_factor(factor)))
+        return cls._from_rule("linear", locals())
 
     @classmethod
     def ntk(
@@ -134,8 +104,7 @@ class Constructors(ABC):
 
         Source: arXiv:2309.00071, eq. 16; Transformers has no such rule.
         """
-        base = base_parameters("ntk", rotary_dim, rope_theta, mrope_section, mrope_interleaved, 4)
-        return cls._from_parameters(dataclasses.replace(base, factor=check.scale_factor(factor)))
+        return cls._from_rule("ntk", locals())
 
     @classmethod
     def dynamic_ntk(
@@ -165,19 +134,7 @@ class Constructors(ABC):
 
         Source: arXiv:2309.00071, app. B.1; `rope_type: dynamic`.
         """
-        base = base_parameters(
-            "dynamic", rotary_dim, rope_theta, mrope_section, mrope_interleaved, 4
-        )
-        return cls._from_parameters(
-            dataclasses.replace(
-                base,
-                factor=check.scale_factor(factor),
-                max_position_embeddings=check.length(
-                    "max_position_embeddings", max_position_embeddings
-                ),
-                seq_len=optional_length("seq_len", seq_len, low=0),
-            )
-        )
+        return cls._from_rule("dynamic", locals())
 
     @classmethod
     def llama3(
@@ -207,23 +164,7 @@ class Constructors(ABC):
 
         Source: `rope_type: llama3`.
         """
-        base = base_parameters("llama3", rotary_dim, rope_theta, mrope_section, mrope_interleaved)
-        low = check.positive("low_freq_factor", low_freq_factor)
-        high = check.positive("high_freq_factor", high_freq_factor)
-        if high < low:
-            requirement = f"a number of at least low_freq_factor={low!r}"
-            raise RopeScaleConfigError(expected("high_freq_factor", requirement, high))
-        return cls._from_parameters(
-            dataclasses.replace(
-                base,
-                factor=check.scale_factor(factor),
-                original_max_position_embeddings=check.length(
-                    "original_max_position_embeddings", original_max_position_embeddings
-                ),
-                low_freq_factor=low,
-                high_freq_factor=high,
-            )
-        )
+        return cls._from_rule("llama3", locals())
 
     @classmethod
     def longrope(
@@ -258,29 +199,7 @@ class Constructors(ABC):
 
         Source: arXiv:2402.13753; `rope_type: longrope`.
         """
-        base = base_parameters("longrope", rotary_dim, rope_theta, mrope_section, mrope_interleaved)
-        half = base.rotary_dim // 2
-        length = check.length(
-            "original_max_position_embeddings", original_max_position_embeddings, low=2
-        )
-        longest = optional_length("max_position_embeddings", max_position_embeddings)
-        scale: object = factor
-        if scale is None and longest is not None:
-            scale = longest / length
-        if scale is None and attention_factor is None:
-            requirement = "a number, or max_position_embeddings or attention_factor in its place"
-            raise RopeScaleConfigError(expected("factor", requirement, None))
-        return cls._from_parameters(
-            dataclasses.replace(
-                base,
-                factor=1.0 if scale is None else check.scale_factor(scale),
-                original_max_position_embeddings=length,
-                short_factor=check.channel_factors("short_factor", short_factor, half),
-                long_factor=check.channel_factors("long_factor", long_factor, half),
-                attention_factor=optional_positive("attention_factor", attention_factor),
-                seq_len=optional_length("seq_len", seq_len, low=0),
-            )
-        )
+        return cls._from_rule("longrope", locals())
 
     @classmethod
     def proportional(
@@ -308,15 +227,4 @@ class Constructors(ABC):
 
         Source: `rope_type: proportional`.
         """
-        base = base_parameters(
-            "proportional", rotary_dim, rope_theta, mrope_section, mrope_interleaved
-        )
-        share = check.proportion("partial_rotary_factor", partial_rotary_factor)
-        if rules.turning_pairs(base.rotary_dim, share) < 1:
-            requirement = f"a share that turns at least one of {base.rotary_dim // 2} pairs"
-            raise RopeScaleConfigError(expected("partial_rotary_factor", requirement, share))
-        return cls._from_parameters(
-            dataclasses.replace(
-                base, factor=check.scale_factor(factor), partial_rotary_factor=share
-            )
-        )
+        return cls._from_rule("proportional", locals())

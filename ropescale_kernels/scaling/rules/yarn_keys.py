@@ -1,30 +1,30 @@
-"""YaRN's keys in each dialect: the factor, the length, the ramp's limits and the magnitude."""
+"""The config keys of YaRN in each dialect: factor, length, limits of the ramp, magnitude."""
 
 from __future__ import annotations
 
 from ...errors import RopeScaleConfigError, RopeScaleUnsupportedError, expected
 from .. import validate as check
+from ..config.dialects import YarnReading
+from ..config.rope_entry import RopeEntry
 from ..magnitude import get_mscale, yarn_attention_factor
-from .dialects import YarnReading
-from .rope_entry import RopeEntry
 
 _BETAS = {"beta_fast": 32.0, "beta_slow": 1.0}
 _MSCALES = ("mscale", "mscale_all_dim")
 
 
 def reading_of(entry: RopeEntry) -> YarnReading:
-    """Return how the entry's dialect reads YaRN in a model of its type."""
+    """Return how the dialect of an entry reads YaRN in a model of its type."""
     dialect = entry.dialect
     return dialect.mla if dialect.mla and entry.model.softmax_mscale else dialect.yarn
 
 
-def yarn_keys(entry: RopeEntry) -> frozenset[str]:
-    """Return the rope parameters that YaRN uses in the entry's dialect."""
+def keys(entry: RopeEntry) -> frozenset[str]:
+    """Return the rope parameters that YaRN uses in the dialect of an entry."""
     return reading_of(entry).keys() - ({"truncate"} if reads_truncate_beside(entry) else set())
 
 
 def reads_truncate_beside(entry: RopeEntry) -> bool:
-    """Return whether `truncate` counts beside the layer types, and then not inside one."""
+    """Return whether `truncate` counts beside the parameters of the layer types, not inside."""
     reading = reading_of(entry)
     return reading.truncate and entry.outer is not None and not reading.nested_truncate
 
@@ -38,19 +38,21 @@ def scales_softmax(entry: RopeEntry) -> bool:
     return kind == "always" or (kind == "model" and entry.model.softmax_mscale)
 
 
-def yarn(entry: RopeEntry, seq_len: int | None) -> tuple[str, dict[str, object]]:
-    """Return the constructor call of YaRN's parameters.
+def arguments(entry: RopeEntry, seq_len: int | None) -> dict[str, object] | None:
+    """Return the keywords of YaRN's parameters that an entry stands for.
 
     Args:
-        entry: The parameters, and whose reading to follow.
+        entry: The rope parameters, and the dialect to follow.
         seq_len: Length in tokens, for dialects that scale only long sequences.
 
     Returns:
-        Name of a constructor, and its arguments.
+        Keywords for `Yarn.parameters`. None if the dialect scales only sequences beyond L, and
+        `seq_len` is not beyond.
 
     Raises:
         RopeScaleConfigError: Naming the key and the value.
-        RopeScaleUnsupportedError: For a weighed ramp, which no rule here has.
+        RopeScaleUnsupportedError: For an `extrapolation_factor` other than 1: no rule here weighs
+            the ramp.
     """
     reading = reading_of(entry)
     name = "extrapolation_factor"
@@ -61,18 +63,17 @@ def yarn(entry: RopeEntry, seq_len: int | None) -> tuple[str, dict[str, object]]
     if reading.needs_length:
         reached = entry.maximum_length() if seq_len is None else seq_len
         if check.length("seq_len", reached, low=0) <= length:
-            return "default", {}
+            return None
     factor = _factor(entry, reading, length)
     if entry.values.get("mrope_section") is not None:
         length *= reading.mrope_length
-    arguments = {
+    return {
         "factor": factor,
         "original_max_position_embeddings": length,
         "truncate": _truncate(entry, reading),
         **_betas(entry, reading),
         **_magnitude(entry, reading, factor),
     }
-    return "yarn", arguments
 
 
 def _length(entry: RopeEntry, reading: YarnReading) -> int:
@@ -145,7 +146,8 @@ def _magnitude(entry: RopeEntry, reading: YarnReading, factor: float) -> dict[st
     result: dict[str, object] = {"mscale": mscale, "mscale_all_dim": all_dim}
     given = values.get("attention_factor") if reading.attention_factor else None
     if given is None and mscale is not None and all_dim is not None and 0 in (mscale, all_dim):
-        # Where a 0 is a weight and not the lack of one, the constructor cannot say so.
+        # A 0 is a weight in such a dialect. To `Yarn.parameters` a 0 means no weight, so the ratio
+        # is handed over.
         weighs = reading.mscale != "truthy"
         given = get_mscale(factor, mscale) / get_mscale(factor, all_dim) if weighs else None
     if reading.attn_factor and (weight := values.get("attn_factor")) is not None:
