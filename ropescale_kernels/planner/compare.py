@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Mapping
 
 import torch
@@ -11,6 +10,7 @@ import torch
 from ..errors import RopeScaleError
 from ..scaling import RopeScaling
 from ..scaling.config.dialects import DIALECTS, Dialect
+from ..scaling.config.resolve import resolve
 
 BASELINE = "hf"
 
@@ -56,13 +56,13 @@ class Reading:
 _COMPARED = ("rotary_dim", "factor", "attention_factor", "softmax_scale_multiplier")
 
 
-def resolve(
+def scaling_and_notes(
     config: Mapping[str, object],
     dialect: str | Dialect,
     layer_type: str | None,
     seq_len: int | None,
 ) -> tuple[RopeScaling, tuple[str, ...]]:
-    """Return a config's scaling, and its warnings as text.
+    """Return a config's scaling, and the notes about the config.
 
     Args:
         config: A model's config.
@@ -73,10 +73,10 @@ def resolve(
     Raises:
         RopeScaleError: As `RopeScaling.from_hf_config`.
     """
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        scaling = RopeScaling.from_hf_config(config, dialect, layer_type, seq_len)
-    return scaling, tuple(str(warning.message) for warning in caught)
+    resolved = resolve(
+        config, dialect=dialect, layer_type=layer_type, seq_len=seq_len, strict=False
+    )
+    return RopeScaling._from_parameters(resolved.parameters()), resolved.notes
 
 
 def readings(
@@ -107,7 +107,7 @@ def _outcome(
     config: Mapping[str, object], dialect: Dialect, layer_type: str | None, seq_len: int | None
 ) -> _Outcome:
     try:
-        return resolve(config, dialect, layer_type, seq_len)
+        return scaling_and_notes(config, dialect, layer_type, seq_len)
     except RopeScaleError as error:
         return error
 

@@ -10,7 +10,7 @@ import torch
 
 from ..scaling import RopeScaling
 from ..scaling.config.rope_parameters import layer_types
-from .compare import BASELINE, Reading, readings, resolve
+from .compare import BASELINE, Reading, readings, scaling_and_notes
 from .text_config import TextConfig
 
 KEPT, BLENDED, INTERPOLATED, STILL = "kept", "blended", "interpolated", "still"
@@ -89,7 +89,7 @@ def inspect_config(
 def _inspect(
     config: Mapping[str, object], dialect: str, layer_type: str | None, seq_len: int | None
 ) -> Inspection:
-    scaling, notes = resolve(config, dialect, layer_type, seq_len)
+    scaling, notes = scaling_and_notes(config, dialect, layer_type, seq_len)
     return Inspection(
         layer_type=layer_type,
         dialect=dialect,

@@ -9,9 +9,9 @@ from ..errors import RopeScaleConfigError, RopeScaleUnsupportedError, expected
 from ..scaling import RopeScaling
 from ..scaling import validate as check
 from ..scaling.config.model_types.table import UNKNOWN
-from ..scaling.config.resolve import resolve as resolved
+from ..scaling.config.resolve import resolve
 from ..scaling.config.rope_parameters import layer_types
-from .compare import BASELINE, Reading, resolve
+from .compare import BASELINE, Reading, scaling_and_notes
 from .config_warnings import mistakes
 from .edit_config import changes, rewritten
 from .engine_commands import commands
@@ -95,7 +95,7 @@ def make_plan(
     target = check.length("target_length", target_length)
     text = TextConfig(config)
     layer_type = text.main_layer_type()
-    current, notes = resolve(config, BASELINE, layer_type, None)
+    current, notes = scaling_and_notes(config, BASELINE, layer_type, None)
     lengths = trained_length(text, current, original_length)
     extension: Extension | None = None
     top: dict[str, object] = {}
@@ -162,7 +162,7 @@ def refuse_what_is_not_understood(config: Mapping[str, object]) -> None:
         RopeScaleConfigError: Naming the key or the type.
     """
     for name in layer_types(config):
-        found = resolved(config, dialect=BASELINE, layer_type=name, seq_len=None, strict=False)
+        found = resolve(config, dialect=BASELINE, layer_type=name, seq_len=None, strict=False)
         if found.suspects:
             requirement = "a rope key that has an effect where it stands, to rewrite the file"
             raise RopeScaleConfigError(expected(found.suspects[0], requirement, "one without"))
@@ -195,7 +195,7 @@ def _read_back(
     extension: Extension | None,
     current: RopeScaling,
 ) -> tuple[RopeScaling, tuple[str, ...]]:
-    planned, notes = resolve(config, BASELINE, layer_type, None)
+    planned, notes = scaling_and_notes(config, BASELINE, layer_type, None)
     if extension is None:
         wanted = {name: getattr(current, name) for name in _COMPARED}
     else:

@@ -1,6 +1,6 @@
-"""From a model's config, in one dialect, to the constructor call it stands for.
+"""From a model's config, in one dialect, to the parameters of its scaling and the notes about it.
 
-No key is passed over in silence: each is used, or named in a warning, or refused.
+Every key is used, named in a note, or refused.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from typing import Any
 
 from ...errors import RopeScaleConfigError, RopeScaleUnsupportedError, expected
 from .. import validate as check
+from .._blend_constructors import BlendConstructors
+from .._constructors import S
+from ..parameters import Parameters
 from .dialects import DIALECTS, Dialect
 from .load import load_config
 from .model_types.table import UNKNOWN
@@ -50,16 +53,30 @@ _TOP_LEVEL = frozenset(
 )
 
 
+class _CheckedParameters(BlendConstructors):
+    """The named constructors of `RopeScaling` without what it derives: checked parameters."""
+
+    __slots__ = ("parameters",)
+
+    parameters: Parameters
+
+    @classmethod
+    def _from_parameters(cls: type[S], parameters: Parameters) -> S:
+        self = object.__new__(cls)
+        object.__setattr__(self, "parameters", parameters)
+        return self
+
+
 @dataclasses.dataclass(frozen=True)
 class Resolved:
-    """A constructor call, and what to say about the config.
+    """What a config resolves to.
 
     Attributes:
         constructor: Name of a constructor of `RopeScaling`.
         arguments: Its keyword arguments.
-        frequency_dim: D in the exponent of the frequencies, where it is not rotary_dim.
+        frequency_dim: D in the exponent of the frequencies, if it is not rotary_dim.
         softmax_mscale: Whether the model multiplies its softmax scale by mscale squared.
-        dialect: Whose reading this is.
+        dialect: Name of the dialect.
         notes: Warnings about the config.
         suspects: Ignored keys that are likely meant to have an effect.
     """
@@ -69,8 +86,27 @@ class Resolved:
     frequency_dim: int | None
     softmax_mscale: bool
     dialect: str
-    notes: list[str]
-    suspects: list[str]
+    notes: tuple[str, ...]
+    suspects: tuple[str, ...]
+
+    def parameters(self) -> Parameters:
+        """Return the checked parameters of the scaling; nothing is derived from them.
+
+        Values are checked here and not by `resolve`, because the notes about a config are given
+        before the error of a value.
+
+        Raises:
+            RopeScaleConfigError: Naming the key and the value that describe no valid scaling.
+            RopeScaleTypeError: For a tensor.
+        """
+        constructor = getattr(_CheckedParameters, self.constructor)
+        checked: _CheckedParameters = constructor(**self.arguments)
+        return dataclasses.replace(
+            checked.parameters,
+            frequency_dim=self.frequency_dim or checked.parameters.rotary_dim,
+            softmax_mscale=self.softmax_mscale,
+            dialect=self.dialect,
+        )
 
 
 def find_dialect(dialect: object) -> Dialect:
@@ -92,7 +128,7 @@ def find_dialect(dialect: object) -> Dialect:
 def resolve(
     config: object, *, dialect: object, layer_type: str | None, seq_len: int | None, strict: bool
 ) -> Resolved:
-    """Return the constructor call that a config stands for.
+    """Return what a config resolves to.
 
     Args:
         config: A mapping, a path, or a config object; it is not changed.
@@ -102,10 +138,10 @@ def resolve(
         strict: Whether an ignored key is an error.
 
     Returns:
-        The call, and warnings to give.
+        The unchecked parameters, and the notes.
 
     Raises:
-        RopeScaleConfigError: Naming the key and the value, if they describe no valid scaling.
+        RopeScaleConfigError: Naming the key and the value, if the config cannot be read.
         RopeScaleTypeError: If `config` is of another kind.
         RopeScaleUnsupportedError: For an unknown dialect.
     """
@@ -142,7 +178,13 @@ def resolve(
     softmax_mscale = constructor == "yarn" and scales_softmax(entry)
     suspects = [key for key, _ in entry.ignored if key in _ROPE_KEYS or meant(key, known)]
     return Resolved(
-        constructor, arguments, frequency_dim, softmax_mscale, reading.name, notes, suspects
+        constructor,
+        arguments,
+        frequency_dim,
+        softmax_mscale,
+        reading.name,
+        tuple(notes),
+        tuple(suspects),
     )
 
 
