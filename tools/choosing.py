@@ -17,7 +17,7 @@ from pathlib import Path
 from generated_text import replaced
 
 from ropescale_kernels.cli import main as ropescale
-from ropescale_kernels.planner.compare import Reading, readings
+from ropescale_kernels.planner.compare import Reading, compare_dialects
 from ropescale_kernels.scaling.config.dialects import DIALECTS, OTHER_ENGINES, Dialect
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -52,7 +52,7 @@ def table(headings: list[str], rows: list[list[str]]) -> str:
 
 
 def _found(dialects: dict[str, Dialect], case: str) -> dict[str, Reading]:
-    return {found.dialect: found for found in readings(CASES[case], dialects=dialects)}
+    return {found.dialect: found for found in compare_dialects(CASES[case], dialects=dialects)}
 
 
 def magnitudes() -> str:

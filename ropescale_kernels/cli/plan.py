@@ -10,7 +10,8 @@ import typer
 
 from ..planner.edit_config import read as read_config_file
 from ..planner.edit_config import write as write_config
-from ..planner.plan import Plan, make_plan, refuse_what_is_not_understood
+from ..planner.plan import Plan, check_rewritable, make_plan
+from ..scaling.config.model_config import ModelConfig
 from ._config import CONFIG_HELP, config_of, file_of, refuse_the_config
 from ._console import stdout_console
 from ._files import STDOUT, writable, writable_or_stdout, write_json
@@ -65,10 +66,10 @@ def plan(
     target = writable(file_of(config)) if write else None
     refuse_the_config(config, {"--json": json_file})
     old = b"" if target is None else read_config_file(target)
-    keys = config_of(config)
+    model = ModelConfig(config_of(config))
     if target is not None:
-        refuse_what_is_not_understood(keys)
-    made = make_plan(keys, target_length, original_length)
+        check_rewritable(model)
+    made = make_plan(model, target_length, original_length)
     backup = write_config(target, old, made.config) if target is not None and made.changes else None
     if json_file != STDOUT:
         console = stdout_console()

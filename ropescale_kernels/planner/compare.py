@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import torch
 
 from ..errors import RopeScaleError
 from ..scaling import RopeScaling
-from ..scaling.config.dialects import DIALECTS, Dialect
+from ..scaling.config.dialects import BASELINE, DIALECTS, Dialect
+from ..scaling.config.model_config import ModelConfig
 from ..scaling.config.resolve import resolve
-
-BASELINE = "hf"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,16 +56,20 @@ class Reading:
 _COMPARED = ("rotary_dim", "factor", "attention_factor", "softmax_scale_multiplier")
 
 
+# A scaling, and the notes about its config.
+Noted = tuple[RopeScaling, tuple[str, ...]]
+
+
 def scaling_and_notes(
-    config: Mapping[str, object],
+    model: Mapping[str, object] | ModelConfig,
     dialect: str | Dialect,
     layer_type: str | None,
     seq_len: int | None,
-) -> tuple[RopeScaling, tuple[str, ...]]:
+) -> Noted:
     """Return a config's scaling, and the notes about the config.
 
     Args:
-        config: A model's config.
+        model: The model's config.
         dialect: Whose reading to follow.
         layer_type: Which entry of nested rope parameters to use.
         seq_len: Length in tokens, for rules that follow it.
@@ -73,41 +77,45 @@ def scaling_and_notes(
     Raises:
         RopeScaleError: As `RopeScaling.from_hf_config`.
     """
-    resolved = resolve(
-        config, dialect=dialect, layer_type=layer_type, seq_len=seq_len, strict=False
-    )
+    resolved = resolve(model, dialect=dialect, layer_type=layer_type, seq_len=seq_len, strict=False)
     return RopeScaling._from_parameters(resolved.parameters()), resolved.notes
 
 
-def readings(
-    config: Mapping[str, object],
+def compare_dialects(
+    config: Mapping[str, object] | ModelConfig,
     layer_type: str | None = None,
     seq_len: int | None = None,
     dialects: Mapping[str, Dialect] = DIALECTS,
+    known: Mapping[str, Noted] = MappingProxyType({}),
 ) -> list[Reading]:
     """Return what every dialect makes of a config.
 
     Args:
-        config: A model's config.
+        config: The model's config.
         layer_type: Which entry of nested rope parameters to use.
         seq_len: Length in tokens, for rules that follow it.
-        dialects: Whose readings, "hf" among them; default the public ones, "hf" first.
+        dialects: The dialects, "hf" among them; default the public ones, "hf" first.
+        known: Results that the caller has already, by dialect.
 
     Returns:
         One reading for each dialect, in their order.
     """
-    found = {name: _outcome(config, dialects[name], layer_type, seq_len) for name in dialects}
+    model = ModelConfig.of(config)
+    found = {
+        name: known[name] if name in known else _outcome(model, dialect, layer_type, seq_len)
+        for name, dialect in dialects.items()
+    }
     return [_reading(dialects[name], found[name], found[BASELINE]) for name in dialects]
 
 
-_Outcome = tuple[RopeScaling, tuple[str, ...]] | RopeScaleError
+_Outcome = Noted | RopeScaleError
 
 
 def _outcome(
-    config: Mapping[str, object], dialect: Dialect, layer_type: str | None, seq_len: int | None
+    model: ModelConfig, dialect: Dialect, layer_type: str | None, seq_len: int | None
 ) -> _Outcome:
     try:
-        return scaling_and_notes(config, dialect, layer_type, seq_len)
+        return scaling_and_notes(model, dialect, layer_type, seq_len)
     except RopeScaleError as error:
         return error
 

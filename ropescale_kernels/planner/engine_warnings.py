@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from ..scaling import RopeScaling
-from ..scaling.config.dialects import DIALECTS, OTHER_ENGINES
+from ..scaling.config.dialects import BASELINE, DIALECTS, OTHER_ENGINES
+from ..scaling.config.model_config import ModelConfig
 from ..scaling.magnitude import get_mscale
-from .compare import Reading, readings
+from .compare import Noted, Reading, compare_dialects
 from .engine_commands import RELEASES
-from .text_config import TextConfig
 
 # What float32 leaves of equal frequencies.
 _SAME = 1e-5
 
 
-def everyones_readings(config: Mapping[str, object], text: TextConfig) -> list[Reading]:
+def compare_everyone(planned: ModelConfig, layer_type: str | None, found: Noted) -> list[Reading]:
     """Return what each implementation makes of the planned config.
 
     Args:
-        config: The planned config.
-        text: The text model's config.
+        planned: The planned config.
+        layer_type: The layer type that is scaled.
+        found: Its scaling and notes in dialect "hf".
     """
     everyone = {**DIALECTS, **OTHER_ENGINES}
-    if not text.entry.model.softmax_mscale:
+    if not planned.facts.softmax_mscale:
         # DeepSeek's own code runs DeepSeek's models and no others.
         del everyone["deepseek"]
-    return readings(config, text.main_layer_type(), dialects=everyone)
+    return compare_dialects(planned, layer_type, dialects=everyone, known={BASELINE: found})
 
 
 def engine_remarks(found: list[Reading], planned: RopeScaling, scaled_here: bool) -> list[str]:

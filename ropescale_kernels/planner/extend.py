@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from ..errors import RopeScaleUnsupportedError, expected
 from ..scaling import RopeScaling
+from ..scaling.config.model_config import ModelConfig
 from ..scaling.magnitude import yarn_attention_factor
 from .layers import widest_window
-from .text_config import TextConfig
 from .trained_length import TrainedLength
 
 # Published models extend this far without training on longer texts (Qwen's documentation).
@@ -47,12 +47,12 @@ class Extension:
 
 
 def extend(
-    text: TextConfig, scaling: RopeScaling, lengths: TrainedLength, target: int
+    model: ModelConfig, scaling: RopeScaling, lengths: TrainedLength, target: int
 ) -> Extension:
     """Return the rope parameters for a longer context.
 
     Args:
-        text: The text model's config.
+        model: The model's config.
         scaling: What it resolves to now.
         lengths: How far it reaches.
         target: Length wanted, beyond that reach.
@@ -70,15 +70,15 @@ def extend(
         raise RopeScaleUnsupportedError(
             expected("rope_type", requirement, scaling.rope_type, reason)
         )
-    reads_as = text.entry.model.aliases.get("yarn")
+    reads_as = model.facts.aliases.get("yarn")
     if reads_as is not None and scaling.rope_type == "default":
         requirement = f"a model type that has YaRN, to reach {target:,} tokens"
         reason = f"Its class reads 'yarn' as {reads_as!r}."
         raise RopeScaleUnsupportedError(
-            expected("model_type", requirement, repr(text.model_type), reason)
+            expected("model_type", requirement, repr(model.model_type), reason)
         )
-    _refuse_local(text, lengths, target)
-    extension = rule(text, scaling, lengths, target)
+    _refuse_local(model, lengths, target)
+    extension = rule(model, scaling, lengths, target)
     if scaling.mrope_section is not None:
         extension.remarks.append(_MULTIMODAL)
     if scaling.rope_type == "yarn" and extension.factor > UNTRAINED_FACTOR:
@@ -95,8 +95,8 @@ def extend(
     return extension
 
 
-def _refuse_local(text: TextConfig, lengths: TrainedLength, target: int) -> None:
-    widest = widest_window(text, without=text.entry.model.unrotated)
+def _refuse_local(model: ModelConfig, lengths: TrainedLength, target: int) -> None:
+    widest = widest_window(model, without=model.facts.unrotated)
     if widest is not None and widest <= lengths.original:
         requirement = f"layers that rotate and see {target:,} tokens"
         reason = (
@@ -104,22 +104,22 @@ def _refuse_local(text: TextConfig, lengths: TrainedLength, target: int) -> None
             "Raise max_position_embeddings and measure."
         )
         raise RopeScaleUnsupportedError(
-            expected("model_type", requirement, repr(text.model_type), reason)
+            expected("model_type", requirement, repr(model.model_type), reason)
         )
 
 
-def _base(text: TextConfig, scaling: RopeScaling) -> dict[str, object]:
+def _base(model: ModelConfig, scaling: RopeScaling) -> dict[str, object]:
     kept = ("mrope_section", "mrope_interleaved")
-    values = {key: text.entry.values[key] for key in kept if text.entry.values.get(key) is not None}
-    return {**values, **_share(text, scaling), "rope_theta": scaling.rope_theta}
+    values = {key: model.rope.values[key] for key in kept if model.rope.values.get(key) is not None}
+    return {**values, **_share(model, scaling), "rope_theta": scaling.rope_theta}
 
 
-def _share(text: TextConfig, scaling: RopeScaling) -> dict[str, object]:
+def _share(model: ModelConfig, scaling: RopeScaling) -> dict[str, object]:
     """Return the rotated share of a head, which Transformers 5 keeps among the rope parameters.
 
     Whoever replaces those in a loaded config would otherwise lose it.
     """
-    entry = text.entry
+    entry = model.rope
     share = entry.get("partial_rotary_factor", entry.model.partial_key, None)
     if share is None and entry.top(entry.model.channels_key) is not None:
         share = scaling.rotary_dim / entry.head_dim()
@@ -127,26 +127,26 @@ def _share(text: TextConfig, scaling: RopeScaling) -> dict[str, object]:
 
 
 def _from_default(
-    text: TextConfig, scaling: RopeScaling, lengths: TrainedLength, target: int
+    model: ModelConfig, scaling: RopeScaling, lengths: TrainedLength, target: int
 ) -> Extension:
     factor = target / lengths.original
     rope = {
         "rope_type": "yarn",
         "factor": factor,
         "original_max_position_embeddings": lengths.original,
-        **_base(text, scaling),
+        **_base(model, scaling),
     }
     return Extension(rope, factor, [])
 
 
 def _from_yarn(
-    text: TextConfig, scaling: RopeScaling, lengths: TrainedLength, target: int
+    model: ModelConfig, scaling: RopeScaling, lengths: TrainedLength, target: int
 ) -> Extension:
     factor, remarks = target / lengths.original, []
     # With "type" where it was: a model's own code may read that name of the rule.
     rope = {
-        **text.entry.values,
-        **_share(text, scaling),
+        **model.rope.values,
+        **_share(model, scaling),
         "rope_type": "yarn",
         "factor": factor,
         "original_max_position_embeddings": lengths.original,
@@ -172,10 +172,10 @@ def _from_yarn(
 
 
 def _from_linear(
-    text: TextConfig, scaling: RopeScaling, lengths: TrainedLength, target: int
+    model: ModelConfig, scaling: RopeScaling, lengths: TrainedLength, target: int
 ) -> Extension:
     factor = scaling.factor * target / lengths.maximum
-    rope = {"rope_type": "linear", "factor": factor, **_base(text, scaling)}
+    rope = {"rope_type": "linear", "factor": factor, **_base(model, scaling)}
     remark = (
         "Position interpolation moves fast pairs too, which costs quality without further "
         "training (arXiv:2309.00071, sec. 3.1)."
@@ -183,7 +183,7 @@ def _from_linear(
     return Extension(rope, factor, [remark])
 
 
-_RULES: dict[str, Callable[[TextConfig, RopeScaling, TrainedLength, int], Extension]] = {
+_RULES: dict[str, Callable[[ModelConfig, RopeScaling, TrainedLength, int], Extension]] = {
     "default": _from_default,
     "yarn": _from_yarn,
     "linear": _from_linear,

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 import torch
 
 from ..scaling import RopeScaling
-from ..scaling.config.rope_parameters import layer_types
-from .compare import BASELINE, Reading, readings, scaling_and_notes
-from .text_config import TextConfig
+from ..scaling.config.dialects import BASELINE
+from ..scaling.config.model_config import ModelConfig
+from .compare import Reading, compare_dialects, scaling_and_notes
 
 KEPT, BLENDED, INTERPOLATED, STILL = "kept", "blended", "interpolated", "still"
 # What float32 leaves of "divided by the factor" and of "kept".
@@ -63,7 +63,7 @@ class Inspection:
 
 
 def inspect_config(
-    config: Mapping[str, object],
+    config: Mapping[str, object] | ModelConfig,
     dialect: str = BASELINE,
     layer_type: str | None = None,
     seq_len: int | None = None,
@@ -82,20 +82,22 @@ def inspect_config(
     Raises:
         RopeScaleError: As `RopeScaling.from_hf_config`.
     """
-    names = layer_types(config) if layer_type is None else [layer_type]
-    return [_inspect(config, dialect, name, seq_len) for name in names]
+    model = ModelConfig.of(config)
+    names = model.layer_types if layer_type is None else [layer_type]
+    return [_inspect(model, dialect, name, seq_len) for name in names]
 
 
 def _inspect(
-    config: Mapping[str, object], dialect: str, layer_type: str | None, seq_len: int | None
+    model: ModelConfig, dialect: str, layer_type: str | None, seq_len: int | None
 ) -> Inspection:
-    scaling, notes = scaling_and_notes(config, dialect, layer_type, seq_len)
+    found = scaling_and_notes(model, dialect, layer_type, seq_len)
+    scaling, notes = found
     return Inspection(
         layer_type=layer_type,
         dialect=dialect,
         numbers=numbers(scaling),
-        pairs=pairs(scaling, _length(scaling, config)),
-        readings=readings(config, layer_type, seq_len),
+        pairs=pairs(scaling, _length(scaling, model)),
+        readings=compare_dialects(model, layer_type, seq_len, known={dialect: found}),
         warnings=notes,
     )
 
@@ -157,6 +159,6 @@ def _tokens_per_radian(scaling: RopeScaling) -> torch.Tensor:
     return torch.pow(torch.tensor(scaling.rope_theta, dtype=torch.float64), exponent)
 
 
-def _length(scaling: RopeScaling, config: Mapping[str, object]) -> int | None:
+def _length(scaling: RopeScaling, model: ModelConfig) -> int | None:
     known = scaling.original_max_position_embeddings or scaling.max_position_embeddings
-    return known or TextConfig(config).optional_length("max_position_embeddings")
+    return known or model.optional_length("max_position_embeddings")

@@ -6,8 +6,8 @@ import dataclasses
 
 from ..errors import RopeScaleConfigError
 from ..scaling import validate as check
+from ..scaling.config.model_config import ModelConfig
 from .layers import layer_kinds, window
-from .text_config import TextConfig
 
 # Bytes of an element, by the names that configs use. A float32 model is served in 16 bits (vLLM
 # 0.32, --dtype auto).
@@ -43,11 +43,11 @@ class KVCache:
     latent: bool
 
 
-def kv_cache(text: TextConfig, tokens: int) -> KVCache | str:
+def kv_cache(model: ModelConfig, tokens: int) -> KVCache | str:
     """Return the memory of one sequence's cache, or why it cannot be told.
 
     Args:
-        text: The text model's config.
+        model: The model's config.
         tokens: Length of the sequence.
 
     Returns:
@@ -55,13 +55,13 @@ def kv_cache(text: TextConfig, tokens: int) -> KVCache | str:
         error of a key that is missing or unknown.
     """
     try:
-        kinds = layer_kinds(text)
-        own = len(kinds) - _shared_layers(text, len(kinds))
-        layers = [_layer(text, kind, tokens) for kind in kinds[:own]]
+        kinds = layer_kinds(model)
+        own = len(kinds) - _shared_layers(model, len(kinds))
+        layers = [_layer(model, kind, tokens) for kind in kinds[:own]]
     except RopeScaleConfigError as error:
         return str(error)
     layers += [_Layer("those of an earlier layer", 0, 0, 0)] * (len(kinds) - own)
-    dtype = str(text.anywhere("dtype") or text.anywhere("torch_dtype")).removeprefix("torch.")
+    dtype = str(model.anywhere("dtype") or model.anywhere("torch_dtype")).removeprefix("torch.")
     name = dtype if dtype in _BYTES else _DEFAULT_DTYPE
     words = [layer.keeps for layer in layers]
     return KVCache(
@@ -71,7 +71,7 @@ def kv_cache(text: TextConfig, tokens: int) -> KVCache | str:
         bytes=sum(layer.tokens * layer.token_bytes(_BYTES[name]) for layer in layers),
         bytes_fp8=sum(layer.tokens * layer.token_bytes(_BYTES[_FP8]) for layer in layers),
         layers={word: words.count(word) for word in dict.fromkeys(words)},
-        latent=_is_latent(text),
+        latent=_is_latent(model),
     )
 
 
@@ -88,39 +88,39 @@ class _Layer:
         return self.elements * element_bytes + self.index_bytes
 
 
-def _shared_layers(text: TextConfig, count: int) -> int:
+def _shared_layers(model: ModelConfig, count: int) -> int:
     # The last layers of Gemma 3n and 4 read what earlier ones keep.
     key = "num_kv_shared_layers"
-    given = text.get(key)
+    given = model.get(key)
     return 0 if given is None else int(check.bounded(key, given, 0, count, f"0 to {count}"))
 
 
-def _layer(text: TextConfig, kind: str, tokens: int) -> _Layer:
-    kept = window(text, kind)
+def _layer(model: ModelConfig, kind: str, tokens: int) -> _Layer:
+    kept = window(model, kind)
     if kept == 0:
         return _Layer("nothing that grows", 0, 0, 0)
-    channels = text.optional_length("index_head_dim")
+    channels = model.optional_length("index_head_dim")
     index_bytes = 0 if channels is None else channels + _INDEX_SCALE
-    elements = _elements_per_token(text, kind)
+    elements = _elements_per_token(model, kind)
     if kept is not None and kept < tokens:
         return _Layer(f"the last {kept:,} tokens", kept, elements, index_bytes)
     return _Layer(_ALL, tokens, elements, index_bytes)
 
 
-def _is_latent(text: TextConfig) -> bool:
-    return text.get("kv_lora_rank") is not None
+def _is_latent(model: ModelConfig) -> bool:
+    return model.get("kv_lora_rank") is not None
 
 
-def _elements_per_token(text: TextConfig, kind: str) -> int:
-    if _is_latent(text):
-        return text.length("kv_lora_rank") + text.length("qk_rope_head_dim")
-    head_dim_key = text.entry.model.layer_head_dim_keys.get(kind)
+def _elements_per_token(model: ModelConfig, kind: str) -> int:
+    if _is_latent(model):
+        return model.length("kv_lora_rank") + model.length("qk_rope_head_dim")
+    head_dim_key = model.facts.layer_head_dim_keys.get(kind)
     if head_dim_key is not None:
         # Gemma 4: the layers that see everything have other heads.
         key = "num_global_key_value_heads"
-        heads = text.kv_heads() if text.get(key) is None else text.length(key)
-        return 2 * heads * text.length(head_dim_key)
-    return text.kv_heads() * (text.head_dim() + text.value_head_dim())
+        heads = model.kv_heads() if model.get(key) is None else model.length(key)
+        return 2 * heads * model.length(head_dim_key)
+    return model.kv_heads() * (model.kv_head_dim() + model.value_head_dim())
 
 
 def worded_bytes(count: int) -> str:

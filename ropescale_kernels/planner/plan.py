@@ -8,19 +8,19 @@ from collections.abc import Mapping
 from ..errors import RopeScaleConfigError, RopeScaleUnsupportedError, expected
 from ..scaling import RopeScaling
 from ..scaling import validate as check
+from ..scaling.config.dialects import BASELINE
+from ..scaling.config.model_config import ModelConfig
 from ..scaling.config.model_types.table import UNKNOWN
 from ..scaling.config.resolve import resolve
-from ..scaling.config.rope_parameters import layer_types
-from .compare import BASELINE, Reading, scaling_and_notes
+from .compare import Noted, Reading, scaling_and_notes
 from .config_warnings import mistakes
 from .edit_config import changes, rewritten
 from .engine_commands import commands
-from .engine_warnings import engine_remarks, everyones_readings, other_magnitudes
+from .engine_warnings import compare_everyone, engine_remarks, other_magnitudes
 from .extend import Extension, extend
 from .inspect import numbers
 from .kv_cache import KVCache, kv_cache
 from .misspelt import of_loaded, spelled
-from .text_config import TextConfig
 from .trained_length import LENGTHS, PROMISES, TrainedLength, trained_length
 from .wording import short_requests, verdict
 
@@ -76,7 +76,9 @@ class Plan:
 
 
 def make_plan(
-    config: Mapping[str, object], target_length: int, original_length: int | None = None
+    config: Mapping[str, object] | ModelConfig,
+    target_length: int,
+    original_length: int | None = None,
 ) -> Plan:
     """Return what it takes to serve a context of `target_length` tokens.
 
@@ -93,67 +95,71 @@ def make_plan(
         RopeScaleUnsupportedError: If its rule cannot be carried further.
     """
     target = check.length("target_length", target_length)
-    text = TextConfig(config)
-    layer_type = text.main_layer_type()
-    current, notes = scaling_and_notes(config, BASELINE, layer_type, None)
-    lengths = trained_length(text, current, original_length)
+    model = ModelConfig.of(config)
+    layer_type = model.main_layer_type
+    current, notes = scaling_and_notes(model, BASELINE, layer_type, None)
+    lengths = trained_length(model, current, original_length)
     extension: Extension | None = None
     top: dict[str, object] = {}
     if target > lengths.reach:
         # Where L has to be written down, the factor beside it stays at least what it was.
         meant = int(lengths.original * current.factor) if lengths.is_unnamed else 0
-        extension = extend(text, current, lengths, max(target, meant))
+        extension = extend(model, current, lengths, max(target, meant))
         # The factor times L, also where that is less: some implementations go by the ratio.
-        top = {**_raised(text, max(target, meant)), "max_position_embeddings": max(target, meant)}
-        if text.entry.model.needs_head_dim and text.get("head_dim") is None:
+        top = {**_raised(model, max(target, meant)), "max_position_embeddings": max(target, meant)}
+        if model.facts.needs_head_dim and model.get("head_dim") is None:
             # Transformers' YaRN fails without it.
-            top["head_dim"] = text.head_dim()
+            top["head_dim"] = model.kv_head_dim()
     elif target > lengths.maximum:
-        top = _raised(text, lengths.reach)
+        top = _raised(model, lengths.reach)
     else:
         # Some engines go by these names, others by the largest.
-        top = {name: target for name in _raised(text, target) if name in PROMISES}
-    new = _new_config(config, text, extension, top)
-    planned, planned_notes = _read_back(new, layer_type, extension, current)
-    keys = spelled(text, extension, top, rope_parameters=True)
-    everyone = everyones_readings(new, text)
+        top = {name: target for name in _raised(model, target) if name in PROMISES}
+    new = _new_config(model, extension, top)
+    changed, read_back = model, (current, notes)
+    if extension is not None or top:
+        changed = ModelConfig(new)
+        read_back = _read_back(changed, layer_type, extension, current)
+    planned, planned_notes = read_back
+    keys = spelled(model, extension, top, rope_parameters=True)
+    everyone = compare_everyone(changed, layer_type, read_back)
     warnings = [
         *(notes if extension is None else [*planned_notes, *extension.remarks]),
-        *mistakes(text, current, lengths, target),
+        *mistakes(model, current, lengths, target),
         *engine_remarks(everyone, planned, extension is not None),
     ]
     return Plan(
         target_length=target,
         needed=extension is not None,
-        verdict=verdict(current, lengths, extension, target, _stops(text, top)),
+        verdict=verdict(current, lengths, extension, target, _stops(model, top)),
         lengths=lengths,
         layer_type=layer_type,
         current=numbers(current),
         planned=numbers(planned),
         config=new,
-        changes=changes(config, new),
-        transformers_4=spelled(text, extension, top, rope_parameters=False),
-        transformers_5=spelled(text, extension, top, rope_parameters=True, in_file=True),
+        changes=changes(model.whole, new),
+        transformers_4=spelled(model, extension, top, rope_parameters=False),
+        transformers_5=spelled(model, extension, top, rope_parameters=True, in_file=True),
         commands=commands(
-            of_loaded(text, keys), planned, target, scaled_here=extension is not None
+            of_loaded(model, keys), planned, target, scaled_here=extension is not None
         ),
-        kv_cache=kv_cache(text, target),
+        kv_cache=kv_cache(model, target),
         short_requests=short_requests(planned, lengths, current.rope_type == "default"),
         other_magnitudes=other_magnitudes(everyone, planned),
         warnings=list(dict.fromkeys(warnings)),
     )
 
 
-def _raised(text: TextConfig, length: int) -> dict[str, object]:
+def _raised(model: ModelConfig, length: int) -> dict[str, object]:
     """Return the keys of a model's longest length that are below one, with that one."""
-    return {name: length for name in LENGTHS if 0 < (text.optional_length(name) or 0) < length}
+    return {name: length for name in LENGTHS if 0 < (model.optional_length(name) or 0) < length}
 
 
-def _stops(text: TextConfig, raised: Mapping[str, object]) -> str:
-    return " and ".join(f"{name} {text.length(name):,}" for name in LENGTHS if name in raised)
+def _stops(model: ModelConfig, raised: Mapping[str, object]) -> str:
+    return " and ".join(f"{name} {model.length(name):,}" for name in LENGTHS if name in raised)
 
 
-def refuse_what_is_not_understood(config: Mapping[str, object]) -> None:
+def check_rewritable(config: Mapping[str, object] | ModelConfig) -> None:
     """Refuse a config with a rope key that is misspelt or misplaced, or of an unknown model type.
 
     Its file is not to be rewritten: what such a key is for may be what the new ones break.
@@ -161,41 +167,38 @@ def refuse_what_is_not_understood(config: Mapping[str, object]) -> None:
     Raises:
         RopeScaleConfigError: Naming the key or the type.
     """
-    for name in layer_types(config):
-        found = resolve(config, dialect=BASELINE, layer_type=name, seq_len=None, strict=False)
+    model = ModelConfig.of(config)
+    for name in model.layer_types:
+        found = resolve(model, dialect=BASELINE, layer_type=name, seq_len=None, strict=False)
         if found.suspects:
             requirement = "a rope key that has an effect where it stands, to rewrite the file"
             raise RopeScaleConfigError(expected(found.suspects[0], requirement, "one without"))
-    text = TextConfig(config)
-    if text.entry.model is UNKNOWN:
+    if model.facts is UNKNOWN:
         requirement = "a known model type, to rewrite its file"
-        raise RopeScaleConfigError(expected("model_type", requirement, repr(text.model_type)))
+        raise RopeScaleConfigError(expected("model_type", requirement, repr(model.model_type)))
 
 
 def _new_config(
-    config: Mapping[str, object],
-    text: TextConfig,
-    extension: Extension | None,
-    top: Mapping[str, object],
+    model: ModelConfig, extension: Extension | None, top: Mapping[str, object]
 ) -> dict[str, object]:
-    style = text.entry.config.get("rope_parameters") is not None
+    style = model.rope.config.get("rope_parameters") is not None
     return rewritten(
-        config,
+        model.whole,
         None if extension is None else extension.rope,
         top,
-        text.main_layer_type(),
+        model.main_layer_type,
         rope_parameters=style,
-        theta_key=text.entry.model.theta_key,
+        theta_key=model.facts.theta_key,
     )
 
 
 def _read_back(
-    config: Mapping[str, object],
+    changed: ModelConfig,
     layer_type: str | None,
     extension: Extension | None,
     current: RopeScaling,
-) -> tuple[RopeScaling, tuple[str, ...]]:
-    planned, notes = scaling_and_notes(config, BASELINE, layer_type, None)
+) -> Noted:
+    planned, notes = scaling_and_notes(changed, BASELINE, layer_type, None)
     if extension is None:
         wanted = {name: getattr(current, name) for name in _COMPARED}
     else:

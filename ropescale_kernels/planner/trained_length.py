@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from ..errors import RopeScaleConfigError, expected
 from ..scaling import RopeScaling
 from ..scaling import validate as check
-from .text_config import TextConfig
+from ..scaling.config.model_config import ModelConfig
 
 # Configs whose max_position_embeddings is not what the model was trained on, and that do not say
 # so: their model cards do. Qwen3 and QwQ: 32,768 trained, and 8,192 on top as room for an output.
@@ -60,17 +60,17 @@ class TrainedLength:
         return self.source in LENGTHS
 
 
-def card_length(text: TextConfig, length: int | None) -> int | None:
+def card_length(model: ModelConfig, length: int | None) -> int | None:
     """Return L by the model card of a config whose length is this one, or None."""
-    card = _MODEL_CARDS.get((text.model_type, length or 0))
+    card = _MODEL_CARDS.get((model.model_type, length or 0))
     return None if card is None else card[0]
 
 
-def trained_length(text: TextConfig, scaling: RopeScaling, given: int | None) -> TrainedLength:
+def trained_length(model: ModelConfig, scaling: RopeScaling, given: int | None) -> TrainedLength:
     """Return how far a model reaches.
 
     Args:
-        text: The text model's config.
+        model: The model's config.
         scaling: What it resolves to now.
         given: L where the caller knows it.
 
@@ -78,17 +78,17 @@ def trained_length(text: TextConfig, scaling: RopeScaling, given: int | None) ->
         RopeScaleConfigError: If the config has no max_position_embeddings, if its scaling counts
             from a length that it does not name, or from another one than the given.
     """
-    maximum, maximum_source = text.length(_MAXIMUM), _MAXIMUM
+    maximum, maximum_source = model.length(_MAXIMUM), _MAXIMUM
     for name in PROMISES:
-        promised = text.optional_length(name) or 0
+        promised = model.optional_length(name) or 0
         if promised > maximum:
             maximum, maximum_source = promised, name
     known = scaling.original_max_position_embeddings
-    named = text.entry.values.get(_ORIGINAL) or text.get(_ORIGINAL)
+    named = model.rope.values.get(_ORIGINAL) or model.get(_ORIGINAL)
     if known is None and named and scaling.rope_type == "default":
         # Where a rule is added, this is what it will count from.
         known = check.length(_ORIGINAL, named)
-    card = _MODEL_CARDS.get((text.model_type, maximum))
+    card = _MODEL_CARDS.get((model.model_type, maximum))
     if known is not None and not named and given is None:
         # max_position_embeddings would count as L, and every change of it would move the ramp.
         hint = "Name it in the config, or give --original-length."
@@ -106,10 +106,10 @@ def trained_length(text: TextConfig, scaling: RopeScaling, given: int | None) ->
         original, source = check.length("original_length", given), "as given"
     elif known is not None:
         original, source = known, _ORIGINAL
-    elif (chunked := _dual_chunk_length(text)) is not None:
+    elif (chunked := _dual_chunk_length(model)) is not None:
         original, source = chunked, _DUAL_CHUNK
     elif card is not None:
-        original, source = card[0], f"the model card of {text.model_type}"
+        original, source = card[0], f"the model card of {model.model_type}"
     else:
         original, source = maximum, maximum_source
     reach = maximum
@@ -121,8 +121,8 @@ def trained_length(text: TextConfig, scaling: RopeScaling, given: int | None) ->
     return TrainedLength(original, source, maximum, reach)
 
 
-def _dual_chunk_length(text: TextConfig) -> int | None:
+def _dual_chunk_length(model: ModelConfig) -> int | None:
     # Qwen2.5-1M: what the model was trained on, before an attention of its own takes it further.
-    given = text.get(_DUAL_CHUNK)
+    given = model.get(_DUAL_CHUNK)
     length = given.get(_ORIGINAL) if isinstance(given, Mapping) else None
     return None if length is None else check.length(f"{_DUAL_CHUNK}[{_ORIGINAL!r}]", length)

@@ -1,4 +1,4 @@
-"""Published configs for the tests of `ropescale_kernels.context`."""
+"""Published configs for the tests of `ropescale_kernels.planner`."""
 
 from __future__ import annotations
 

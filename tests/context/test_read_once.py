@@ -9,9 +9,12 @@ import pytest
 from resolving import quiet
 
 from ropescale_kernels.errors import RopeScaleWarning
-from ropescale_kernels.planner.compare import scaling_and_notes
+from ropescale_kernels.planner.compare import compare_dialects, scaling_and_notes
+from ropescale_kernels.planner.inspect import inspect_config
 from ropescale_kernels.planner.plan import make_plan
 from ropescale_kernels.scaling import RopeScaling, frequencies
+from ropescale_kernels.scaling.config import model_config
+from ropescale_kernels.scaling.config.model_config import ModelConfig
 
 Published = Callable[[str], dict[str, Any]]
 
@@ -57,9 +60,60 @@ def test_notes_come_without_a_warning(published: Published) -> None:
     assert tuple(str(warning.message) for warning in warned) == notes
 
 
-def test_a_plan_derives_each_dialect_twice_at_most(
-    published: Published, derived: list[str]
+@pytest.fixture
+def located(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Return the configs that were located, in order, as they are."""
+    found: list[dict[str, Any]] = []
+    build = ModelConfig.__init__
+
+    def counted(self: ModelConfig, config: Any) -> None:
+        found.append(config)
+        build(self, config)
+
+    monkeypatch.setattr(ModelConfig, "__init__", counted)
+    return found
+
+
+def test_a_plan_reads_the_config_once_and_the_planned_one_once(
+    published: Published, derived: list[str], located: list[dict[str, Any]]
 ) -> None:
-    make_plan(published("qwen3-8b"), 131072)
-    # The config as it is, the planned one, and the planned one in 16 dialects.
-    assert len(derived) == 18
+    raw = published("qwen3-8b")
+    plan = make_plan(raw, 131072)
+    assert located == [raw, plan.config]
+    # The config as it is, and the planned one in 16 dialects.
+    assert derived == ["default", *16 * ["yarn"]]
+
+
+def test_a_plan_without_changes_reads_one_config(
+    published: Published, derived: list[str], located: list[dict[str, Any]]
+) -> None:
+    raw = published("qwen3-8b")
+    assert make_plan(raw, 32768).changes == {}
+    assert located == [raw]
+    assert derived == 16 * ["default"]
+
+
+def test_an_inspection_reads_the_config_once(
+    published: Published, derived: list[str], located: list[dict[str, Any]]
+) -> None:
+    raw = published("gemma-3-4b-it")
+    layers = inspect_config(raw)
+    assert [layer.layer_type for layer in layers] == ["full_attention", "sliding_attention"]
+    assert located == [raw]
+    resolved = [reading for layer in layers for reading in layer.readings if reading.error is None]
+    assert len(derived) == len(resolved)
+
+
+def test_rope_parameters_are_found_once_for_all_dialects_that_read_the_same_keys(
+    published: Published, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[bool] = []
+    find = model_config.rope_parameters
+
+    def counted(*arguments: Any, reads_new_key: bool) -> Any:
+        found.append(reads_new_key)
+        return find(*arguments, reads_new_key=reads_new_key)
+
+    monkeypatch.setattr(model_config, "rope_parameters", counted)
+    compare_dialects(published("qwen3-8b-yarn"))
+    assert found == [True, False]

@@ -159,6 +159,9 @@ _SGLANG = YarnReading(
     extrapolation_factor=True,
 )
 
+# The dialect that others are compared with.
+BASELINE = "hf"
+
 DIALECTS: Mapping[str, Dialect] = MappingProxyType(
     {
         dialect.name: dialect

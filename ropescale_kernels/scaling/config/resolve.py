@@ -16,9 +16,10 @@ from .._constructors import S
 from ..parameters import Parameters
 from .dialects import DIALECTS, Dialect
 from .load import load_config
+from .model_config import ModelConfig
 from .model_types.table import UNKNOWN
 from .readings import Rule, rule_of
-from .rope_entry import RopeEntry, find_rope_entry, meant
+from .rope_entry import RopeEntry, meant
 from .yarn_reading import reads_truncate_beside, scales_softmax
 
 # A raw config names no base where its class has this one.
@@ -131,7 +132,7 @@ def resolve(
     """Return what a config resolves to.
 
     Args:
-        config: A mapping, a path, or a config object; it is not changed.
+        config: A mapping, a path, a config object, or a config read before; it is not changed.
         dialect: Whose reading of the keys to follow.
         layer_type: Which entry of nested rope parameters to use.
         seq_len: Length in tokens, for rules that follow it.
@@ -149,8 +150,11 @@ def resolve(
     check.flag("strict", strict)
     if seq_len is not None:
         check.length("seq_len", seq_len, low=0)
-    loaded = load_config(config)
-    entry = find_rope_entry(loaded, reading, layer_type)
+    loaded = config if isinstance(config, ModelConfig) else load_config(config)
+    if layer_type is not None and not isinstance(layer_type, str):
+        raise RopeScaleConfigError(expected("layer_type", "a str or None", check.shown(layer_type)))
+    model = loaded if isinstance(loaded, ModelConfig) else ModelConfig(loaded)
+    entry = model.entry(reading, layer_type)
     rule = rule_of(entry)
     constructor, arguments = rule.read(entry, seq_len)
     dimensions, frequency_dim = _dimensions(entry, rule, constructor)
@@ -161,11 +165,11 @@ def resolve(
         **arguments,
     }
     known = _report_ignored(entry, rule)
-    if entry.config is not loaded and loaded.get("text_config") is not None:
+    if model.has_text_config:
         # Beside a text model's own config nobody looks for them; what repeats it is no loss.
         entry.ignored.extend(
             (key, value)
-            for key, value in _rotary(loaded)
+            for key, value in _rotary(model.whole)
             if entry.config.get(key) != value and key not in entry.model.own_top_keys
         )
     ignored = entry.worded_ignored(_NOTES, known)

@@ -11,21 +11,11 @@ from ...errors import RopeScaleConfigError, expected
 from .. import validate as check
 from .dialects import Dialect
 from .model_types.model_type import ModelType
-from .model_types.table import MODEL_TYPES, UNKNOWN
-from .rope_parameters import (
-    other_parts,
-    refuse_unrotated,
-    rope_parameters,
-    rope_type_of,
-    select,
-    text_config,
-)
+from .model_types.table import UNKNOWN
 
 _HEAD_KEYS = ("hidden_size", "num_attention_heads")
 # What other parts than text_config are called that a text model may be in.
 _PARTS = ("llm_config", "language_config", "thinker_config", "text_model")
-# Where a class makes a text config of a flat file, it takes no keys but the text class's own.
-_LOST = ("partial_rotary_factor", "original_max_position_embeddings")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,58 +186,6 @@ def meant(key: str, known: Collection[str]) -> str:
     bare = key.split("'")[1] if "'" in key else key
     close = difflib.get_close_matches(bare[:100].lower(), sorted(known), n=1, cutoff=0.85)
     return f" Did you mean {close[0]!r}?" if close and close[0] != bare else ""
-
-
-def find_rope_entry(
-    config: Mapping[str, object], dialect: Dialect, layer_type: str | None
-) -> RopeEntry:
-    """Return the rope parameters that one layer type of a model uses.
-
-    Args:
-        config: A model's config, possibly multimodal.
-        dialect: Whose reading to follow.
-        layer_type: Which entry of nested parameters to use; flat ones serve every layer type.
-
-    Returns:
-        The entry.
-
-    Raises:
-        RopeScaleConfigError: If the parameters are no mapping, their layer type is not named or
-            has none, or their rule has two names.
-    """
-    if layer_type is not None and not isinstance(layer_type, str):
-        raise RopeScaleConfigError(expected("layer_type", "a str or None", check.shown(layer_type)))
-    notes: list[str] = []
-    text, model_type = text_config(config)
-    model = MODEL_TYPES.get(model_type, UNKNOWN)
-    refuse_unrotated(text, model_type, model)
-    if config.get("text_config") is None:
-        notes += other_parts(config)
-    if model is UNKNOWN and model_type:
-        hint = "Defaults that its config class may add are not known here."
-        notes.append(expected("model_type", "a known model type", check.shown(model_type), hint))
-    ignored: list[tuple[str, object]] = []
-    if not dialect.rope_parameters and text.get("rope_parameters") is not None:
-        ignored.append(("rope_parameters", text["rope_parameters"]))
-        text = {key: value for key, value in text.items() if key != "rope_parameters"}
-    if model.nests_text and dialect.rope_parameters and config.get("text_config") is None:
-        ignored += [(key, text[key]) for key in _LOST if text.get(key) is not None]
-        text = {key: value for key, value in text.items() if key not in _LOST}
-    values, outer = select(rope_parameters(text, model, notes, dialect), layer_type)
-    rope_type = rope_type_of(values, {**dialect.aliases, **model.aliases})
-    return RopeEntry(
-        config=text,
-        dialect=dialect,
-        model=model,
-        model_type=model_type,
-        rope_type=rope_type,
-        layer_type=layer_type,
-        container="rope_scaling" if text.get("rope_scaling") else "rope_parameters",
-        values=values,
-        outer=outer,
-        notes=notes,
-        ignored=ignored,
-    )
 
 
 def _top(config: Mapping[str, object], model: ModelType, key: str) -> object:
