@@ -7,9 +7,16 @@ import shlex
 from collections.abc import Mapping
 
 from ..scaling import RopeScaling
+from ..scaling.config.dialects.other_engines import LLAMA_CPP_RELEASE
+from ..scaling.config.dialects.sglang import SGLANG
+from ..scaling.config.dialects.vllm import VLLM
 
-# Where the flags were read; tests hold every printed command against the lists of these releases.
-RELEASES = {"vllm": "vLLM 0.32", "sglang": "SGLang 0.5.23", "llama.cpp": "llama.cpp, autumn 2026"}
+# Releases whose flags are used; tests hold every printed command against their lists of flags.
+RELEASES = {
+    VLLM.name: VLLM.release,
+    SGLANG.name: SGLANG.release,
+    "llama.cpp": LLAMA_CPP_RELEASE,
+}
 _MODEL = "MODEL"
 _GGUF = "MODEL.gguf"
 

@@ -54,7 +54,7 @@ def _dynamic(entry: RopeEntry, seq_len: int | None) -> tuple[str, dict[str, obje
         return "dynamic_ntk", arguments
     factor = check.scale_factor(entry.parameter("factor"))
     maximum = entry.maximum_length()
-    if kind == "trained":
+    if kind == "fixed_by_trained_positions":
         name = "max_trained_positions"
         trained = check.length(name, entry.values.get(name, maximum))
         stretch = rules.dynamic_stretch(factor, maximum, trained)
@@ -70,7 +70,7 @@ def _dynamic(entry: RopeEntry, seq_len: int | None) -> tuple[str, dict[str, obje
 def _dynamic_keys(entry: RopeEntry) -> frozenset[str]:
     kind = entry.dialect.dynamic
     alpha = ("alpha",) if kind != "length" or entry.model.ntk_alpha else ()
-    trained = ("max_trained_positions",) if kind == "trained" else ()
+    trained = ("max_trained_positions",) if kind == "fixed_by_trained_positions" else ()
     return frozenset({"factor", *alpha, *trained})
 
 

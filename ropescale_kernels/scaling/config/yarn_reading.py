@@ -5,14 +5,14 @@ from __future__ import annotations
 from ...errors import RopeScaleConfigError, RopeScaleUnsupportedError, expected
 from .. import validate as check
 from ..magnitude import get_mscale, yarn_attention_factor
-from .dialects import YarnReading
+from .dialects import YarnSemantics
 from .rope_entry import RopeEntry
 
 _BETAS = {"beta_fast": 32.0, "beta_slow": 1.0}
 _MSCALES = ("mscale", "mscale_all_dim")
 
 
-def reading_of(entry: RopeEntry) -> YarnReading:
+def reading_of(entry: RopeEntry) -> YarnSemantics:
     """Return how the entry's dialect reads YaRN in a model of its type."""
     dialect = entry.dialect
     return dialect.mla if dialect.mla and entry.model.softmax_mscale else dialect.yarn
@@ -32,7 +32,7 @@ def reads_truncate_beside(entry: RopeEntry) -> bool:
 def scales_softmax(entry: RopeEntry) -> bool:
     """Return whether the model multiplies its softmax scale by mscale squared."""
     kind = entry.dialect.softmax
-    off = reading_of(entry).plain_softmax
+    off = reading_of(entry).softmax_opt_out
     if off is not None and entry.values.get(off[0]) == off[1]:
         return False
     return kind == "always" or (kind == "model" and entry.model.softmax_mscale)
@@ -58,7 +58,7 @@ def yarn(entry: RopeEntry, seq_len: int | None) -> tuple[str, dict[str, object]]
         got = check.shown(entry.values[name])
         raise RopeScaleUnsupportedError(expected(name, "1, a ramp that nothing weighs", got))
     length = _length(entry, reading)
-    if reading.needs_length:
+    if reading.only_beyond_original_length:
         reached = entry.maximum_length() if seq_len is None else seq_len
         if check.length("seq_len", reached, low=0) <= length:
             return "default", {}
@@ -75,7 +75,7 @@ def yarn(entry: RopeEntry, seq_len: int | None) -> tuple[str, dict[str, object]]
     return "yarn", arguments
 
 
-def _length(entry: RopeEntry, reading: YarnReading) -> int:
+def _length(entry: RopeEntry, reading: YarnSemantics) -> int:
     if reading.length == "maximum":
         key = "original_max_position_embeddings"
         if (top := entry.top(key)) is not None:
@@ -84,7 +84,7 @@ def _length(entry: RopeEntry, reading: YarnReading) -> int:
     return entry.original_length(top_level=reading.top_level_length)
 
 
-def _factor(entry: RopeEntry, reading: YarnReading, length: int) -> float:
+def _factor(entry: RopeEntry, reading: YarnSemantics, length: int) -> float:
     if "factor" not in entry.values and reading.factor == "or_one":
         hint = f"Dialect {entry.dialect.name!r} takes 1, which scales nothing."
         entry.notes.append(expected("factor", "a number for 'yarn'", "no such key", hint))
@@ -115,14 +115,14 @@ def _factor(entry: RopeEntry, reading: YarnReading, length: int) -> float:
     return factor
 
 
-def _truncate(entry: RopeEntry, reading: YarnReading) -> object:
+def _truncate(entry: RopeEntry, reading: YarnSemantics) -> object:
     if not reading.truncate:
         return True
     beside = entry.outer if reads_truncate_beside(entry) else None
     return (entry.values if beside is None else beside).get("truncate", True)
 
 
-def _betas(entry: RopeEntry, reading: YarnReading) -> dict[str, object]:
+def _betas(entry: RopeEntry, reading: YarnSemantics) -> dict[str, object]:
     if reading.betas == "fixed":
         return dict(_BETAS)
     if reading.betas == "as_given":
@@ -137,16 +137,16 @@ def _betas(entry: RopeEntry, reading: YarnReading) -> dict[str, object]:
     return betas
 
 
-def _magnitude(entry: RopeEntry, reading: YarnReading, factor: float) -> dict[str, object]:
+def _magnitude(entry: RopeEntry, reading: YarnSemantics, factor: float) -> dict[str, object]:
     values = entry.values
-    if not reading.on_qk:
+    if not reading.scales_q_and_k:
         return {"attention_factor": 1.0, "mscale_all_dim": values.get("mscale_all_dim")}
     mscale, all_dim = _mscales(entry, reading)
     result: dict[str, object] = {"mscale": mscale, "mscale_all_dim": all_dim}
     given = values.get("attention_factor") if reading.attention_factor else None
     if given is None and mscale is not None and all_dim is not None and 0 in (mscale, all_dim):
         # Where a 0 is a weight and not the lack of one, the constructor cannot say so.
-        weighs = reading.mscale != "truthy"
+        weighs = reading.mscale != "both_nonzero"
         given = get_mscale(factor, mscale) / get_mscale(factor, all_dim) if weighs else None
     if reading.attn_factor and (weight := values.get("attn_factor")) is not None:
         weight = check.positive("attn_factor", weight)
@@ -157,7 +157,7 @@ def _magnitude(entry: RopeEntry, reading: YarnReading, factor: float) -> dict[st
     return result
 
 
-def _mscales(entry: RopeEntry, reading: YarnReading) -> tuple[float | None, float | None]:
+def _mscales(entry: RopeEntry, reading: YarnSemantics) -> tuple[float | None, float | None]:
     if reading.mscale == "never":
         return None, None
     values = entry.values
@@ -173,11 +173,11 @@ def _mscales(entry: RopeEntry, reading: YarnReading) -> tuple[float | None, floa
         name = next(iter(given))
         raise RopeScaleConfigError(expected(name, requirement, check.shown(given[name])))
     checked = {name: check.non_negative(name, value) for name, value in given.items()}
-    counts = len(checked) if reading.mscale == "given" else sum(map(bool, checked.values()))
+    counts = len(checked) if reading.mscale == "both_present" else sum(map(bool, checked.values()))
     if counts == 1:
         pair = {name: checked.get(name) for name in _MSCALES}
         hint = "A single one has no effect on q and k."
         entry.notes.append(expected("mscale and mscale_all_dim", "both or none", pair, hint))
-    if reading.mscale == "given" and len(checked) < len(_MSCALES):
+    if reading.mscale == "both_present" and len(checked) < len(_MSCALES):
         return None, checked.get("mscale_all_dim")
     return checked.get("mscale"), checked.get("mscale_all_dim")
