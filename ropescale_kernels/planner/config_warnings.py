@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..scaling import RopeScaling
 from ..scaling.config.model_config import ModelConfig
+from ..scaling.config.model_types.trained_lengths import DUAL_CHUNK_KEY
 from ..scaling.magnitude import yarn_attention_factor
 from .layers import widest_window
 from .trained_length import TrainedLength, card_length
@@ -43,7 +44,7 @@ def mistakes(
             f"taken to. If the model was trained for {current.factor:g} times "
             f"{lengths.maximum:,}, it serves {longer:,} tokens with the factor that it has."
         )
-    if model.get("dual_chunk_attention_config") is not None:
+    if model.get(DUAL_CHUNK_KEY) is not None:
         found.append(
             "dual_chunk_attention_config is not read here: beyond its own length the model counts "
             "on that attention, which not every engine has."

@@ -96,7 +96,7 @@ def extend(
 
 
 def _refuse_local(model: ModelConfig, lengths: TrainedLength, target: int) -> None:
-    widest = widest_window(model, without=model.facts.unrotated)
+    widest = widest_window(model, without=model.facts.layers_without_rope)
     if widest is not None and widest <= lengths.original:
         requirement = f"layers that rotate and see {target:,} tokens"
         reason = (
@@ -120,8 +120,8 @@ def _share(model: ModelConfig, scaling: RopeScaling) -> dict[str, object]:
     Whoever replaces those in a loaded config would otherwise lose it.
     """
     entry = model.rope
-    share = entry.get("partial_rotary_factor", entry.model.partial_key, None)
-    if share is None and entry.top(entry.model.channels_key) is not None:
+    share = entry.get("partial_rotary_factor", entry.model.rotary_fraction_key, None)
+    if share is None and entry.top(entry.model.rotary_dim_key) is not None:
         share = scaling.rotary_dim / entry.head_dim()
     return {} if share is None else {"partial_rotary_factor": share}
 

@@ -7,13 +7,19 @@ import dataclasses
 from ..errors import RopeScaleConfigError
 from ..scaling import validate as check
 from ..scaling.config.model_config import ModelConfig
+from ..scaling.config.model_types.layer_keys import (
+    GLOBAL_KV_HEADS_KEY,
+    INDEX_HEAD_DIM_KEY,
+    LATENT_KEY,
+    SHARED_LAYERS_KEY,
+)
 from .layers import layer_kinds, window
 
-# Bytes of an element, by the names that configs use. A float32 model is served in 16 bits (vLLM
-# 0.32, --dtype auto).
+# Bytes of an element, by the names that configs use. A float32 model is served in 16 bits, as by
+# vLLM with --dtype auto.
 _BYTES = {"float16": 2, "bfloat16": 2, "float8_e4m3fn": 1, "float8_e5m2": 1}
 _DEFAULT_DTYPE = "bfloat16"
-# What a sparse indexer keeps beside its key of one byte a channel: a float32 scale (vLLM 0.32).
+# Bytes of the float32 scale that vLLM's sparse indexer keeps beside its key.
 _INDEX_SCALE = 4
 _ALL = "all tokens"
 _FP8 = "float8_e4m3fn"
@@ -89,17 +95,17 @@ class _Layer:
 
 
 def _shared_layers(model: ModelConfig, count: int) -> int:
-    # The last layers of Gemma 3n and 4 read what earlier ones keep.
-    key = "num_kv_shared_layers"
-    given = model.get(key)
-    return 0 if given is None else int(check.bounded(key, given, 0, count, f"0 to {count}"))
+    given = model.get(SHARED_LAYERS_KEY)
+    if given is None:
+        return 0
+    return int(check.bounded(SHARED_LAYERS_KEY, given, 0, count, f"0 to {count}"))
 
 
 def _layer(model: ModelConfig, kind: str, tokens: int) -> _Layer:
     kept = window(model, kind)
     if kept == 0:
         return _Layer("nothing that grows", 0, 0, 0)
-    channels = model.optional_length("index_head_dim")
+    channels = model.optional_length(INDEX_HEAD_DIM_KEY)
     index_bytes = 0 if channels is None else channels + _INDEX_SCALE
     elements = _elements_per_token(model, kind)
     if kept is not None and kept < tokens:
@@ -108,16 +114,15 @@ def _layer(model: ModelConfig, kind: str, tokens: int) -> _Layer:
 
 
 def _is_latent(model: ModelConfig) -> bool:
-    return model.get("kv_lora_rank") is not None
+    return model.get(LATENT_KEY) is not None
 
 
 def _elements_per_token(model: ModelConfig, kind: str) -> int:
     if _is_latent(model):
-        return model.length("kv_lora_rank") + model.length("qk_rope_head_dim")
+        return model.length(LATENT_KEY) + model.length("qk_rope_head_dim")
     head_dim_key = model.facts.layer_head_dim_keys.get(kind)
     if head_dim_key is not None:
-        # Gemma 4: the layers that see everything have other heads.
-        key = "num_global_key_value_heads"
+        key = GLOBAL_KV_HEADS_KEY
         heads = model.kv_heads() if model.get(key) is None else model.length(key)
         return 2 * heads * model.length(head_dim_key)
     return model.kv_heads() * (model.kv_head_dim() + model.value_head_dim())

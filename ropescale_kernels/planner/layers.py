@@ -7,40 +7,24 @@ from collections.abc import Collection
 from ..errors import RopeScaleConfigError, expected
 from ..scaling import validate as check
 from ..scaling.config.model_config import ModelConfig
+from ..scaling.config.model_types.layer_keys import (
+    CHUNKED,
+    FULL,
+    INDICES_KEYS,
+    LAYER_NAMES,
+    LINEAR,
+    NAMES_KEYS,
+    PATTERN_KEY,
+    PERIOD_KEYS,
+    SIGNS_KEY,
+    SLIDING,
+    UNCOUNTED_KEYS,
+    WINDOW_KEYS,
+)
 from ..scaling.config.model_types.table import UNKNOWN
 
-FULL, SLIDING, CHUNKED, LINEAR = (
-    "full_attention",
-    "sliding_attention",
-    "chunked_attention",
-    "linear_attention",
-)
 # A config is untrusted, and a list of layers is made from this number.
 _MAX_LAYERS = 10_000
-# Names in configs, by what they keep: every token, the last ones, or nothing that grows ("moe" is a
-# block without attention).
-_NAMES = {
-    **dict.fromkeys((FULL, "attention", "indexed_attention", "hybrid"), FULL),
-    **dict.fromkeys((SLIDING, "hybrid_sliding"), SLIDING),
-    CHUNKED: CHUNKED,
-    **dict.fromkeys((LINEAR, "mamba", "conv", "recurrent", "moe"), LINEAR),
-}
-# Keys that say which layers attend to everything, and what the others do: by their indices, or as
-# the last one of so many.
-_INDICES = {"attn_layer_indices": LINEAR, "full_attn_idxs": LINEAR}
-_PERIODS = {
-    "full_attention_interval": LINEAR,
-    "layer_group_size": LINEAR,
-    "global_attn_every_n_layers": SLIDING,
-}
-_UNCOUNTED = (
-    "block_configs",
-    "cross_attention_layers",
-    "hybrid_layer_pattern",
-    "hybrid_override_pattern",
-    "per_layer_config",
-)
-_WINDOWS = {SLIDING: "sliding_window", CHUNKED: "attention_chunk_size"}
 
 
 def layer_kinds(model: ModelConfig) -> list[str]:
@@ -59,7 +43,7 @@ def layer_kinds(model: ModelConfig) -> list[str]:
             f"an integer from 1 to {_MAX_LAYERS}",
         )
     )  # fmt: skip
-    for key in _UNCOUNTED:
+    for key in UNCOUNTED_KEYS:
         if (given := model.get(key)) is not None:
             requirement = "no such key: layers that differ so are not counted"
             raise RopeScaleConfigError(expected(key, requirement, check.shown(given)))
@@ -95,8 +79,8 @@ def window(model: ModelConfig, kind: str) -> int | None:
     """
     if kind == LINEAR:
         return 0
-    value = _value(model, _WINDOWS[kind]) if kind in _WINDOWS else None
-    return None if value is None else check.length(_WINDOWS[kind], value)
+    value = _value(model, WINDOW_KEYS[kind]) if kind in WINDOW_KEYS else None
+    return None if value is None else check.length(WINDOW_KEYS[kind], value)
 
 
 def _value(model: ModelConfig, key: str) -> object:
@@ -106,11 +90,11 @@ def _value(model: ModelConfig, key: str) -> object:
 
 
 def _listed(model: ModelConfig, count: int) -> list[str] | None:
-    for key in ("layer_types", "layers_block_type"):
+    for key in NAMES_KEYS:
         if (given := model.get(key)) is not None:
             return [_known(key, name) for name in _items(key, given, count)]
-    if (given := model.get("attn_type_list")) is not None:
-        signs = _items("attn_type_list", given, count)
+    if (given := model.get(SIGNS_KEY)) is not None:
+        signs = _items(SIGNS_KEY, given, count)
         return [FULL if sign == 1 else LINEAR for sign in signs]
     return None
 
@@ -123,13 +107,15 @@ def _items(key: str, given: object, count: int) -> list[object]:
 
 
 def _known(key: str, name: object) -> str:
-    if not isinstance(name, str) or name not in _NAMES:
-        raise RopeScaleConfigError(expected(key, f"some of {sorted(_NAMES)}", check.shown(name)))
-    return _NAMES[name]
+    if not isinstance(name, str) or name not in LAYER_NAMES:
+        raise RopeScaleConfigError(
+            expected(key, f"some of {sorted(LAYER_NAMES)}", check.shown(name))
+        )
+    return LAYER_NAMES[name]
 
 
 def _indexed(model: ModelConfig, count: int) -> list[str] | None:
-    for key, other in _INDICES.items():
+    for key, other in INDICES_KEYS.items():
         if isinstance(given := model.get(key), (list, tuple)):
             indices = {index for index in given if isinstance(index, int)}
             return [FULL if index in indices else other for index in range(count)]
@@ -137,15 +123,15 @@ def _indexed(model: ModelConfig, count: int) -> list[str] | None:
 
 
 def _periodic(model: ModelConfig, count: int) -> list[str] | None:
-    for key, other in _PERIODS.items():
+    for key, other in PERIOD_KEYS.items():
         if (period := model.optional_length(key)) is not None:
             return _every(period, other, count)
-    pattern = model.get("sliding_window_pattern")
-    if pattern is None or _value(model, "sliding_window") is None:
+    pattern = model.get(PATTERN_KEY)
+    if pattern is None or _value(model, WINDOW_KEYS[SLIDING]) is None:
         return None
     # Written out, "LLLG" is a pattern of four.
     written = len(pattern) if isinstance(pattern, str) else pattern
-    return _every(check.length("sliding_window_pattern", written), SLIDING, count)
+    return _every(check.length(PATTERN_KEY, written), SLIDING, count)
 
 
 def _every(period: int, other: str, count: int) -> list[str]:
@@ -154,11 +140,7 @@ def _every(period: int, other: str, count: int) -> list[str]:
 
 def _chunked(model: ModelConfig, count: int) -> list[str] | None:
     rotated = model.get("no_rope_layers")
-    if (
-        _value(model, "attention_chunk_size") is None
-        or not isinstance(rotated, list)
-        or not rotated
-    ):
+    if _value(model, WINDOW_KEYS[CHUNKED]) is None or not isinstance(rotated, list) or not rotated:
         return None
     return [CHUNKED if sign else FULL for sign in _items("no_rope_layers", rotated, count)]
 

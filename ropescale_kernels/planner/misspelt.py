@@ -47,7 +47,7 @@ def spelled(
 def of_loaded(model: ModelConfig, keys: dict[str, object]) -> dict[str, object]:
     """Return the keys of Transformers 5 as they are set on the config object that it loads."""
     # Classes of some flat files put the text model's keys into a config of its own.
-    nests = model.facts.nests_text and not model.has_text_config
+    nests = model.facts.builds_text_config and not model.has_text_config
     return {"text_config": keys} if keys and nests else keys
 
 

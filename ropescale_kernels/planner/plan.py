@@ -11,6 +11,7 @@ from ..scaling import validate as check
 from ..scaling.config.dialects import BASELINE
 from ..scaling.config.model_config import ModelConfig
 from ..scaling.config.model_types.table import UNKNOWN
+from ..scaling.config.model_types.trained_lengths import LENGTH_KEYS, PROMISED_KEYS
 from ..scaling.config.resolve import resolve
 from .compare import Noted, Reading, scaling_and_notes
 from .config_warnings import mistakes
@@ -21,7 +22,7 @@ from .extend import Extension, extend
 from .inspect import numbers
 from .kv_cache import KVCache, kv_cache
 from .misspelt import of_loaded, spelled
-from .trained_length import LENGTHS, PROMISES, TrainedLength, trained_length
+from .trained_length import TrainedLength, trained_length
 from .wording import short_requests, verdict
 
 # What has to come out of the planned config as it was meant.
@@ -114,7 +115,7 @@ def make_plan(
         top = _raised(model, lengths.reach)
     else:
         # Some engines go by these names, others by the largest.
-        top = {name: target for name in _raised(model, target) if name in PROMISES}
+        top = {name: target for name in _raised(model, target) if name in PROMISED_KEYS}
     new = _new_config(model, extension, top)
     changed, read_back = model, (current, notes)
     if extension is not None or top:
@@ -152,11 +153,11 @@ def make_plan(
 
 def _raised(model: ModelConfig, length: int) -> dict[str, object]:
     """Return the keys of a model's longest length that are below one, with that one."""
-    return {name: length for name in LENGTHS if 0 < (model.optional_length(name) or 0) < length}
+    return {name: length for name in LENGTH_KEYS if 0 < (model.optional_length(name) or 0) < length}
 
 
 def _stops(model: ModelConfig, raised: Mapping[str, object]) -> str:
-    return " and ".join(f"{name} {model.length(name):,}" for name in LENGTHS if name in raised)
+    return " and ".join(f"{name} {model.length(name):,}" for name in LENGTH_KEYS if name in raised)
 
 
 def check_rewritable(config: Mapping[str, object] | ModelConfig) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from ropescale_kernels.planner.kv_cache import KVCache, kv_cache, worded_bytes
-from ropescale_kernels.planner.layers import CHUNKED, FULL, LINEAR, SLIDING, layer_kinds
+from ropescale_kernels.planner.layers import layer_kinds
 from ropescale_kernels.planner.plan import make_plan
 from ropescale_kernels.scaling.config.model_config import ModelConfig
+from ropescale_kernels.scaling.config.model_types.layer_keys import CHUNKED, FULL, LINEAR, SLIDING
 from ropescale_kernels.scaling.config.model_types.table import MODEL_TYPES
 
 Published = Callable[[str], dict[str, Any]]

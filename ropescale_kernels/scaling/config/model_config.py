@@ -9,14 +9,12 @@ from functools import cached_property
 from ...errors import RopeScaleConfigError, expected
 from .. import validate as check
 from .dialects import BASELINE, DIALECTS, Dialect
+from .model_types.config_parts import DROPPED_BY_TEXT_CLASS
+from .model_types.layer_keys import KV_HEADS_KEYS
 from .model_types.table import MODEL_TYPES, UNKNOWN
 from .rope_entry import RopeEntry
 from .rope_parameters import mapping, nested_layer_types, rope_parameters, rope_type_of, select
 from .submodels import other_parts, refuse_unrotated
-
-# Keys that are dropped when a class such as Qwen2-VL's builds its text config from a flat file,
-# because the text class does not declare them.
-_DROPPED_BY_TEXT_CLASS = ("partial_rotary_factor", "original_max_position_embeddings")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,8 +141,8 @@ class ModelConfig:
 
     def _find_parameters(self, reads_new_key: bool) -> _Located:
         dropped: tuple[str, ...] = () if reads_new_key else ("rope_parameters",)
-        if self.facts.nests_text and reads_new_key and not self.has_text_config:
-            dropped = _DROPPED_BY_TEXT_CLASS
+        if self.facts.builds_text_config and reads_new_key and not self.has_text_config:
+            dropped = DROPPED_BY_TEXT_CLASS
         ignored = [(key, self._text[key]) for key in dropped if self._text.get(key) is not None]
         text = self._text
         if dropped:
@@ -204,7 +202,7 @@ class ModelConfig:
         """Return the number of heads of keys and values in a layer."""
         if self.get("multi_query") is True and self.get("new_decoder_architecture") is not True:
             return 1
-        for key in ("num_key_value_heads", "num_kv_heads"):
+        for key in KV_HEADS_KEYS:
             if self.get(key) is not None:
                 return self.length(key)
         return self.length("num_attention_heads")

@@ -170,7 +170,7 @@ def resolve(
         entry.ignored.extend(
             (key, value)
             for key, value in _rotary(model.whole)
-            if entry.config.get(key) != value and key not in entry.model.own_top_keys
+            if entry.config.get(key) != value and key not in entry.model.unrelated_top_level_keys
         )
     ignored = entry.worded_ignored(_NOTES, known)
     if strict and ignored:
@@ -219,7 +219,7 @@ def _axes(entry: RopeEntry, rotary_dim: int) -> dict[str, object]:
 
 
 def _report_ignored(entry: RopeEntry, rule: Rule) -> frozenset[str]:
-    known = _NAMES | rule.keys(entry) | entry.model.own_keys
+    known = _NAMES | rule.keys(entry) | entry.model.unrelated_keys
     known |= _INNER if entry.reads_inner() else frozenset()
     ignored = [(key, value) for key, value in entry.values.items() if key not in known]
     if entry.outer is not None:
@@ -233,7 +233,12 @@ def _report_ignored(entry: RopeEntry, rule: Rule) -> frozenset[str]:
         (f"{entry.container}[{check.shown(key)}]", value) for key, value in ignored
     )
     model = entry.model
-    own = {model.theta_key, model.partial_key, model.channels_key, *model.own_top_keys}
+    own = {
+        model.theta_key,
+        model.rotary_fraction_key,
+        model.rotary_dim_key,
+        *model.unrelated_top_level_keys,
+    }
     own |= {layer.theta_key or "" for layer in model.layers.values()}
     length = entry.config.get(_ORIGINAL)
     if _ORIGINAL in rule.keys(entry) or length == entry.config.get("max_position_embeddings"):
@@ -263,10 +268,10 @@ def _dimensions(
     if unnamed and constructor in ("yarn", "longrope") and entry.dialect.name == "hf":
         requirement = f"{head_dim}, without which Transformers fails on a {entry.model_type} model"
         entry.notes.append(expected("head_dim", requirement, "no such key"))
-    name = entry.model.partial_key
+    name = entry.model.rotary_fraction_key
     given = entry.get("partial_rotary_factor", name, None)
-    if given is None and (channels := entry.top(entry.model.channels_key)) is not None:
-        name = entry.model.channels_key
+    if given is None and (channels := entry.top(entry.model.rotary_dim_key)) is not None:
+        name = entry.model.rotary_dim_key
         given = check.dimension(name, channels) / head_dim
     share = check.proportion(name, 1.0 if given is None else given)
     if constructor == "proportional":

@@ -10,12 +10,11 @@ from collections.abc import Collection, Mapping
 from ...errors import RopeScaleConfigError, expected
 from .. import validate as check
 from .dialects import Dialect
+from .model_types.config_parts import SUBCONFIG_NAMES
 from .model_types.model_type import ModelType
 from .model_types.table import UNKNOWN
 
 _HEAD_KEYS = ("hidden_size", "num_attention_heads")
-# What other parts than text_config are called that a text model may be in.
-_PARTS = ("llm_config", "language_config", "thinker_config", "text_model")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +74,7 @@ class RopeEntry:
 
     def _missing(self, key: str) -> RopeScaleConfigError:
         requirement = f"a number for rope_type {self.rope_type!r}"
-        parts = [name for name in self.config if str(name).endswith(_PARTS)]
+        parts = [name for name in self.config if str(name).endswith(SUBCONFIG_NAMES)]
         hint = f"Give the text model's part alone: {', '.join(parts[:4])}?" if parts else ""
         return RopeScaleConfigError(expected(key, requirement, "no such key", hint))
 
@@ -166,14 +165,14 @@ class RopeEntry:
         key = self._head_dim_key()
         value = self.top(key)
         other = self.config.get("head_dim")
-        own = key == self.model.head_dim_key != "head_dim" and not self.model.unrotated_key
+        own = key == self.model.head_dim_key != "head_dim" and not self.model.nope_head_dim_key
         if own and other not in (None, value):
             requirement = f"{key} {check.shown(value)}, the channels that rotate"
             hint = "It is not read."
             self.notes.append(expected("head_dim", requirement, check.shown(other), hint))
         if value is not None:
             channels = check.dimension(key, value, even=False)
-            if key_of_rest := self.model.unrotated_key:
+            if key_of_rest := self.model.nope_head_dim_key:
                 channels += check.dimension(key_of_rest, self.require(key_of_rest), even=False)
             return channels
         sizes = [check.length(name, self.require(name)) for name in _HEAD_KEYS]

@@ -6,15 +6,12 @@ from collections.abc import Mapping
 
 from ...errors import RopeScaleConfigError, expected
 from .. import validate as check
+from .model_types.config_parts import OTHER_MODALITIES, POSITIONS_WITHOUT_ROPE, ROPE_KEYS
 from .model_types.model_type import ModelType
-from .model_types.table import UNROTATED
+from .model_types.table import MODEL_TYPES_WITHOUT_ROPE
 
+# An untrusted config may hold any number of keys; so many are named.
 _SHOWN_KEYS = 8
-# What tells a text model inside another, and the parts that are something else.
-_PART_KEYS = ("rope_scaling", "rope_parameters", "rope_theta", "global_rope_theta")
-_OTHER_PARTS = ("vision", "audio", "speech", "image", "video", "encoder")
-# Values of position_embedding_type for positions that are not rotated.
-_UNROTATED_KINDS = frozenset({"absolute", "alibi", "learned", "nope", "none"})
 
 
 def refuse_unrotated(config: Mapping[str, object], model_type: str, model: ModelType) -> None:
@@ -23,19 +20,19 @@ def refuse_unrotated(config: Mapping[str, object], model_type: str, model: Model
     Raises:
         RopeScaleConfigError: Naming the key that says so.
     """
-    if model_type in UNROTATED:
+    if model_type in MODEL_TYPES_WITHOUT_ROPE:
         requirement = "a model with a rotary embedding"
         raise RopeScaleConfigError(expected("model_type", requirement, repr(model_type)))
     kind = config.get("position_embedding_type") or model.defaults.get("position_embedding_type")
-    rotates = any(config.get(key) is not None for key in _PART_KEYS) and kind == "absolute"
+    rotates = any(config.get(key) is not None for key in ROPE_KEYS) and kind == "absolute"
     if config.get("alibi") is True:
         raise RopeScaleConfigError(expected("alibi", "false, for a rotary embedding", True))
-    if isinstance(kind, str) and kind in _UNROTATED_KINDS and not rotates:
+    if isinstance(kind, str) and kind in POSITIONS_WITHOUT_ROPE and not rotates:
         raise RopeScaleConfigError(expected("position_embedding_type", "a rotary one", repr(kind)))
 
 
 def other_parts(config: Mapping[str, object]) -> list[str]:
-    """Return what to say of models inside a model that are not called text_config."""
+    """Return notes about sub-configs other than text_config that hold a text model."""
     requirement = "no rope parameters of its own"
     hint = "They are not read; give that part alone."
     return [
@@ -44,6 +41,6 @@ def other_parts(config: Mapping[str, object]) -> list[str]:
         if isinstance(value, Mapping)
         and isinstance(key, str)
         and key not in ("rope_scaling", "rope_parameters")
-        and not key.startswith(_OTHER_PARTS)
-        and (found := [name for name in _PART_KEYS if value.get(name) is not None])
+        and not key.startswith(OTHER_MODALITIES)
+        and (found := [name for name in ROPE_KEYS if value.get(name) is not None])
     ][:_SHOWN_KEYS]
