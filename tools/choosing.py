@@ -17,7 +17,7 @@ from pathlib import Path
 from generated_text import replaced
 
 from ropescale_kernels.cli import main as ropescale
-from ropescale_kernels.planner.compare import Reading, compare_dialects
+from ropescale_kernels.planner.compare import DialectResult, compare_dialects
 from ropescale_kernels.scaling.config.dialects import DIALECTS, OTHER_ENGINES, Dialect
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -51,7 +51,7 @@ def table(headings: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
 
 
-def _found(dialects: dict[str, Dialect], case: str) -> dict[str, Reading]:
+def _found(dialects: dict[str, Dialect], case: str) -> dict[str, DialectResult]:
     return {found.dialect: found for found in compare_dialects(CASES[case], dialects=dialects)}
 
 
@@ -82,7 +82,7 @@ def mla_magnitudes() -> str:
     return table(["", *MLA], rows)
 
 
-def _cell(reading: Reading, hf: Reading, whole: bool) -> str:
+def _cell(reading: DialectResult, hf: DialectResult, whole: bool) -> str:
     assert reading.attention_factor is not None
     if reading.attention_factor != hf.attention_factor:
         return f"**{reading.attention_factor:.6g}**"
@@ -104,7 +104,7 @@ def points() -> str:
                 name,
                 factor[yarn.factor] + (" (null: max / L)" if yarn.null_factor else ""),
                 length + (f", M-RoPE {yarn.mrope_length}L" if yarn.mrope_length > 1 else ""),
-                magnitude if yarn.on_qk else "softmax scale only",
+                magnitude if yarn.scales_q_and_k else "softmax scale only",
                 "multiplies" if yarn.attn_factor else "ignored",
                 {"truthy": "if neither is 0", "given": "if both are given"}.get(
                     yarn.mscale, yarn.mscale

@@ -6,12 +6,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ..planner.compare import Reading
-from ..planner.inspect import BLENDED, INTERPOLATED, KEPT, STILL, Inspection
+from ..planner.compare import DialectResult
+from ..planner.inspect import BLENDED, INTERPOLATED, KEPT, NOT_ROTATED, Inspection
 from ..planner.terminal_text import printable
 from ._tables import new_table
 
-_FATES = {KEPT: "green", BLENDED: "yellow", INTERPOLATED: "red", STILL: "dim"}
+_FATES = {KEPT: "green", BLENDED: "yellow", INTERPOLATED: "red", NOT_ROTATED: "dim"}
 DIFFERS = "bold yellow"
 
 
@@ -100,6 +100,6 @@ def number(value: object, digits: int = 10) -> str:
     return f"{value:.{digits}g}"
 
 
-def _marked(reading: Reading, name: str) -> Text:
+def _marked(reading: DialectResult, name: str) -> Text:
     text = number(getattr(reading, name), 8)
     return Text(f"{text} *", style=DIFFERS) if name in reading.differs else Text(text)

@@ -10,7 +10,7 @@ import typer
 
 from ..planner.edit_config import read as read_config_file
 from ..planner.edit_config import write as write_config
-from ..planner.plan import Plan, check_rewritable, make_plan
+from ..planner.plan import ContextPlan, check_rewritable, make_plan
 from ..scaling.config.model_config import ModelConfig
 from ._config import CONFIG_HELP, config_of, file_of, refuse_the_config
 from ._console import stdout_console
@@ -82,7 +82,7 @@ def plan(
         write_json(json_file, as_json(made, backup))
 
 
-def as_json(made: Plan, backup: Path | None) -> dict[str, Any]:
+def as_json(made: ContextPlan, backup: Path | None) -> dict[str, Any]:
     """Return a plan as JSON values."""
     cache = made.kv_cache if isinstance(made.kv_cache, str) else asdict(made.kv_cache)
     written = None if backup is None else str(backup)

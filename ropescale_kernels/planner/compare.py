@@ -16,7 +16,7 @@ from ..scaling.config.resolve import resolve
 
 
 @dataclasses.dataclass(frozen=True)
-class Reading:
+class DialectResult:
     """What one dialect makes of a config.
 
     Attributes:
@@ -87,7 +87,7 @@ def compare_dialects(
     seq_len: int | None = None,
     dialects: Mapping[str, Dialect] = DIALECTS,
     known: Mapping[str, Noted] = MappingProxyType({}),
-) -> list[Reading]:
+) -> list[DialectResult]:
     """Return what every dialect makes of a config.
 
     Args:
@@ -105,7 +105,7 @@ def compare_dialects(
         name: known[name] if name in known else _outcome(model, dialect, layer_type, seq_len)
         for name, dialect in dialects.items()
     }
-    return [_reading(dialects[name], found[name], found[BASELINE]) for name in dialects]
+    return [_result(dialects[name], found[name], found[BASELINE]) for name in dialects]
 
 
 _Outcome = Noted | RopeScaleError
@@ -120,9 +120,9 @@ def _outcome(
         return error
 
 
-def _reading(dialect: Dialect, outcome: _Outcome, baseline: _Outcome) -> Reading:
+def _result(dialect: Dialect, outcome: _Outcome, baseline: _Outcome) -> DialectResult:
     if isinstance(outcome, RopeScaleError):
-        return Reading(dialect.name, dialect.release, error=str(outcome))
+        return DialectResult(dialect.name, dialect.release, error=str(outcome))
     scaling, notes = outcome
     distance: float | None = None
     differs: tuple[str, ...] = ()
@@ -131,7 +131,7 @@ def _reading(dialect: Dialect, outcome: _Outcome, baseline: _Outcome) -> Reading
         distance = _distance(scaling.inv_freq, base.inv_freq)
         names = [name for name in _COMPARED if getattr(scaling, name) != getattr(base, name)]
         differs = (*names, "inv_freq") if distance != 0 else tuple(names)
-    return Reading(
+    return DialectResult(
         dialect=dialect.name,
         release=dialect.release,
         rope_type=scaling.rope_type,

@@ -1,4 +1,4 @@
-"""The usual mistakes that a config and a wanted length show, in plain words."""
+"""The usual config_warnings that a config and a wanted length show, in plain words."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .layers import widest_window
 from .trained_length import TrainedLength, card_length
 
 
-def mistakes(
+def config_warnings(
     model: ModelConfig, current: RopeScaling, lengths: TrainedLength, target: int
 ) -> list[str]:
     """Return what is likely not meant.
@@ -50,14 +50,14 @@ def mistakes(
             "on that attention, which not every engine has."
         )
     if current.rope_type == "yarn":
-        found += _of_yarn(model, current, lengths, beyond)
+        found += _yarn_warnings(model, current, lengths, beyond)
     kept = widest_window(model)
     if kept is not None and kept < target:
         found.append(f"No layer sees beyond its window of {kept:,} tokens, scaled or not.")
     return found
 
 
-def _of_yarn(
+def _yarn_warnings(
     model: ModelConfig, current: RopeScaling, lengths: TrainedLength, beyond: bool
 ) -> list[str]:
     found = []

@@ -6,14 +6,16 @@ from ..scaling import RopeScaling
 from ..scaling.config.dialects import BASELINE, DIALECTS, OTHER_ENGINES
 from ..scaling.config.model_config import ModelConfig
 from ..scaling.magnitude import get_mscale
-from .compare import Noted, Reading, compare_dialects
+from .compare import DialectResult, Noted, compare_dialects
 from .engine_commands import RELEASES
 
 # What float32 leaves of equal frequencies.
 _SAME = 1e-5
 
 
-def compare_everyone(planned: ModelConfig, layer_type: str | None, found: Noted) -> list[Reading]:
+def compare_implementations(
+    planned: ModelConfig, layer_type: str | None, found: Noted
+) -> list[DialectResult]:
     """Return what each implementation makes of the planned config.
 
     Args:
@@ -28,7 +30,9 @@ def compare_everyone(planned: ModelConfig, layer_type: str | None, found: Noted)
     return compare_dialects(planned, layer_type, dialects=everyone, known={BASELINE: found})
 
 
-def engine_remarks(found: list[Reading], planned: RopeScaling, scaled_here: bool) -> list[str]:
+def engine_warnings(
+    found: list[DialectResult], planned: RopeScaling, scaled_here: bool
+) -> list[str]:
     """Return what the engines that a command is printed for make of the config otherwise.
 
     Args:
@@ -54,7 +58,7 @@ def engine_remarks(found: list[Reading], planned: RopeScaling, scaled_here: bool
     return remarks
 
 
-def other_magnitudes(found: list[Reading], planned: RopeScaling) -> list[Reading]:
+def other_magnitudes(found: list[DialectResult], planned: RopeScaling) -> list[DialectResult]:
     """Return the implementations that would multiply q, k or the softmax otherwise.
 
     Args:

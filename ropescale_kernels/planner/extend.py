@@ -110,7 +110,11 @@ def _refuse_local(model: ModelConfig, lengths: TrainedLength, target: int) -> No
 
 def _base(model: ModelConfig, scaling: RopeScaling) -> dict[str, object]:
     kept = ("mrope_section", "mrope_interleaved")
-    values = {key: model.rope.values[key] for key in kept if model.rope.values.get(key) is not None}
+    values = {
+        key: model.rope.parameters[key]
+        for key in kept
+        if model.rope.parameters.get(key) is not None
+    }
     return {**values, **_share(model, scaling), "rope_theta": scaling.rope_theta}
 
 
@@ -121,8 +125,8 @@ def _share(model: ModelConfig, scaling: RopeScaling) -> dict[str, object]:
     """
     entry = model.rope
     share = entry.get("partial_rotary_factor", entry.model.rotary_fraction_key, None)
-    if share is None and entry.top(entry.model.rotary_dim_key) is not None:
-        share = scaling.rotary_dim / entry.head_dim()
+    if share is None and entry.top_level(entry.model.rotary_dim_key) is not None:
+        share = scaling.rotary_dim / entry.rotary_head_dim()
     return {} if share is None else {"partial_rotary_factor": share}
 
 
@@ -145,7 +149,7 @@ def _from_yarn(
     factor, remarks = target / lengths.original, []
     # With "type" where it was: a model's own code may read that name of the rule.
     rope = {
-        **model.rope.values,
+        **model.rope.parameters,
         **_share(model, scaling),
         "rope_type": "yarn",
         "factor": factor,

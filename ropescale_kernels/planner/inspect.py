@@ -11,9 +11,9 @@ import torch
 from ..scaling import RopeScaling
 from ..scaling.config.dialects import BASELINE
 from ..scaling.config.model_config import ModelConfig
-from .compare import Reading, compare_dialects, scaling_and_notes
+from .compare import DialectResult, compare_dialects, scaling_and_notes
 
-KEPT, BLENDED, INTERPOLATED, STILL = "kept", "blended", "interpolated", "still"
+KEPT, BLENDED, INTERPOLATED, NOT_ROTATED = "kept", "blended", "interpolated", "still"
 # What float32 leaves of "divided by the factor" and of "kept".
 _EQUAL = 1e-5
 
@@ -58,7 +58,7 @@ class Inspection:
     dialect: str
     numbers: dict[str, object]
     pairs: list[Pair]
-    readings: list[Reading]
+    readings: list[DialectResult]
     warnings: tuple[str, ...]
 
 
@@ -95,14 +95,14 @@ def _inspect(
     return Inspection(
         layer_type=layer_type,
         dialect=dialect,
-        numbers=numbers(scaling),
+        numbers=summary(scaling),
         pairs=pairs(scaling, _length(scaling, model)),
         readings=compare_dialects(model, layer_type, seq_len, known={dialect: found}),
         warnings=notes,
     )
 
 
-def numbers(scaling: RopeScaling) -> dict[str, object]:
+def summary(scaling: RopeScaling) -> dict[str, object]:
     """Return the numbers of a scaling that are worth showing, by name."""
     found: dict[str, object] = {
         "rope_type": scaling.rope_type,
@@ -140,14 +140,14 @@ def pairs(scaling: RopeScaling, length: int | None) -> list[Pair]:
         divided_by, after = None, None
         if scaled[index] != 0:
             divided_by, after = before / scaled[index], 2 * math.pi / scaled[index]
-        fate = _fate(divided_by, scaling.factor)
+        fate = _treatment(divided_by, scaling.factor)
         result.append(Pair(index, wavelength, turns, ramp[index], divided_by, after, fate))
     return result
 
 
-def _fate(divided_by: float | None, factor: float) -> str:
+def _treatment(divided_by: float | None, factor: float) -> str:
     if divided_by is None:
-        return STILL
+        return NOT_ROTATED
     if math.isclose(divided_by, 1.0, rel_tol=_EQUAL):
         return KEPT
     return INTERPOLATED if math.isclose(divided_by, factor, rel_tol=_EQUAL) else BLENDED

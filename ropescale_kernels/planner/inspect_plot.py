@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from .inspect import BLENDED, INTERPOLATED, KEPT, STILL, Inspection, Pair
+from .inspect import BLENDED, INTERPOLATED, KEPT, NOT_ROTATED, Inspection, Pair
 from .terminal_text import printable
 
 # Told apart without colour too: each fate has a mark of its own.
@@ -13,7 +13,7 @@ _MARKS = {
     KEPT: ("#2e4057", "o"),
     BLENDED: ("#edae49", "D"),
     INTERPOLATED: ("#d1495b", "s"),
-    STILL: ("#888888", "x"),
+    NOT_ROTATED: ("#888888", "x"),
 }
 
 
@@ -53,7 +53,7 @@ def _draw(inspection: Inspection, upper: Any, lower: Any) -> None:
         loc="left",
         fontsize=9,
     )
-    turning = [pair for pair in inspection.pairs if pair.fate != STILL]
+    turning = [pair for pair in inspection.pairs if pair.fate != NOT_ROTATED]
     upper.plot(
         [pair.index for pair in turning],
         [pair.wavelength for pair in turning],

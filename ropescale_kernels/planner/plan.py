@@ -13,15 +13,14 @@ from ..scaling.config.model_config import ModelConfig
 from ..scaling.config.model_types.table import UNKNOWN
 from ..scaling.config.model_types.trained_lengths import LENGTH_KEYS, PROMISED_KEYS
 from ..scaling.config.resolve import resolve
-from .compare import Noted, Reading, scaling_and_notes
-from .config_warnings import mistakes
-from .edit_config import changes, rewritten
+from .compare import DialectResult, Noted, scaling_and_notes
+from .config_warnings import config_warnings
+from .edit_config import changes, keys_of_loaded_config, keys_to_set, with_rope_parameters
 from .engine_commands import commands
-from .engine_warnings import compare_everyone, engine_remarks, other_magnitudes
+from .engine_warnings import compare_implementations, engine_warnings, other_magnitudes
 from .extend import Extension, extend
-from .inspect import numbers
+from .inspect import summary
 from .kv_cache import KVCache, kv_cache
-from .misspelt import of_loaded, spelled
 from .trained_length import TrainedLength, trained_length
 from .wording import short_requests, verdict
 
@@ -36,7 +35,7 @@ _COMPARED = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class ContextPlan:
     """What to do for one length.
 
     Attributes:
@@ -72,7 +71,7 @@ class Plan:
     commands: dict[str, str]
     kv_cache: KVCache | str
     short_requests: list[str]
-    other_magnitudes: list[Reading]
+    other_magnitudes: list[DialectResult]
     warnings: list[str]
 
 
@@ -80,7 +79,7 @@ def make_plan(
     config: Mapping[str, object] | ModelConfig,
     target_length: int,
     original_length: int | None = None,
-) -> Plan:
+) -> ContextPlan:
     """Return what it takes to serve a context of `target_length` tokens.
 
     Args:
@@ -104,7 +103,7 @@ def make_plan(
     top: dict[str, object] = {}
     if target > lengths.reach:
         # Where L has to be written down, the factor beside it stays at least what it was.
-        meant = int(lengths.original * current.factor) if lengths.is_unnamed else 0
+        meant = int(lengths.original * current.factor) if lengths.original_length_missing else 0
         extension = extend(model, current, lengths, max(target, meant))
         # The factor times L, also where that is less: some implementations go by the ratio.
         top = {**_raised(model, max(target, meant)), "max_position_embeddings": max(target, meant)}
@@ -122,27 +121,27 @@ def make_plan(
         changed = ModelConfig(new)
         read_back = _read_back(changed, layer_type, extension, current)
     planned, planned_notes = read_back
-    keys = spelled(model, extension, top, rope_parameters=True)
-    everyone = compare_everyone(changed, layer_type, read_back)
+    keys = keys_to_set(model, extension, top, rope_parameters=True)
+    everyone = compare_implementations(changed, layer_type, read_back)
     warnings = [
         *(notes if extension is None else [*planned_notes, *extension.remarks]),
-        *mistakes(model, current, lengths, target),
-        *engine_remarks(everyone, planned, extension is not None),
+        *config_warnings(model, current, lengths, target),
+        *engine_warnings(everyone, planned, extension is not None),
     ]
-    return Plan(
+    return ContextPlan(
         target_length=target,
         needed=extension is not None,
         verdict=verdict(current, lengths, extension, target, _stops(model, top)),
         lengths=lengths,
         layer_type=layer_type,
-        current=numbers(current),
-        planned=numbers(planned),
+        current=summary(current),
+        planned=summary(planned),
         config=new,
         changes=changes(model.whole, new),
-        transformers_4=spelled(model, extension, top, rope_parameters=False),
-        transformers_5=spelled(model, extension, top, rope_parameters=True, in_file=True),
+        transformers_4=keys_to_set(model, extension, top, rope_parameters=False),
+        transformers_5=keys_to_set(model, extension, top, rope_parameters=True, in_file=True),
         commands=commands(
-            of_loaded(model, keys), planned, target, scaled_here=extension is not None
+            keys_of_loaded_config(model, keys), planned, target, scaled_here=extension is not None
         ),
         kv_cache=kv_cache(model, target),
         short_requests=short_requests(planned, lengths, current.rope_type == "default"),
@@ -183,7 +182,7 @@ def _new_config(
     model: ModelConfig, extension: Extension | None, top: Mapping[str, object]
 ) -> dict[str, object]:
     style = model.rope.config.get("rope_parameters") is not None
-    return rewritten(
+    return with_rope_parameters(
         model.whole,
         None if extension is None else extension.rope,
         top,

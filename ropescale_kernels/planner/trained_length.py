@@ -38,7 +38,7 @@ class TrainedLength:
     reach: int
 
     @property
-    def is_unnamed(self) -> bool:
+    def original_length_missing(self) -> bool:
         """Whether the config's own scaling counts from a length that only the caller named."""
         return self.reach == 0
 
@@ -72,7 +72,7 @@ def trained_length(model: ModelConfig, scaling: RopeScaling, given: int | None) 
         if promised > maximum:
             maximum, maximum_source = promised, name
     known = scaling.original_max_position_embeddings
-    named = model.rope.values.get(ORIGINAL_KEY) or model.get(ORIGINAL_KEY)
+    named = model.rope.parameters.get(ORIGINAL_KEY) or model.get(ORIGINAL_KEY)
     if known is None and named and scaling.rope_type == "default":
         # Where a rule is added, this is what it will count from.
         known = check.length(ORIGINAL_KEY, named)

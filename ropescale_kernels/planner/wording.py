@@ -29,7 +29,7 @@ def verdict(
             f"More scaling is needed: the model serves {lengths.maximum:,} tokens with linear "
             f"factor {current.factor:g}; {target:,} take {extension.factor:g}."
         )
-    if extension is not None and lengths.is_unnamed:
+    if extension is not None and lengths.original_length_missing:
         return (
             f"The config's YaRN does not name the length that it counts from: {lengths.original:,} "
             f"is written beside factor {extension.factor:g}, which then serves "

@@ -107,17 +107,17 @@ class ModelConfig:
         """
         refuse_unrotated(self._text, self.model_type, self.facts)
         located = self._locate(dialect)
-        values, outer = select(located.parameters, layer_type)
+        parameters, by_layer_type = select(located.parameters, layer_type)
         return RopeEntry(
             config=located.config,
             dialect=dialect,
             model=self.facts,
             model_type=self.model_type,
-            rope_type=rope_type_of(values, {**dialect.aliases, **self.facts.aliases}),
+            rope_type=rope_type_of(parameters, {**dialect.aliases, **self.facts.aliases}),
             layer_type=layer_type,
-            container="rope_scaling" if located.config.get("rope_scaling") else "rope_parameters",
-            values=values,
-            outer=outer,
+            config_key="rope_scaling" if located.config.get("rope_scaling") else "rope_parameters",
+            parameters=parameters,
+            by_layer_type=by_layer_type,
             notes=[*self._notes, *located.notes],
             ignored=[*located.ignored],
         )
@@ -153,7 +153,7 @@ class ModelConfig:
 
     def get(self, key: str) -> object:
         """Return a key's value, the class's default, or None."""
-        return self.rope.top(key)
+        return self.rope.top_level(key)
 
     def anywhere(self, key: str) -> object:
         """Return a key's value of the text model, else of the whole model, or None."""

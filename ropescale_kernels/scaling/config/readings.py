@@ -42,7 +42,7 @@ def _linear(entry: RopeEntry, seq_len: int | None) -> tuple[str, dict[str, objec
 
 def _dynamic(entry: RopeEntry, seq_len: int | None) -> tuple[str, dict[str, object]]:
     kind = entry.dialect.dynamic
-    alpha = entry.values.get("alpha") if "alpha" in _dynamic_keys(entry) else None
+    alpha = entry.parameters.get("alpha") if "alpha" in _dynamic_keys(entry) else None
     if alpha is not None:
         return "ntk", {"factor": check.scale_factor(alpha, "alpha")}
     if kind == "length":
@@ -56,7 +56,7 @@ def _dynamic(entry: RopeEntry, seq_len: int | None) -> tuple[str, dict[str, obje
     maximum = entry.maximum_length()
     if kind == "fixed_by_trained_positions":
         name = "max_trained_positions"
-        trained = check.length(name, entry.values.get(name, maximum))
+        trained = check.length(name, entry.parameters.get(name, maximum))
         stretch = rules.dynamic_stretch(factor, maximum, trained)
         if stretch == 1 and factor != 1:
             hint = "Nothing is scaled at any length."
@@ -77,7 +77,7 @@ def _dynamic_keys(entry: RopeEntry) -> frozenset[str]:
 def _llama3(entry: RopeEntry, seq_len: int | None) -> tuple[str, dict[str, object]]:
     arguments: dict[str, object] = {}
     for name, default in {"factor": 1.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}.items():
-        if name not in entry.values and entry.dialect.optional_llama3:
+        if name not in entry.parameters and entry.dialect.optional_llama3:
             hint = f"Dialect {entry.dialect.name!r} takes {default!r}."
             entry.notes.append(expected(name, "a number", "no such key", hint))
             arguments[name] = default
@@ -89,11 +89,11 @@ def _llama3(entry: RopeEntry, seq_len: int | None) -> tuple[str, dict[str, objec
 
 def _longrope(entry: RopeEntry, seq_len: int | None) -> tuple[str, dict[str, object]]:
     reading, key = entry.dialect.longrope, "original_max_position_embeddings"
-    factor = entry.values.get("factor")
+    factor = entry.parameters.get("factor")
     if reading.factor == "top_level":
         # There L counts only beside the rope parameters, and then its ratio does.
         length = entry.maximum_length()
-        if (top := entry.top(key)) is not None:
+        if (top := entry.top_level(key)) is not None:
             factor, length = length / check.length(key, top), check.length(key, top)
     else:
         length = entry.original_length()
@@ -103,16 +103,18 @@ def _longrope(entry: RopeEntry, seq_len: int | None) -> tuple[str, dict[str, obj
             entry.compare_lengths(check.scale_factor(factor), length)
     if reading.long == "always" and factor is not None:
         seq_len = int(length * check.scale_factor(factor))
-    attention_factor = entry.values.get("attention_factor") if reading.attention_factor else None
+    attention_factor = (
+        entry.parameters.get("attention_factor") if reading.attention_factor else None
+    )
     if reading.mscales:
         name = "long_mscale" if seq_len is not None and seq_len > length else "short_mscale"
-        attention_factor = entry.values.get(name)
+        attention_factor = entry.parameters.get(name)
     arguments = {
-        **{name: entry.values.get(name) for name in ("short_factor", "long_factor")},
+        **{name: entry.parameters.get(name) for name in ("short_factor", "long_factor")},
         "factor": factor,
         "attention_factor": attention_factor,
         "original_max_position_embeddings": length,
-        "max_position_embeddings": entry.top("max_position_embeddings"),
+        "max_position_embeddings": entry.top_level("max_position_embeddings"),
         "seq_len": seq_len,
     }
     return "longrope", arguments
@@ -125,7 +127,8 @@ def _longrope_keys(entry: RopeEntry) -> frozenset[str]:
         "long_factor": True,
         "factor": reading.factor == "explicit"
         or (
-            reading.factor == "top_level" and entry.top("original_max_position_embeddings") is None
+            reading.factor == "top_level"
+            and entry.top_level("original_max_position_embeddings") is None
         ),
         "original_max_position_embeddings": reading.factor != "top_level",
         "attention_factor": reading.attention_factor,
@@ -136,7 +139,7 @@ def _longrope_keys(entry: RopeEntry) -> frozenset[str]:
 
 
 def _proportional(entry: RopeEntry, seq_len: int | None) -> tuple[str, dict[str, object]]:
-    return "proportional", {"factor": entry.values.get("factor", 1.0)}
+    return "proportional", {"factor": entry.parameters.get("factor", 1.0)}
 
 
 def _keys(*names: str) -> Callable[[RopeEntry], frozenset[str]]:

@@ -19,21 +19,26 @@ from .load import load_config
 from .model_config import ModelConfig
 from .model_types.table import UNKNOWN
 from .readings import Rule, rule_of
-from .rope_entry import RopeEntry, meant
+from .rope_entry import RopeEntry, suggestion
 from .yarn_reading import reads_truncate_beside, scales_softmax
 
 # A raw config names no base where its class has this one.
 _DEFAULT_THETA = 10_000.0
 # An untrusted config may hold any number of keys; so many are named.
-_NOTES = 8
-_NAMES = frozenset({"rope_type", "type", "mrope_section", "mrope_interleaved"})
-_INNER = frozenset({"rope_theta", "partial_rotary_factor"})
+_SHOWN_KEYS = 8
+_RULE_KEYS = frozenset({"rope_type", "type", "mrope_section", "mrope_interleaved"})
+_BASE_KEYS = frozenset({"rope_theta", "partial_rotary_factor"})
 _ORIGINAL = "original_max_position_embeddings"
 # Top-level keys with these words in their names are about rotation, and so are rope parameters that
 # stand there; a model's own are in its row of `model_types`.
 _ROTARY_WORDS = frozenset({"rope", "mrope", "rotary", "yarn"})
 # What they say where it goes without saying.
-_HARMLESS = {"use_rope": True, "use_rotary_pos_emb": True, "rotary": True, "use_mrope": False}
+_FLAGS_AT_DEFAULT = {
+    "use_rope": True,
+    "use_rotary_pos_emb": True,
+    "rotary": True,
+    "use_mrope": False,
+}
 _ROPE_KEYS = frozenset(
     {"factor", "attention_factor", "attn_factor", "mscale", "mscale_all_dim", "beta_fast",
      "beta_slow", "truncate", "mrope_section", "mrope_interleaved", "low_freq_factor",
@@ -79,7 +84,7 @@ class Resolved:
         softmax_mscale: Whether the model multiplies its softmax scale by mscale squared.
         dialect: Name of the dialect.
         notes: Warnings about the config.
-        suspects: Ignored keys that are likely meant to have an effect.
+        suspects: Ignored keys that are likely suggestion to have an effect.
     """
 
     constructor: str
@@ -172,15 +177,15 @@ def resolve(
             for key, value in _rotary(model.whole)
             if entry.config.get(key) != value and key not in entry.model.unrelated_top_level_keys
         )
-    ignored = entry.worded_ignored(_NOTES, known)
+    ignored = entry.ignored_key_warnings(_SHOWN_KEYS, known)
     if strict and ignored:
         raise RopeScaleConfigError(ignored[0])
     notes = entry.notes + ignored
-    if len(entry.ignored) > _NOTES:
-        got = f"{len(entry.ignored) - _NOTES} more"
+    if len(entry.ignored) > _SHOWN_KEYS:
+        got = f"{len(entry.ignored) - _SHOWN_KEYS} more"
         notes.append(expected("config", "no other ignored keys", got))
     softmax_mscale = constructor == "yarn" and scales_softmax(entry)
-    suspects = [key for key, _ in entry.ignored if key in _ROPE_KEYS or meant(key, known)]
+    suspects = [key for key, _ in entry.ignored if key in _ROPE_KEYS or suggestion(key, known)]
     return Resolved(
         constructor,
         arguments,
@@ -194,8 +199,8 @@ def resolve(
 
 def _axes(entry: RopeEntry, rotary_dim: int) -> dict[str, object]:
     """Return how the axes of a multimodal position share the pairs."""
-    section = entry.values.get("mrope_section")
-    interleaved = entry.values.get("mrope_interleaved")
+    section = entry.parameters.get("mrope_section")
+    interleaved = entry.parameters.get("mrope_interleaved")
     interleaved = False if interleaved is None else interleaved
     axes = entry.model.axes
     if not entry.dialect.class_axes or entry.model is UNKNOWN:
@@ -203,13 +208,16 @@ def _axes(entry: RopeEntry, rotary_dim: int) -> dict[str, object]:
     if axes is None:
         given = {"mrope_section": section, "mrope_interleaved": interleaved or None}
         entry.ignored.extend(
-            (f"{entry.container}[{key!r}]", value)
+            (f"{entry.config_key}[{key!r}]", value)
             for key, value in given.items()
             if value is not None
         )
         return {}
     check.flag("mrope_interleaved", interleaved)
-    if entry.values.get("mrope_interleaved") is not None and interleaved is not axes.interleaved:
+    if (
+        entry.parameters.get("mrope_interleaved") is not None
+        and interleaved is not axes.interleaved
+    ):
         requirement = f"{axes.interleaved}, as in the class of {entry.model_type}"
         hint = "It has no effect."
         entry.notes.append(expected("mrope_interleaved", requirement, interleaved, hint))
@@ -219,18 +227,18 @@ def _axes(entry: RopeEntry, rotary_dim: int) -> dict[str, object]:
 
 
 def _report_ignored(entry: RopeEntry, rule: Rule) -> frozenset[str]:
-    known = _NAMES | rule.keys(entry) | entry.model.unrelated_keys
-    known |= _INNER if entry.reads_inner() else frozenset()
-    ignored = [(key, value) for key, value in entry.values.items() if key not in known]
-    if entry.outer is not None:
+    known = _RULE_KEYS | rule.keys(entry) | entry.model.unrelated_keys
+    known |= _BASE_KEYS if entry.reads_base_inside() else frozenset()
+    ignored = [(key, value) for key, value in entry.parameters.items() if key not in known]
+    if entry.by_layer_type is not None:
         beside = {"truncate"} if entry.rope_type == "yarn" and reads_truncate_beside(entry) else ()
         ignored += [
             (key, value)
-            for key, value in entry.outer.items()
+            for key, value in entry.by_layer_type.items()
             if not isinstance(value, Mapping) and value is not None and key not in beside
         ]
     entry.ignored.extend(
-        (f"{entry.container}[{check.shown(key)}]", value) for key, value in ignored
+        (f"{entry.config_key}[{check.shown(key)}]", value) for key, value in ignored
     )
     model = entry.model
     own = {
@@ -255,7 +263,7 @@ def _rotary(config: Mapping[str, object]) -> list[tuple[str, object]]:
         for key, value in config.items()
         if value is not None
         and isinstance(key, str)
-        and _HARMLESS.get(key) is not value
+        and _FLAGS_AT_DEFAULT.get(key) is not value
         and (key in _ROPE_KEYS or not _ROTARY_WORDS.isdisjoint(key.lower().split("_")))
     ]
 
@@ -263,14 +271,14 @@ def _rotary(config: Mapping[str, object]) -> list[tuple[str, object]]:
 def _dimensions(
     entry: RopeEntry, rule: Rule, constructor: str
 ) -> tuple[dict[str, Any], int | None]:
-    head_dim = entry.head_dim()
-    unnamed = entry.model.needs_head_dim and entry.top("head_dim") is None
+    head_dim = entry.rotary_head_dim()
+    unnamed = entry.model.needs_head_dim and entry.top_level("head_dim") is None
     if unnamed and constructor in ("yarn", "longrope") and entry.dialect.name == "hf":
         requirement = f"{head_dim}, without which Transformers fails on a {entry.model_type} model"
         entry.notes.append(expected("head_dim", requirement, "no such key"))
     name = entry.model.rotary_fraction_key
     given = entry.get("partial_rotary_factor", name, None)
-    if given is None and (channels := entry.top(entry.model.rotary_dim_key)) is not None:
+    if given is None and (channels := entry.top_level(entry.model.rotary_dim_key)) is not None:
         name = entry.model.rotary_dim_key
         given = check.dimension(name, channels) / head_dim
     share = check.proportion(name, 1.0 if given is None else given)
@@ -283,7 +291,9 @@ def _dimensions(
         share = 1.0
     dim = int(head_dim * share)
     if dim == head_dim and dim % 2:
-        raise RopeScaleConfigError(expected(entry.head_dim_name(), "even channels", head_dim))
+        raise RopeScaleConfigError(
+            expected(entry.rotary_head_dim_name(), "even channels", head_dim)
+        )
     if dim % 2 == 0:
         if dim < 2:
             requirement = f"a share of at least 2 of {head_dim} channels"

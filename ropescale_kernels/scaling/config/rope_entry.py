@@ -41,13 +41,13 @@ class RopeEntry:
     model_type: str
     rope_type: str
     layer_type: str | None
-    container: str
-    values: Mapping[str, object]
-    outer: Mapping[str, object] | None
+    config_key: str
+    parameters: Mapping[str, object]
+    by_layer_type: Mapping[str, object] | None
     notes: list[str]
     ignored: list[tuple[str, object]]
 
-    def top(self, key: str) -> object:
+    def top_level(self, key: str) -> object:
         """Return a top-level key's value, or its class's default, or None."""
         return _top(self.config, self.model, key)
 
@@ -57,7 +57,7 @@ class RopeEntry:
         Raises:
             RopeScaleConfigError: If neither the config nor its class has one.
         """
-        value = self.top(key)
+        value = self.top_level(key)
         if value is None:
             raise self._missing(key)
         return value
@@ -68,9 +68,9 @@ class RopeEntry:
         Raises:
             RopeScaleConfigError: If there is no such key.
         """
-        if key not in self.values:
+        if key not in self.parameters:
             raise self._missing(key)
-        return self.values[key]
+        return self.parameters[key]
 
     def _missing(self, key: str) -> RopeScaleConfigError:
         requirement = f"a number for rope_type {self.rope_type!r}"
@@ -84,19 +84,19 @@ class RopeEntry:
         Before Transformers 5 only the top level was looked at, but for what a class itself nests
         by layer type.
         """
-        inner = self.values.get(key) if self.reads_inner() else None
-        outer = self.top(top_key)
+        inner = self.parameters.get(key) if self.reads_base_inside() else None
+        outer = self.top_level(top_key)
         if inner is None:
             return default if outer is None else outer
-        if self.outer is None and top_key in self.config and outer not in (None, inner):
+        if self.by_layer_type is None and top_key in self.config and outer not in (None, inner):
             hint = "The rope parameters win."
             got = check.shown(outer)
             self.notes.append(expected(top_key, f"{key} of the rope parameters", got, hint))
         return inner
 
-    def reads_inner(self) -> bool:
+    def reads_base_inside(self) -> bool:
         """Return whether the base and the share of the head are looked for among the values."""
-        return self.dialect.rope_parameters or self.outer is not None
+        return self.dialect.rope_parameters or self.by_layer_type is not None
 
     def original_length(self, *, top_level: bool = True) -> int:
         """Return L: a top-level value wins over a flat one; max_position_embeddings is last.
@@ -105,8 +105,11 @@ class RopeEntry:
             top_level: Whether this dialect looks at the top level.
         """
         key = "original_max_position_embeddings"
-        given, top = self.values.get(key), self.top(key) if self.outer is None else None
-        if self.outer is not None and self.config.get(key) is not None:
+        given, top = (
+            self.parameters.get(key),
+            self.top_level(key) if self.by_layer_type is None else None,
+        )
+        if self.by_layer_type is not None and self.config.get(key) is not None:
             self.ignored.append((key, self.config[key]))
         if top is not None and not top_level:
             self.ignored.append((key, top))
@@ -116,7 +119,7 @@ class RopeEntry:
         lengths = [check.length(key, value) for value in (top, given) if value is not None]
         if lengths[0] != lengths[-1]:
             hint = f"The top-level value {lengths[0]} wins."
-            name = f"{self.container}[{key!r}]"
+            name = f"{self.config_key}[{key!r}]"
             self.notes.append(expected(name, f"{lengths[0]} as in the config", lengths[1], hint))
         return lengths[0]
 
@@ -125,7 +128,7 @@ class RopeEntry:
         name = "max_position_embeddings"
         return check.length(name, self.require(name))
 
-    def worded_ignored(self, limit: int, known: Collection[str]) -> list[str]:
+    def ignored_key_warnings(self, limit: int, known: Collection[str]) -> list[str]:
         """Return what to say of the first ignored keys.
 
         Args:
@@ -138,32 +141,32 @@ class RopeEntry:
         if self.model is UNKNOWN and self.model_type:
             effect = f"It has no effect here; whether {self.model_type} reads it is not known."
         return [
-            expected(key, requirement, check.shown(value), f"{effect}{meant(key, known)}")
+            expected(key, requirement, check.shown(value), f"{effect}{suggestion(key, known)}")
             for key, value in list(dict(self.ignored[: 2 * limit]).items())[:limit]
         ]
 
     def compare_lengths(self, factor: float, length: int) -> None:
         """Note a factor that does not lead from the original length to the largest one."""
-        given = self.top("max_position_embeddings")
+        given = self.top_level("max_position_embeddings")
         name = "max_position_embeddings"
         if given is not None and not math.isclose(check.length(name, given), factor * length):
             requirement = f"factor * original_max_position_embeddings = {factor * length!r}"
             hint = f"The explicit factor {factor!r} is used."
             self.notes.append(expected(name, requirement, given, hint))
 
-    def head_dim_name(self) -> str:
+    def rotary_head_dim_name(self) -> str:
         """Return the key, or the two of them, that the channels of a head come from."""
         key = self._head_dim_key()
-        return " // ".join(_HEAD_KEYS) if self.top(key) is None else key
+        return " // ".join(_HEAD_KEYS) if self.top_level(key) is None else key
 
     def _head_dim_key(self) -> str:
         keys = self.model.layer_head_dim_keys
         return keys.get(self.layer_type or "", self.model.head_dim_key)
 
-    def head_dim(self) -> int:
+    def rotary_head_dim(self) -> int:
         """Return the channels of a head that the rotation may use."""
         key = self._head_dim_key()
-        value = self.top(key)
+        value = self.top_level(key)
         other = self.config.get("head_dim")
         own = key == self.model.head_dim_key != "head_dim" and not self.model.nope_head_dim_key
         if own and other not in (None, value):
@@ -176,10 +179,10 @@ class RopeEntry:
                 channels += check.dimension(key_of_rest, self.require(key_of_rest), even=False)
             return channels
         sizes = [check.length(name, self.require(name)) for name in _HEAD_KEYS]
-        return check.dimension(self.head_dim_name(), sizes[0] // sizes[1], even=False)
+        return check.dimension(self.rotary_head_dim_name(), sizes[0] // sizes[1], even=False)
 
 
-def meant(key: str, known: Collection[str]) -> str:
+def suggestion(key: str, known: Collection[str]) -> str:
     """Return a question for the key that was likely meant, or "" where none is alike."""
     # The key itself stands between quotes where it is inside the rope parameters.
     bare = key.split("'")[1] if "'" in key else key

@@ -26,14 +26,14 @@ def yarn_keys(entry: RopeEntry) -> frozenset[str]:
 def reads_truncate_beside(entry: RopeEntry) -> bool:
     """Return whether `truncate` counts beside the layer types, and then not inside one."""
     reading = reading_of(entry)
-    return reading.truncate and entry.outer is not None and not reading.nested_truncate
+    return reading.truncate and entry.by_layer_type is not None and not reading.nested_truncate
 
 
 def scales_softmax(entry: RopeEntry) -> bool:
     """Return whether the model multiplies its softmax scale by mscale squared."""
     kind = entry.dialect.softmax
     off = reading_of(entry).softmax_opt_out
-    if off is not None and entry.values.get(off[0]) == off[1]:
+    if off is not None and entry.parameters.get(off[0]) == off[1]:
         return False
     return kind == "always" or (kind == "model" and entry.model.softmax_mscale)
 
@@ -54,8 +54,8 @@ def yarn(entry: RopeEntry, seq_len: int | None) -> tuple[str, dict[str, object]]
     """
     reading = reading_of(entry)
     name = "extrapolation_factor"
-    if reading.extrapolation_factor and check.number(name, entry.values.get(name, 1)) != 1:
-        got = check.shown(entry.values[name])
+    if reading.extrapolation_factor and check.number(name, entry.parameters.get(name, 1)) != 1:
+        got = check.shown(entry.parameters[name])
         raise RopeScaleUnsupportedError(expected(name, "1, a ramp that nothing weighs", got))
     length = _length(entry, reading)
     if reading.only_beyond_original_length:
@@ -63,7 +63,7 @@ def yarn(entry: RopeEntry, seq_len: int | None) -> tuple[str, dict[str, object]]
         if check.length("seq_len", reached, low=0) <= length:
             return "default", {}
     factor = _factor(entry, reading, length)
-    if entry.values.get("mrope_section") is not None:
+    if entry.parameters.get("mrope_section") is not None:
         length *= reading.mrope_length
     arguments = {
         "factor": factor,
@@ -78,14 +78,14 @@ def yarn(entry: RopeEntry, seq_len: int | None) -> tuple[str, dict[str, object]]
 def _length(entry: RopeEntry, reading: YarnSemantics) -> int:
     if reading.length == "maximum":
         key = "original_max_position_embeddings"
-        if (top := entry.top(key)) is not None:
+        if (top := entry.top_level(key)) is not None:
             entry.ignored.append((key, top))
         return entry.maximum_length()
     return entry.original_length(top_level=reading.top_level_length)
 
 
 def _factor(entry: RopeEntry, reading: YarnSemantics, length: int) -> float:
-    if "factor" not in entry.values and reading.factor == "or_one":
+    if "factor" not in entry.parameters and reading.factor == "or_one":
         hint = f"Dialect {entry.dialect.name!r} takes 1, which scales nothing."
         entry.notes.append(expected("factor", "a number for 'yarn'", "no such key", hint))
         return 1.0
@@ -96,7 +96,7 @@ def _factor(entry: RopeEntry, reading: YarnSemantics, length: int) -> float:
             requirement = f"one, as max_position_embeddings {maximum} is below L = {length}"
             raise RopeScaleConfigError(expected("factor", requirement, None))
         return check.scale_factor(maximum / length)
-    named = entry.values.get("original_max_position_embeddings") is not None
+    named = entry.parameters.get("original_max_position_embeddings") is not None
     if reading.factor == "ratio" and named:
         maximum = entry.maximum_length()
         original = entry.original_length(top_level=reading.top_level_length)
@@ -118,18 +118,18 @@ def _factor(entry: RopeEntry, reading: YarnSemantics, length: int) -> float:
 def _truncate(entry: RopeEntry, reading: YarnSemantics) -> object:
     if not reading.truncate:
         return True
-    beside = entry.outer if reads_truncate_beside(entry) else None
-    return (entry.values if beside is None else beside).get("truncate", True)
+    beside = entry.by_layer_type if reads_truncate_beside(entry) else None
+    return (entry.parameters if beside is None else beside).get("truncate", True)
 
 
 def _betas(entry: RopeEntry, reading: YarnSemantics) -> dict[str, object]:
     if reading.betas == "fixed":
         return dict(_BETAS)
     if reading.betas == "as_given":
-        return {name: entry.values.get(name, default) for name, default in _BETAS.items()}
+        return {name: entry.parameters.get(name, default) for name, default in _BETAS.items()}
     betas: dict[str, object] = {}
     for name, default in _BETAS.items():
-        given = entry.values.get(name)
+        given = entry.parameters.get(name)
         betas[name] = default if given is None else check.non_negative(name, given) or default
         if given == 0:
             hint = f"Dialect {entry.dialect.name!r} takes {default!r} instead."
@@ -138,7 +138,7 @@ def _betas(entry: RopeEntry, reading: YarnSemantics) -> dict[str, object]:
 
 
 def _magnitude(entry: RopeEntry, reading: YarnSemantics, factor: float) -> dict[str, object]:
-    values = entry.values
+    values = entry.parameters
     if not reading.scales_q_and_k:
         return {"attention_factor": 1.0, "mscale_all_dim": values.get("mscale_all_dim")}
     mscale, all_dim = _mscales(entry, reading)
@@ -160,7 +160,7 @@ def _magnitude(entry: RopeEntry, reading: YarnSemantics, factor: float) -> dict[
 def _mscales(entry: RopeEntry, reading: YarnSemantics) -> tuple[float | None, float | None]:
     if reading.mscale == "never":
         return None, None
-    values = entry.values
+    values = entry.parameters
     if reading.mscale == "always":
         defaults = {"mscale": 1.0, "mscale_all_dim": 0.0}
         mscale, all_dim = (
