@@ -106,7 +106,7 @@ def points() -> str:
                 length + (f", M-RoPE {yarn.mrope_length}L" if yarn.mrope_length > 1 else ""),
                 magnitude if yarn.scales_q_and_k else "softmax scale only",
                 "multiplies" if yarn.attn_factor else "ignored",
-                {"truthy": "if neither is 0", "given": "if both are given"}.get(
+                {"both_nonzero": "if neither is 0", "both_present": "if both are given"}.get(
                     yarn.mscale, yarn.mscale
                 ),
                 "read" if yarn.truncate else "ignored",

@@ -6,7 +6,6 @@ Every key is used, named in a note, or refused.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 from ...errors import RopeScaleConfigError, RopeScaleUnsupportedError, expected
@@ -15,48 +14,16 @@ from .._blend_constructors import BlendConstructors
 from .._constructors import S
 from ..parameters import Parameters
 from .dialects import DIALECTS, Dialect
+from .ignored_keys import find_ignored, further_ignored, ignored_key_warnings, suspects
 from .load import load_config
 from .model_config import ModelConfig
 from .model_types.table import UNKNOWN
 from .readings import Rule, rule_of
-from .rope_entry import RopeEntry, suggestion
-from .yarn_reading import reads_truncate_beside, scales_softmax
+from .rope_entry import RopeEntry
+from .yarn_reading import scales_softmax
 
-# A raw config names no base where its class has this one.
+# Base of the frequencies if neither the config nor the class names one.
 _DEFAULT_THETA = 10_000.0
-# An untrusted config may hold any number of keys; so many are named.
-_SHOWN_KEYS = 8
-_RULE_KEYS = frozenset({"rope_type", "type", "mrope_section", "mrope_interleaved"})
-_BASE_KEYS = frozenset({"rope_theta", "partial_rotary_factor"})
-_ORIGINAL = "original_max_position_embeddings"
-# Top-level keys with these words in their names are about rotation, and so are rope parameters that
-# stand there; a model's own are in its row of `model_types`.
-_ROTARY_WORDS = frozenset({"rope", "mrope", "rotary", "yarn"})
-# What they say where it goes without saying.
-_FLAGS_AT_DEFAULT = {
-    "use_rope": True,
-    "use_rotary_pos_emb": True,
-    "rotary": True,
-    "use_mrope": False,
-}
-_ROPE_KEYS = frozenset(
-    {"factor", "attention_factor", "attn_factor", "mscale", "mscale_all_dim", "beta_fast",
-     "beta_slow", "truncate", "mrope_section", "mrope_interleaved", "low_freq_factor",
-     "high_freq_factor", "short_factor", "long_factor", _ORIGINAL}
-)  # fmt: skip
-_TOP_LEVEL = frozenset(
-    {
-        "rope_scaling",
-        "rope_parameters",
-        "qk_rope_head_dim",
-        # Which layers rotate, which is the model's to know.
-        "no_rope_layers",
-        "no_rope_layer_interval",
-        # The order of the pairs, which is `interleaved` at the call and no part of a scaling.
-        "rope_interleave",
-        "rope_interleaved",
-    }
-)
 
 
 class _CheckedParameters(BlendConstructors):
@@ -84,7 +51,7 @@ class Resolved:
         softmax_mscale: Whether the model multiplies its softmax scale by mscale squared.
         dialect: Name of the dialect.
         notes: Warnings about the config.
-        suspects: Ignored keys that are likely suggestion to have an effect.
+        suspects: Ignored keys that are likely meant to have an effect.
     """
 
     constructor: str
@@ -138,8 +105,8 @@ def resolve(
 
     Args:
         config: A mapping, a path, a config object, or a config read before; it is not changed.
-        dialect: Whose reading of the keys to follow.
-        layer_type: Which entry of nested rope parameters to use.
+        dialect: A dialect, or the name of one.
+        layer_type: The entry of nested rope parameters to use.
         seq_len: Length in tokens, for rules that follow it.
         strict: Whether an ignored key is an error.
 
@@ -169,36 +136,23 @@ def resolve(
         **_axes(entry, dimensions["rotary_dim"]),
         **arguments,
     }
-    known = _report_ignored(entry, rule)
-    if model.has_text_config:
-        # Beside a text model's own config nobody looks for them; what repeats it is no loss.
-        entry.ignored.extend(
-            (key, value)
-            for key, value in _rotary(model.whole)
-            if entry.config.get(key) != value and key not in entry.model.unrelated_top_level_keys
-        )
-    ignored = entry.ignored_key_warnings(_SHOWN_KEYS, known)
+    known = find_ignored(model, entry, rule)
+    ignored = ignored_key_warnings(entry, known)
     if strict and ignored:
         raise RopeScaleConfigError(ignored[0])
-    notes = entry.notes + ignored
-    if len(entry.ignored) > _SHOWN_KEYS:
-        got = f"{len(entry.ignored) - _SHOWN_KEYS} more"
-        notes.append(expected("config", "no other ignored keys", got))
-    softmax_mscale = constructor == "yarn" and scales_softmax(entry)
-    suspects = [key for key, _ in entry.ignored if key in _ROPE_KEYS or suggestion(key, known)]
     return Resolved(
-        constructor,
-        arguments,
-        frequency_dim,
-        softmax_mscale,
-        reading.name,
-        tuple(notes),
-        tuple(suspects),
+        constructor=constructor,
+        arguments=arguments,
+        frequency_dim=frequency_dim,
+        softmax_mscale=constructor == "yarn" and scales_softmax(entry),
+        dialect=reading.name,
+        notes=(*entry.notes, *ignored, *further_ignored(entry)),
+        suspects=tuple(suspects(entry, known)),
     )
 
 
 def _axes(entry: RopeEntry, rotary_dim: int) -> dict[str, object]:
-    """Return how the axes of a multimodal position share the pairs."""
+    """Return the arguments for M-RoPE: how the axes of a position share the pairs."""
     section = entry.parameters.get("mrope_section")
     interleaved = entry.parameters.get("mrope_interleaved")
     interleaved = False if interleaved is None else interleaved
@@ -224,48 +178,6 @@ def _axes(entry: RopeEntry, rotary_dim: int) -> dict[str, object]:
     if section is None and 2 * sum(axes.section) == rotary_dim:
         section = axes.section
     return {"mrope_section": section, "mrope_interleaved": axes.interleaved}
-
-
-def _report_ignored(entry: RopeEntry, rule: Rule) -> frozenset[str]:
-    known = _RULE_KEYS | rule.keys(entry) | entry.model.unrelated_keys
-    known |= _BASE_KEYS if entry.reads_base_inside() else frozenset()
-    ignored = [(key, value) for key, value in entry.parameters.items() if key not in known]
-    if entry.by_layer_type is not None:
-        beside = {"truncate"} if entry.rope_type == "yarn" and reads_truncate_beside(entry) else ()
-        ignored += [
-            (key, value)
-            for key, value in entry.by_layer_type.items()
-            if not isinstance(value, Mapping) and value is not None and key not in beside
-        ]
-    entry.ignored.extend(
-        (f"{entry.config_key}[{check.shown(key)}]", value) for key, value in ignored
-    )
-    model = entry.model
-    own = {
-        model.theta_key,
-        model.rotary_fraction_key,
-        model.rotary_dim_key,
-        *model.unrelated_top_level_keys,
-    }
-    own |= {layer.theta_key or "" for layer in model.layers.values()}
-    length = entry.config.get(_ORIGINAL)
-    if _ORIGINAL in rule.keys(entry) or length == entry.config.get("max_position_embeddings"):
-        # Read at the top level too; or it says the same twice.
-        own |= {_ORIGINAL}
-    strangers = _rotary(entry.config)
-    entry.ignored.extend((key, value) for key, value in strangers if key not in _TOP_LEVEL | own)
-    return known | _TOP_LEVEL
-
-
-def _rotary(config: Mapping[str, object]) -> list[tuple[str, object]]:
-    return [
-        (check.shown(key)[1:-1], value)
-        for key, value in config.items()
-        if value is not None
-        and isinstance(key, str)
-        and _FLAGS_AT_DEFAULT.get(key) is not value
-        and (key in _ROPE_KEYS or not _ROTARY_WORDS.isdisjoint(key.lower().split("_")))
-    ]
 
 
 def _dimensions(
@@ -299,7 +211,7 @@ def _dimensions(
             requirement = f"a share of at least 2 of {head_dim} channels"
             raise RopeScaleConfigError(expected(name, requirement, share))
         return {"rotary_dim": dim}, None
-    # An odd D stays in the exponent and has a pair for every even number below it.
+    # An odd D stays in the exponent. Every even number below D has a pair.
     if not rule.takes_odd_share or dim < 3:
         requirement = f"a share of {head_dim} channels that is even for this rope_type"
         raise RopeScaleConfigError(expected(name, requirement, share))

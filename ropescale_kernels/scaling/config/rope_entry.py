@@ -1,18 +1,19 @@
-"""The rope parameters of one layer type, and what replaces missing ones."""
+"""The rope parameters of one layer type in one dialect, and the values of missing ones.
+
+`original_length` decides L, the length of pretraining.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 from ...errors import RopeScaleConfigError, expected
 from .. import validate as check
 from .dialects import Dialect
 from .model_types.config_parts import SUBCONFIG_NAMES
 from .model_types.model_type import ModelType
-from .model_types.table import UNKNOWN
 
 _HEAD_KEYS = ("hidden_size", "num_attention_heads")
 
@@ -23,14 +24,14 @@ class RopeEntry:
 
     Attributes:
         config: The text model's top-level keys.
-        dialect: Whose reading to follow.
-        model: How its model type reads them.
-        model_type: That type's name.
+        dialect: The dialect that reads them.
+        model: Facts about the model type.
+        model_type: Name of the model type.
         rope_type: Name of the rule, aliases resolved.
-        layer_type: Which layer type was asked for.
-        container: Key of the config that holds the rope parameters.
-        values: The rope parameters themselves.
-        outer: The mapping that nests them by layer type, or None where they are flat.
+        layer_type: The layer type that was asked for.
+        config_key: Key of the config that holds the rope parameters.
+        parameters: The rope parameters themselves.
+        by_layer_type: The mapping that nests them by layer type, or None for flat ones.
         notes: Warnings found so far.
         ignored: Keys without an effect, and their values.
     """
@@ -48,8 +49,9 @@ class RopeEntry:
     ignored: list[tuple[str, object]]
 
     def top_level(self, key: str) -> object:
-        """Return a top-level key's value, or its class's default, or None."""
-        return _top(self.config, self.model, key)
+        """Return a top-level key's value, the default of the model type's class, or None."""
+        value = self.config.get(key)
+        return self.model.defaults.get(key) if value is None else value
 
     def require(self, key: str) -> object:
         """Return a top-level key's value.
@@ -81,8 +83,8 @@ class RopeEntry:
     def get(self, key: str, top_key: str, default: object) -> object:
         """Return a rope parameter, else a top-level key, else a default.
 
-        Before Transformers 5 only the top level was looked at, but for what a class itself nests
-        by layer type.
+        Releases before Transformers 5 read the top level alone, except for parameters that a class
+        itself nests by layer type.
         """
         inner = self.parameters.get(key) if self.reads_base_inside() else None
         outer = self.top_level(top_key)
@@ -95,20 +97,21 @@ class RopeEntry:
         return inner
 
     def reads_base_inside(self) -> bool:
-        """Return whether the base and the share of the head are looked for among the values."""
+        """Return whether the base and the share of the head are read from the rope parameters."""
         return self.dialect.rope_parameters or self.by_layer_type is not None
 
     def original_length(self, *, top_level: bool = True) -> int:
-        """Return L: a top-level value wins over a flat one; max_position_embeddings is last.
+        """Return L, the length of pretraining.
+
+        A top-level value wins over one among flat rope parameters. Without either, L is
+        max_position_embeddings.
 
         Args:
-            top_level: Whether this dialect looks at the top level.
+            top_level: Whether this dialect reads the top level.
         """
         key = "original_max_position_embeddings"
-        given, top = (
-            self.parameters.get(key),
-            self.top_level(key) if self.by_layer_type is None else None,
-        )
+        given = self.parameters.get(key)
+        top = self.top_level(key) if self.by_layer_type is None else None
         if self.by_layer_type is not None and self.config.get(key) is not None:
             self.ignored.append((key, self.config[key]))
         if top is not None and not top_level:
@@ -124,29 +127,12 @@ class RopeEntry:
         return lengths[0]
 
     def maximum_length(self) -> int:
-        """Return max_position_embeddings, which the rule cannot do without."""
+        """Return max_position_embeddings; a config without that key is an error."""
         name = "max_position_embeddings"
         return check.length(name, self.require(name))
 
-    def ignored_key_warnings(self, limit: int, known: Collection[str]) -> list[str]:
-        """Return what to say of the first ignored keys.
-
-        Args:
-            limit: How many.
-            known: Keys that would have an effect, one of which may have been meant.
-        """
-        name = self.dialect.name
-        requirement = f"a key that dialect {name!r} reads for rope_type {self.rope_type!r}"
-        effect = "It has no effect."
-        if self.model is UNKNOWN and self.model_type:
-            effect = f"It has no effect here; whether {self.model_type} reads it is not known."
-        return [
-            expected(key, requirement, check.shown(value), f"{effect}{suggestion(key, known)}")
-            for key, value in list(dict(self.ignored[: 2 * limit]).items())[:limit]
-        ]
-
     def compare_lengths(self, factor: float, length: int) -> None:
-        """Note a factor that does not lead from the original length to the largest one."""
+        """Note a max_position_embeddings that is not factor * length."""
         given = self.top_level("max_position_embeddings")
         name = "max_position_embeddings"
         if given is not None and not math.isclose(check.length(name, given), factor * length):
@@ -155,7 +141,7 @@ class RopeEntry:
             self.notes.append(expected(name, requirement, given, hint))
 
     def rotary_head_dim_name(self) -> str:
-        """Return the key, or the two of them, that the channels of a head come from."""
+        """Return the key or the two keys that give the channels of a head."""
         key = self._head_dim_key()
         return " // ".join(_HEAD_KEYS) if self.top_level(key) is None else key
 
@@ -175,21 +161,8 @@ class RopeEntry:
             self.notes.append(expected("head_dim", requirement, check.shown(other), hint))
         if value is not None:
             channels = check.dimension(key, value, even=False)
-            if key_of_rest := self.model.nope_head_dim_key:
-                channels += check.dimension(key_of_rest, self.require(key_of_rest), even=False)
+            if nope_key := self.model.nope_head_dim_key:
+                channels += check.dimension(nope_key, self.require(nope_key), even=False)
             return channels
         sizes = [check.length(name, self.require(name)) for name in _HEAD_KEYS]
         return check.dimension(self.rotary_head_dim_name(), sizes[0] // sizes[1], even=False)
-
-
-def suggestion(key: str, known: Collection[str]) -> str:
-    """Return a question for the key that was likely meant, or "" where none is alike."""
-    # The key itself stands between quotes where it is inside the rope parameters.
-    bare = key.split("'")[1] if "'" in key else key
-    close = difflib.get_close_matches(bare[:100].lower(), sorted(known), n=1, cutoff=0.85)
-    return f" Did you mean {close[0]!r}?" if close and close[0] != bare else ""
-
-
-def _top(config: Mapping[str, object], model: ModelType, key: str) -> object:
-    value = config.get(key)
-    return model.defaults.get(key) if value is None else value
