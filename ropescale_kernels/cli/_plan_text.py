@@ -1,4 +1,4 @@
-"""What `ropescale plan` prints."""
+"""Text of `ropescale plan`."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def print_plan(console: Console, plan: ContextPlan) -> None:
 
 
 def _line(console: Console, text: str, style: str = "") -> None:
-    # Never folded: a command line that is cut in two cannot be pasted.
+    # Lines are never folded, because a command line cut in two cannot be pasted.
     console.print(Text(printable(text), style=style), soft_wrap=True)
 
 
@@ -106,11 +106,11 @@ def _print_magnitudes(console: Console, plan: ContextPlan) -> None:
         number(plan.planned[name]) for name in ("attention_factor", "softmax_scale_multiplier")
     )
     table.add_row("planned (hf)", factor, softmax, "")
-    for reading in plan.other_magnitudes:
+    for result in plan.other_magnitudes:
         table.add_row(
-            reading.dialect,
-            number(reading.attention_factor),
-            number(reading.softmax_scale_multiplier),
-            Text(reading.release, style="dim"),
+            result.dialect,
+            number(result.attention_factor),
+            number(result.softmax_scale_multiplier),
+            Text(result.release, style="dim"),
         )
     console.print(table)

@@ -1,4 +1,4 @@
-"""One config in every dialect, and where they differ from dialect "hf"."""
+"""One config in every dialect, with the differences from dialect "hf"."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from ..scaling.config.resolve import resolve
 
 @dataclasses.dataclass(frozen=True)
 class DialectResult:
-    """What one dialect makes of a config.
+    """The scaling that one dialect reads in a config.
 
     Attributes:
-        dialect: Its name.
-        release: Where it was read.
-        error: Why it has no scaling, or None.
+        dialect: Name of the dialect.
+        release: Release of the implementation.
+        error: Why the dialect refuses the config, or None.
         rope_type: Name of the rule.
         rotary_dim: Rotated channels.
         factor: Context extension factor in force.
         original_max_position_embeddings: L, tokens.
-        attention_factor: What multiplies q and k.
-        softmax_scale_multiplier: What multiplies the softmax scale.
+        attention_factor: Multiplies q and k.
+        softmax_scale_multiplier: Multiplies the softmax scale.
         inv_freq_error: Largest relative distance of a frequency from that of dialect "hf".
-        differs: Names of those of the six numbers above that are not those of dialect "hf".
-        warnings: What it says of the config.
+        differs: Names of the numbers above that differ from dialect "hf".
+        warnings: Notes of the dialect about the config.
     """
 
     dialect: str
@@ -49,7 +49,7 @@ class DialectResult:
 
     @property
     def other_magnitude(self) -> bool:
-        """Whether q, k or the softmax are multiplied by something else than in dialect "hf"."""
+        """Whether q, k or the softmax scale have another multiplier than in dialect "hf"."""
         return bool({"attention_factor", "softmax_scale_multiplier"} & set(self.differs))
 
 
@@ -70,9 +70,9 @@ def scaling_and_notes(
 
     Args:
         model: The model's config.
-        dialect: Whose reading to follow.
+        dialect: A dialect, or the name of one.
         layer_type: Which entry of nested rope parameters to use.
-        seq_len: Length in tokens, for rules that follow it.
+        seq_len: Length in tokens, for rules that depend on the length.
 
     Raises:
         RopeScaleError: As `RopeScaling.from_hf_config`.
@@ -88,17 +88,17 @@ def compare_dialects(
     dialects: Mapping[str, Dialect] = DIALECTS,
     known: Mapping[str, Noted] = MappingProxyType({}),
 ) -> list[DialectResult]:
-    """Return what every dialect makes of a config.
+    """Return the scaling that every dialect reads in a config.
 
     Args:
         config: The model's config.
         layer_type: Which entry of nested rope parameters to use.
-        seq_len: Length in tokens, for rules that follow it.
+        seq_len: Length in tokens, for rules that depend on the length.
         dialects: The dialects, "hf" among them; default the public ones, "hf" first.
         known: Results that the caller has already, by dialect.
 
     Returns:
-        One reading for each dialect, in their order.
+        One result for each dialect, in the order of `dialects`.
     """
     model = ModelConfig.of(config)
     found = {

@@ -1,4 +1,4 @@
-"""The usual config_warnings that a config and a wanted length show, in plain words."""
+"""Warnings about usual mistakes in a config, given the wanted length."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .trained_length import TrainedLength, card_length
 def config_warnings(
     model: ModelConfig, current: RopeScaling, lengths: TrainedLength, target: int
 ) -> list[str]:
-    """Return what is likely not meant.
+    """Return warnings about values that are likely mistakes.
 
     Args:
         model: The model's config.
-        current: What it resolves to now.
-        lengths: How far it reaches.
+        current: The scaling of the config as it is.
+        lengths: Lengths of the model.
         target: Length wanted, tokens.
     """
     found = []

@@ -37,8 +37,8 @@ class Extension:
 
     Attributes:
         rope: The parameters, `rope_theta` among them.
-        factor: Their factor.
-        remarks: What to know about them.
+        factor: Context extension factor.
+        remarks: Warnings about the parameters.
     """
 
     rope: dict[str, object]
@@ -53,12 +53,12 @@ def extend(
 
     Args:
         model: The model's config.
-        scaling: What it resolves to now.
-        lengths: How far it reaches.
-        target: Length wanted, beyond that reach.
+        scaling: The scaling of the config as it is.
+        lengths: Lengths of the model.
+        target: Length wanted, tokens; more than `lengths.reach`.
 
     Returns:
-        The parameters, which follow the rule that the model has, or YaRN where it has none.
+        The parameters of the model's own rule, or of YaRN for a model without scaling.
 
     Raises:
         RopeScaleUnsupportedError: For a rule that cannot be carried further, saying why.
@@ -121,7 +121,7 @@ def _base(model: ModelConfig, scaling: RopeScaling) -> dict[str, object]:
 def _share(model: ModelConfig, scaling: RopeScaling) -> dict[str, object]:
     """Return the rotated share of a head, which Transformers 5 keeps among the rope parameters.
 
-    Whoever replaces those in a loaded config would otherwise lose it.
+    Without the share, replacing the rope parameters of a loaded config would drop it.
     """
     entry = model.rope
     share = entry.get("partial_rotary_factor", entry.model.rotary_fraction_key, None)
@@ -147,7 +147,7 @@ def _from_yarn(
     model: ModelConfig, scaling: RopeScaling, lengths: TrainedLength, target: int
 ) -> Extension:
     factor, remarks = target / lengths.original, []
-    # With "type" where it was: a model's own code may read that name of the rule.
+    # A key "type" is kept, because a model's own code may read the rule's name there.
     rope = {
         **model.rope.parameters,
         **_share(model, scaling),
@@ -161,7 +161,7 @@ def _from_yarn(
         formula = yarn_attention_factor(scaling.factor, None, p.mscale, p.mscale_all_dim)
         longer = yarn_attention_factor(factor, None, p.mscale, p.mscale_all_dim)
         if abs(p.attention_factor - formula) < 1e-6:
-            # Written out: an engine that merges new keys into the old would keep the old number.
+            # Written out, because an engine that merges keys would keep the old number.
             rope["attention_factor"] = longer
             remarks.append(
                 f"attention_factor {p.attention_factor!r} is the formula's at factor "

@@ -1,4 +1,4 @@
-"""What a model's config resolves to: its numbers, and what becomes of each pair."""
+"""The scaling of a config: numbers, and the treatment of each pair of channels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..scaling.config.model_config import ModelConfig
 from .compare import DialectResult, compare_dialects, scaling_and_notes
 
 KEPT, BLENDED, INTERPOLATED, NOT_ROTATED = "kept", "blended", "interpolated", "still"
-# What float32 leaves of "divided by the factor" and of "kept".
+# Relative tolerance for "divided by the factor" and for "kept", because frequencies are float32.
 _EQUAL = 1e-5
 
 
@@ -23,7 +23,7 @@ class Pair:
     """One pair of channels.
 
     Attributes:
-        index: Its number, 0 the fastest.
+        index: Number of the pair, 0 the fastest.
         wavelength: Tokens of one turn before scaling.
         ramp: 0 keeps the frequency, 1 divides it by the factor.
         turns: Turns over the length of pretraining, or over max_position_embeddings without one.
@@ -46,12 +46,12 @@ class Inspection:
     """One layer type of a config.
 
     Attributes:
-        layer_type: Its name, or None where one entry serves all layers.
-        dialect: Whose reading the numbers and the pairs are.
-        numbers: The scaling's numbers by name.
+        layer_type: Name of the layer type, or None if one entry serves all layers.
+        dialect: Dialect of the numbers and the pairs.
+        numbers: Numbers of the scaling by name.
         pairs: Each pair of rotated channels.
-        readings: What every dialect makes of it.
-        warnings: What the dialect says of the config.
+        readings: Results of every dialect.
+        warnings: Notes of the dialect about the config.
     """
 
     layer_type: str | None
@@ -68,13 +68,13 @@ def inspect_config(
     layer_type: str | None = None,
     seq_len: int | None = None,
 ) -> list[Inspection]:
-    """Return what a config means, for each of its layer types.
+    """Return the scaling of each layer type of a config.
 
     Args:
         config: A model's config.
-        dialect: Whose reading to follow for the numbers.
-        layer_type: The only layer type to look at; default all whose rope parameters differ.
-        seq_len: Length in tokens, for rules that follow it.
+        dialect: Dialect of the numbers and the pairs.
+        layer_type: The only layer type to inspect; default all with rope parameters of their own.
+        seq_len: Length in tokens, for rules that depend on the length.
 
     Returns:
         One inspection for each layer type.
@@ -103,7 +103,7 @@ def _inspect(
 
 
 def summary(scaling: RopeScaling) -> dict[str, object]:
-    """Return the numbers of a scaling that are worth showing, by name."""
+    """Return the numbers of a scaling by name, without those that are None."""
     found: dict[str, object] = {
         "rope_type": scaling.rope_type,
         "rotary_dim": scaling.rotary_dim,
@@ -122,14 +122,14 @@ def summary(scaling: RopeScaling) -> dict[str, object]:
 
 
 def pairs(scaling: RopeScaling, length: int | None) -> list[Pair]:
-    """Return what a scaling does to each pair.
+    """Return the treatment of each pair by a scaling.
 
     Args:
         scaling: The scaling.
         length: Tokens over which turns are counted, or None.
 
     Returns:
-        The pairs, fastest first. The unscaled frequencies are those of `rope_theta` alone.
+        The pairs, fastest first. Unscaled frequencies are those of `rope_theta` alone.
     """
     unscaled = 1.0 / _tokens_per_radian(scaling)
     ramp, scaled = scaling.ramp.tolist(), scaling.inv_freq.to(torch.float64).tolist()

@@ -31,12 +31,12 @@ class KVCache:
 
     Attributes:
         tokens: Length of the sequence.
-        dtype: Element type that the config names, or bfloat16 where it names none or float32.
-        bytes_per_token: Of one more token in the layers that keep every token.
-        bytes: Of the whole sequence.
-        bytes_fp8: The same with elements of one byte.
-        layers: How many layers keep "all tokens", "the last N tokens", "nothing that grows", or
-            "those of an earlier layer".
+        dtype: Element type that the config names; bfloat16 if the config names none or float32.
+        bytes_per_token: Bytes of one more token in the layers that keep every token.
+        bytes: Bytes of the whole sequence.
+        bytes_fp8: Bytes of the whole sequence with elements of one byte.
+        layers: Number of layers that keep "all tokens", "the last N tokens", "nothing that
+            grows", or "those of an earlier layer".
         latent: Whether a layer keeps DeepSeek's compressed latent instead of keys and values.
     """
 
@@ -50,7 +50,7 @@ class KVCache:
 
 
 def kv_cache(model: ModelConfig, tokens: int) -> KVCache | str:
-    """Return the memory of one sequence's cache, or why it cannot be told.
+    """Return the memory of one sequence's cache, or the reason why that is unknown.
 
     Args:
         model: The model's config.
@@ -83,7 +83,7 @@ def kv_cache(model: ModelConfig, tokens: int) -> KVCache | str:
 
 @dataclasses.dataclass(frozen=True)
 class _Layer:
-    """What one layer keeps: in words, tokens, and for each elements and an indexer's bytes."""
+    """The tokens that one layer keeps; elements and bytes of an indexer are of one token."""
 
     keeps: str
     tokens: int
@@ -129,7 +129,7 @@ def _elements_per_token(model: ModelConfig, kind: str) -> int:
 
 
 def worded_bytes(count: int) -> str:
-    """Word a number of bytes in GiB or MiB."""
+    """Return a number of bytes in words, in TiB, GiB, MiB or KiB."""
     for unit, size in {"TiB": 2**40, "GiB": 2**30, "MiB": 2**20}.items():
         if count >= size:
             return f"{count / size:.2f} {unit}"

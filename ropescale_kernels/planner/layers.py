@@ -1,4 +1,4 @@
-"""What each layer attends to, and so what it keeps of a sequence."""
+"""The kind of each layer: which tokens the layer attends to, and so keeps."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _MAX_LAYERS = 10_000
 
 
 def layer_kinds(model: ModelConfig) -> list[str]:
-    """Return what each layer attends to: FULL, SLIDING, CHUNKED, or LINEAR for a fixed state.
+    """Return the kind of each layer: FULL, SLIDING, CHUNKED, or LINEAR for a fixed state.
 
     Args:
         model: The model's config.
 
     Raises:
-        RopeScaleConfigError: If the number of layers is missing or out of bounds, or what they are
-            is not known.
+        RopeScaleConfigError: If the number of layers is missing or out of bounds, or if the kinds
+            are unknown.
     """
     count = int(
         check.bounded(
@@ -57,7 +57,7 @@ def layer_kinds(model: ModelConfig) -> list[str]:
 
 
 def widest_window(model: ModelConfig, without: Collection[str] = ()) -> int | None:
-    """Return the most tokens that any layer sees, or None where one sees all, or it is not known.
+    """Return the most tokens that any layer sees; None if one sees all, or if that is unknown.
 
     Args:
         model: The model's config.
@@ -66,7 +66,7 @@ def widest_window(model: ModelConfig, without: Collection[str] = ()) -> int | No
     try:
         windows = [window(model, kind) for kind in set(layer_kinds(model)) - set(without)]
     except RopeScaleConfigError:
-        # The memory of the cache cannot be told then, either.
+        # The plan then says that the memory of the cache is unknown.
         return None
     return max((kept for kept in windows if kept), default=None) if None not in windows else None
 

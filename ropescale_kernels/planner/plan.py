@@ -1,4 +1,4 @@
-"""From a config and a length to everything it takes to serve that length."""
+"""A plan to serve a context length with a model: rope parameters, commands, memory, warnings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .kv_cache import KVCache, kv_cache
 from .trained_length import TrainedLength, trained_length
 from .wording import short_requests, verdict
 
-# What has to come out of the planned config as it was meant.
+# Numbers that the planned config must have when read back.
 _COMPARED = (
     "rope_type",
     "factor",
@@ -36,25 +36,25 @@ _COMPARED = (
 
 @dataclasses.dataclass(frozen=True)
 class ContextPlan:
-    """What to do for one length.
+    """The plan for one length.
 
     Attributes:
         target_length: Tokens wanted.
         needed: Whether the rope parameters have to change.
         verdict: The answer in words.
-        lengths: How far the model reaches as it is.
-        layer_type: The layer type that is scaled, or None where one entry serves all.
+        lengths: Lengths of the model as it is.
+        layer_type: The layer type that is scaled, or None if one entry serves all layers.
         current: Numbers of the config as it is.
         planned: Numbers of the config as planned.
         config: The planned config, in the form of the given one; the same if nothing changes.
-        changes: Its keys that differ.
-        transformers_4: The same keys as Transformers 4 names them; empty if nothing changes.
-        transformers_5: The same for Transformers 5.
+        changes: The keys that differ between the given config and the planned one.
+        transformers_4: Those keys as Transformers 4 names them; empty if nothing changes.
+        transformers_5: Those keys as Transformers 5 names them.
         commands: One command line for each engine.
-        kv_cache: Memory of one sequence of that length, or why it cannot be told.
-        short_requests: What scaling costs requests within L, and how to avoid it.
-        other_magnitudes: Implementations that would multiply q, k or the softmax otherwise.
-        warnings: What to look out for.
+        kv_cache: Memory of one sequence of that length, or the reason why that is unknown.
+        short_requests: The cost of scaling for requests within L, and how to avoid that cost.
+        other_magnitudes: Implementations with another multiplier of q, k or the softmax scale.
+        warnings: Warnings about the config, the engines and the plan.
     """
 
     target_length: int
@@ -80,19 +80,19 @@ def make_plan(
     target_length: int,
     original_length: int | None = None,
 ) -> ContextPlan:
-    """Return what it takes to serve a context of `target_length` tokens.
+    """Return the plan to serve a context of `target_length` tokens.
 
     Args:
-        config: A model's config, possibly multimodal; it is not changed.
+        config: A model's config, possibly multimodal, which is not changed.
         target_length: Length wanted, tokens of prompt and output together.
-        original_length: L, where the caller knows better than the config.
+        original_length: L, if the caller knows better than the config.
 
     Returns:
-        The plan, its config already read back and found to mean what is meant.
+        The plan. The planned config was read back and has the planned numbers.
 
     Raises:
         RopeScaleConfigError: If the config describes no valid scaling or lacks a key.
-        RopeScaleUnsupportedError: If its rule cannot be carried further.
+        RopeScaleUnsupportedError: If no rule extends the config's scaling.
     """
     target = check.length("target_length", target_length)
     model = ModelConfig.of(config)
@@ -102,18 +102,19 @@ def make_plan(
     extension: Extension | None = None
     top: dict[str, object] = {}
     if target > lengths.reach:
-        # Where L has to be written down, the factor beside it stays at least what it was.
+        # Writing L must not shrink the context that the old factor gave.
         meant = int(lengths.original * current.factor) if lengths.original_length_missing else 0
         extension = extend(model, current, lengths, max(target, meant))
-        # The factor times L, also where that is less: some implementations go by the ratio.
+        # Write factor * L even if that lowers the maximum: hf-4.51 derives the factor from this
+        # ratio.
         top = {**_raised(model, max(target, meant)), "max_position_embeddings": max(target, meant)}
         if model.facts.needs_head_dim and model.get("head_dim") is None:
-            # Transformers' YaRN fails without it.
+            # Transformers' YaRN fails without head_dim in these model types.
             top["head_dim"] = model.kv_head_dim()
     elif target > lengths.maximum:
         top = _raised(model, lengths.reach)
     else:
-        # Some engines go by these names, others by the largest.
+        # Some engines read these keys alone, others the largest length.
         top = {name: target for name in _raised(model, target) if name in PROMISED_KEYS}
     new = _new_config(model, extension, top)
     changed, read_back = model, (current, notes)
@@ -151,7 +152,7 @@ def make_plan(
 
 
 def _raised(model: ModelConfig, length: int) -> dict[str, object]:
-    """Return the keys of a model's longest length that are below one, with that one."""
+    """Return the keys of the longest length whose value is below `length`, set to `length`."""
     return {name: length for name in LENGTH_KEYS if 0 < (model.optional_length(name) or 0) < length}
 
 
@@ -160,9 +161,9 @@ def _stops(model: ModelConfig, raised: Mapping[str, object]) -> str:
 
 
 def check_rewritable(config: Mapping[str, object] | ModelConfig) -> None:
-    """Refuse a config with a rope key that is misspelt or misplaced, or of an unknown model type.
+    """Refuse a config with a misspelt or misplaced rope key, or of an unknown model type.
 
-    Its file is not to be rewritten: what such a key is for may be what the new ones break.
+    Such a file is not rewritten, because new rope parameters may break what the key is for.
 
     Raises:
         RopeScaleConfigError: Naming the key or the type.

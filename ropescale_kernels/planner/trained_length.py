@@ -1,4 +1,4 @@
-"""How far a model reaches: L, which it was trained on, and what its config promises."""
+"""Lengths of a model: L, the length of training, and the lengths that the config promises."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class TrainedLength:
     """Lengths of a model, in tokens.
 
     Attributes:
-        original: L: what scaling counts from.
-        source: Where L was found.
-        maximum: What engines take a model to serve: max_position_embeddings, or model_max_length
-            or max_sequence_length where a config has that and it is more.
-        reach: What the config serves as it is: `maximum`, or L times the factor if that is more; 0
-            for a scaling that does not name its L.
+        original: L, which the factor multiplies.
+        source: The key or the model card that names L.
+        maximum: The length that engines serve: the largest of max_position_embeddings,
+            model_max_length and max_sequence_length.
+        reach: The length that the config serves as it is: `maximum`, or factor * L if that is
+            more; 0 for a scaling that does not name L.
     """
 
     original: int
@@ -44,27 +44,27 @@ class TrainedLength:
 
     @property
     def is_guess(self) -> bool:
-        """Whether nothing says what the model was trained on."""
+        """Whether neither the config nor a model card names the length of training."""
         return self.source in LENGTH_KEYS
 
 
 def card_length(model: ModelConfig, length: int | None) -> int | None:
-    """Return L by the model card of a config whose length is this one, or None."""
+    """Return L by the model card of a config with this max_position_embeddings, or None."""
     card = MODEL_CARDS.get((model.model_type, length or 0))
     return None if card is None else card[0]
 
 
 def trained_length(model: ModelConfig, scaling: RopeScaling, given: int | None) -> TrainedLength:
-    """Return how far a model reaches.
+    """Return the lengths of a model.
 
     Args:
         model: The model's config.
-        scaling: What it resolves to now.
-        given: L where the caller knows it.
+        scaling: The scaling of the config as it is.
+        given: L, if the caller knows it.
 
     Raises:
-        RopeScaleConfigError: If the config has no max_position_embeddings, if its scaling counts
-            from a length that it does not name, or from another one than the given.
+        RopeScaleConfigError: If the config has no max_position_embeddings, if the scaling has no
+            named L, or if the named L is not the given one.
     """
     maximum, maximum_source = model.length(MAXIMUM_KEY), MAXIMUM_KEY
     for name in PROMISED_KEYS:
@@ -74,11 +74,11 @@ def trained_length(model: ModelConfig, scaling: RopeScaling, given: int | None) 
     known = scaling.original_max_position_embeddings
     named = model.rope.parameters.get(ORIGINAL_KEY) or model.get(ORIGINAL_KEY)
     if known is None and named and scaling.rope_type == "default":
-        # Where a rule is added, this is what it will count from.
+        # A rule that is added will take this L.
         known = check.length(ORIGINAL_KEY, named)
     card = MODEL_CARDS.get((model.model_type, maximum))
     if known is not None and not named and given is None:
-        # max_position_embeddings would count as L, and every change of it would move the ramp.
+        # Without a name, L is max_position_embeddings, and raising that would move the ramp.
         hint = "Name it in the config, or give --original-length."
         requirement = f"a number beside rope_type {scaling.rope_type!r}"
         raise RopeScaleConfigError(expected(ORIGINAL_KEY, requirement, "no such key", hint))
@@ -102,7 +102,7 @@ def trained_length(model: ModelConfig, scaling: RopeScaling, given: int | None) 
     if scaling.rope_type == "default":
         reach = original if given is not None else card[1] if card is not None else maximum
     elif scaling.rope_type == "yarn":
-        # What was given is not in the config yet, so that it serves no length as it is.
+        # A given L is not in the config yet, so the config serves no known length as it is.
         reach = max(maximum, int((known or 0) * scaling.factor)) if named else 0
     return TrainedLength(original, source, maximum, reach)
 

@@ -1,4 +1,4 @@
-"""A model's config, read once: its text model, its model type, and what the type's class adds."""
+"""A model's config, read once: the text model, the model type, and the class's defaults."""
 
 from __future__ import annotations
 
@@ -37,15 +37,14 @@ class _Located:
 class ModelConfig:
     """A model's config, possibly multimodal.
 
-    The rope parameters of a dialect and a layer type come from `entry`. Keys by name (`get`,
-    `length` and those built on them) are the text model's, as dialect "hf" reads them, with the
-    defaults of the model type's class behind them.
+    `entry` returns the rope parameters of a layer type in a dialect. The other methods return keys
+    of the text model in dialect "hf", or the default of the model type's class for a missing key.
 
     Attributes:
-        whole: The config as it was given; it is not changed.
+        whole: The config as given, unchanged.
         has_text_config: Whether the text model's keys are in a `text_config`.
         model_type: Name of the text model's type, "" if the config has none.
-        facts: How that type reads its config.
+        facts: How the class of that model type reads a config.
     """
 
     def __init__(self, config: Mapping[str, object]) -> None:
@@ -79,7 +78,7 @@ class ModelConfig:
 
     @cached_property
     def main_layer_type(self) -> str | None:
-        """The layer type that reaches over the whole context."""
+        """The layer type whose attention covers the whole context."""
         names = self.layer_types
         return "full_attention" if "full_attention" in names else names[0]
 
@@ -90,20 +89,20 @@ class ModelConfig:
 
     @classmethod
     def of(cls, config: Mapping[str, object] | ModelConfig) -> ModelConfig:
-        """Return a config as it was read, or read it; errors as the constructor."""
+        """Return a config that is read already, or read a mapping; errors as the constructor."""
         return config if isinstance(config, ModelConfig) else cls(config)
 
     def entry(self, dialect: Dialect, layer_type: str | None) -> RopeEntry:
-        """Return the rope parameters that one layer type uses, with lists of notes of its own.
+        """Return the rope parameters that one layer type uses; their lists start anew on each call.
 
         Args:
-            dialect: Whose reading to follow.
-            layer_type: Which entry of nested parameters to use; flat ones serve every layer type.
+            dialect: The dialect.
+            layer_type: The entry of nested parameters; flat parameters serve every layer type.
 
         Raises:
             RopeScaleConfigError: If the model has no rotary embedding, if the parameters are no
-                mapping, if their layer type is not named or has none, or if their rule has two
-                names.
+                mapping, if `layer_type` is None or has no entry among nested parameters, or if the
+                rule has two names.
         """
         refuse_unrotated(self._text, self.model_type, self.facts)
         located = self._locate(dialect)
@@ -133,7 +132,7 @@ class ModelConfig:
         return notes
 
     def _locate(self, dialect: Dialect) -> _Located:
-        # Dialects differ here only in whether they know the key of Transformers 5.
+        # Two dialects find other parameters only if one of them ignores the key of Transformers 5.
         reads_new_key = dialect.rope_parameters
         if reads_new_key not in self._located:
             self._located[reads_new_key] = self._find_parameters(reads_new_key)

@@ -1,4 +1,4 @@
-"""From a model's config, in one dialect, to the parameters of its scaling and the notes about it.
+"""A model's config in one dialect becomes the parameters of a scaling, and notes.
 
 Every key is used, named in a note, or refused.
 """
@@ -27,7 +27,7 @@ _DEFAULT_THETA = 10_000.0
 
 
 class _CheckedParameters(BlendConstructors):
-    """The named constructors of `RopeScaling` without what it derives: checked parameters."""
+    """The named constructors of `RopeScaling`, which here check parameters and derive nothing."""
 
     __slots__ = ("parameters",)
 
@@ -42,11 +42,11 @@ class _CheckedParameters(BlendConstructors):
 
 @dataclasses.dataclass(frozen=True)
 class Resolved:
-    """What a config resolves to.
+    """Parameters of a config's scaling, not yet checked, and notes about the config.
 
     Attributes:
         constructor: Name of a constructor of `RopeScaling`.
-        arguments: Its keyword arguments.
+        arguments: Keyword arguments of the constructor.
         frequency_dim: D in the exponent of the frequencies, if it is not rotary_dim.
         softmax_mscale: Whether the model multiplies its softmax scale by mscale squared.
         dialect: Name of the dialect.
@@ -83,7 +83,7 @@ class Resolved:
 
 
 def find_dialect(dialect: object) -> Dialect:
-    """Return a dialect by its name, or as it is.
+    """Return the dialect of a name; a `Dialect` is returned itself.
 
     Raises:
         RopeScaleUnsupportedError: If there is none of that name.
@@ -101,17 +101,17 @@ def find_dialect(dialect: object) -> Dialect:
 def resolve(
     config: object, *, dialect: object, layer_type: str | None, seq_len: int | None, strict: bool
 ) -> Resolved:
-    """Return what a config resolves to.
+    """Return the parameters of a config's scaling, not yet checked, and notes.
 
     Args:
-        config: A mapping, a path, a config object, or a config read before; it is not changed.
+        config: A mapping, a path, a config object, or a `ModelConfig`; none is changed.
         dialect: A dialect, or the name of one.
         layer_type: The entry of nested rope parameters to use.
-        seq_len: Length in tokens, for rules that follow it.
+        seq_len: Length in tokens, for rules that depend on the length.
         strict: Whether an ignored key is an error.
 
     Returns:
-        The unchecked parameters, and the notes.
+        The parameters, and the notes. `parameters()` of the result checks values.
 
     Raises:
         RopeScaleConfigError: Naming the key and the value, if the config cannot be read.

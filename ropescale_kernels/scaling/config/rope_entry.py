@@ -20,20 +20,20 @@ _HEAD_KEYS = ("hidden_size", "num_attention_heads")
 
 @dataclasses.dataclass(frozen=True)
 class RopeEntry:
-    """The rope parameters of one layer type within their config.
+    """The rope parameters of one layer type, and the config around them.
 
     Attributes:
         config: The text model's top-level keys.
-        dialect: The dialect that reads them.
+        dialect: The dialect that reads the config.
         model: Facts about the model type.
         model_type: Name of the model type.
         rope_type: Name of the rule, aliases resolved.
         layer_type: The layer type that was asked for.
         config_key: Key of the config that holds the rope parameters.
-        parameters: The rope parameters themselves.
-        by_layer_type: The mapping that nests them by layer type, or None for flat ones.
+        parameters: The rope parameters of the layer type.
+        by_layer_type: The mapping of all layer types, or None for flat parameters.
         notes: Warnings found so far.
-        ignored: Keys without an effect, and their values.
+        ignored: Keys without an effect, each with a value.
     """
 
     config: Mapping[str, object]

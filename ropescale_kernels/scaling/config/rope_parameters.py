@@ -1,4 +1,4 @@
-"""Where a config keeps its rope parameters, by layer type, and what a class makes of them."""
+"""The rope parameters of a config, flat or by layer type, with the defaults of the class."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .. import validate as check
 from .model_types.model_type import ModelType
 
 _EMPTY: Mapping[str, object] = {}
-# Models have two or three; what is shown and drawn for each is bounded by this.
+# Models have two or three layer types. The limit bounds the work for an untrusted config.
 _MAX_LAYER_TYPES = 16
 _SHOWN_KEYS = 8
 
@@ -21,12 +21,12 @@ def rope_parameters(
 
     Args:
         config: The text model's top-level keys.
-        model: How its model type reads them.
-        notes: Where to add warnings.
+        model: Facts about the model type.
+        notes: List that warnings are added to.
         reads_new_key: Whether the dialect reads the key of Transformers 5.
 
     Raises:
-        RopeScaleConfigError: If they are no mapping.
+        RopeScaleConfigError: If the rope parameters are no mapping.
     """
     old = _optional_mapping("rope_scaling", config.get("rope_scaling"))
     new = _optional_mapping("rope_parameters", config.get("rope_parameters"))
@@ -47,10 +47,10 @@ def rope_parameters(
 def select(
     parameters: Mapping[str, object], layer_type: str | None
 ) -> tuple[Mapping[str, object], Mapping[str, object] | None]:
-    """Return one layer type's parameters, and the mapping that nests them or None.
+    """Return one layer type's parameters, and the mapping that nests them (None for flat ones).
 
     Raises:
-        RopeScaleConfigError: If the layer type is not named or has none.
+        RopeScaleConfigError: If the parameters are nested and `layer_type` is no entry of them.
     """
     layers = nested_layer_types(parameters)
     if not layers:
@@ -67,10 +67,10 @@ def select(
 
 
 def rope_type_of(values: Mapping[str, object], aliases: Mapping[str, str]) -> str:
-    """Return the name of the rule, aliases resolved, "default" where there is none.
+    """Return the name of the rule, aliases resolved, or "default" if no key names one.
 
     Raises:
-        RopeScaleConfigError: If it is no name, or there are two.
+        RopeScaleConfigError: If the value is no name, or if two keys name two rules.
     """
     names: dict[str, str] = {}
     for key in ("rope_type", "type"):
@@ -94,7 +94,7 @@ def _by_layer(
     notes: list[str],
     reads_new_key: bool,
 ) -> Mapping[str, object]:
-    """Return rope parameters as a class nests them; flat old ones belong to one of its entries."""
+    """Return rope parameters as a class nests them; a flat `rope_scaling` belongs to one entry."""
     nested = next((given for given in (old, new) if nested_layer_types(given)), _EMPTY)
     flat = _EMPTY if nested is old else old
     if new and not nested_layer_types(new):
@@ -109,7 +109,7 @@ def _by_layer(
         rope_type = "default" if nested.get(name) is None else own.get("rope_type")
         named = given.get("rope_type") is not None or given.get("type") in (None, rope_type)
         if rope_type is not None and not named and reads_new_key:
-            # From Transformers 5 on.
+            # Transformers 5 reads rope_type first, and the class has set one.
             requirement = f"rope_type, where the class has {rope_type!r} already"
             got, hint = check.shown(given["type"]), "It has no effect: say rope_type."
             notes.append(expected("rope_scaling['type']", requirement, got, hint))
@@ -124,10 +124,10 @@ def _by_layer(
 
 
 def nested_layer_types(parameters: Mapping[str, object]) -> list[str]:
-    """Return the layer types that rope parameters are nested by, [] if they are flat.
+    """Return the layer types that nest rope parameters, or [] for flat parameters.
 
     Raises:
-        RopeScaleConfigError: If there are too many.
+        RopeScaleConfigError: If there are too many layer types.
     """
     layers = [key for key, value in parameters.items() if isinstance(value, Mapping)]
     if len(layers) > _MAX_LAYER_TYPES:

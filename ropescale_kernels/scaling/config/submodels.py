@@ -1,4 +1,4 @@
-"""Parts of a config that are no text model with a rotary embedding."""
+"""Models without a rotary embedding, and sub-configs that are not read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Facts about layers: the keys and names that tell what a layer attends to and keeps."""
+"""Facts about layers: the keys and names that tell which tokens a layer attends to and keeps."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ LAYER_NAMES = {
 NAMES_KEYS = ("layer_types", "layers_block_type")
 # Key that lists 1 for each layer that attends to everything, and another number for LINEAR ones.
 SIGNS_KEY = "attn_type_list"
-# Keys that list the indices of the layers that attend to everything, and what the others do.
+# Keys that list the indices of the layers that attend to everything, and the kind of the others.
 INDICES_KEYS = {"attn_layer_indices": LINEAR, "full_attn_idxs": LINEAR}
-# Keys that name a period whose last layer attends to everything, and what the others do.
+# Keys of a period whose last layer attends to everything, and the kind of the other layers.
 PERIOD_KEYS = {
     "full_attention_interval": LINEAR,
     "layer_group_size": LINEAR,
@@ -45,9 +45,9 @@ WINDOW_KEYS = {SLIDING: "sliding_window", CHUNKED: "attention_chunk_size"}
 KV_HEADS_KEYS = ("num_key_value_heads", "num_kv_heads")
 # Gemma 4: layers that see everything have another number of heads.
 GLOBAL_KV_HEADS_KEY = "num_global_key_value_heads"
-# Gemma 3n and 4: so many of the last layers read what earlier layers keep.
+# Gemma 3n and 4: number of last layers that read the keys and values of earlier layers.
 SHARED_LAYERS_KEY = "num_kv_shared_layers"
-# DeepSeek: a layer keeps a latent of so many channels instead of keys and values.
+# DeepSeek: channels of the latent that a layer keeps instead of keys and values.
 LATENT_KEY = "kv_lora_rank"
-# A sparse indexer keeps a key of so many channels beside it, one byte each.
+# Channels of the key that a sparse indexer keeps in addition, one byte each.
 INDEX_HEAD_DIM_KEY = "index_head_dim"

@@ -1,7 +1,7 @@
-"""What each model type's configuration class adds to a raw config: key names and defaults.
+"""One row for each model type: key names and defaults of the configuration class.
 
-A published config.json leaves out what its class supplies. Every row is compared with the installed
-Transformers by the parity tests.
+A published config.json leaves out the values that the class supplies. The parity tests compare
+every row with the installed Transformers.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from types import MappingProxyType
 
 from .model_type import Axes, LayerType, ModelType
 
-# A type without a row reads its share of the head: nothing is known of its class.
+# Unknown model types apply partial_rotary_factor even without scaling, because the behaviour of
+# their class is not known.
 UNKNOWN = ModelType(partial_in_default=True)
 
 _PLAIN = ModelType()
@@ -91,12 +92,12 @@ def _windows(period: int, sliding_window: int = 4096) -> dict[str, object]:
 
 
 def _local(period: int) -> ModelType:
-    """Return a row of windows; each `period`-th layer sees everything and has no rotation."""
+    """Return a row of windows; each `period`-th layer sees everything and does not rotate."""
     return ModelType(defaults=_windows(period), layers_without_rope=_GLOBAL)
 
 
 def _mla(channels: int = 64, **defaults: object) -> ModelType:
-    """Return a row of DeepSeek's attention, which rotates channels of their own."""
+    """Return a row of DeepSeek's attention (MLA), which rotates extra channels of each head."""
     return ModelType(
         defaults={"qk_rope_head_dim": channels, **defaults},
         head_dim_key="qk_rope_head_dim",
@@ -310,7 +311,7 @@ MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
             },
             layers=_GEMMA_LAYERS,
         ),
-        # The class takes rope_theta for the first entry and leaves the second its default.
+        # The class reads rope_theta for full attention alone.
         "olmo3": ModelType(
             defaults=_windows(4),
             layers={
