@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..scaling import RopeScaling
 from ..scaling.config.dialects import BASELINE, DIALECTS, OTHER_ENGINES
+from ..scaling.config.dialects.deepseek import DEEPSEEK
 from ..scaling.config.model_config import ModelConfig
 from ..scaling.magnitude import get_mscale
 from .compare import DialectResult, Noted, compare_dialects
@@ -26,7 +27,7 @@ def compare_implementations(
     everyone = {**DIALECTS, **OTHER_ENGINES}
     if not planned.facts.softmax_mscale:
         # DeepSeek's own code runs DeepSeek's models and no others.
-        del everyone["deepseek"]
+        del everyone[DEEPSEEK.name]
     return compare_dialects(planned, layer_type, dialects=everyone, known={BASELINE: found})
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from ropescale_kernels.planner.engine_commands import RELEASES
-from ropescale_kernels.scaling import RopeScaling
-from ropescale_kernels.scaling.config.dialects import DIALECTS
+from ropescale_kernels.scaling import RopeScaling, dialects
+from ropescale_kernels.scaling.config.dialects import DIALECTS, Dialect
 
 ROOT = Path(__file__).resolve().parents[2]
 NUMBER = re.compile(r"\d+\.[\d.]*\d")
@@ -36,3 +36,9 @@ def test_a_release_is_written_in_one_source_file() -> None:
     texts = {path: path.read_text() for path in package.rglob("*.py")}
     for dialect in DIALECTS.values():
         assert sum(f'"{dialect.release}"' in text for text in texts.values()) == 1
+
+
+def test_the_documented_path_of_a_dialect_is_one() -> None:
+    assert "`scaling.dialects.Dialect`" in (RopeScaling.from_hf_config.__doc__ or "")
+    assert dialects.Dialect is Dialect
+    assert dialects.DIALECTS is DIALECTS

@@ -14,7 +14,7 @@ from .model_types.layer_keys import KV_HEADS_KEYS
 from .model_types.table import MODEL_TYPES, UNKNOWN
 from .rope_entry import RopeEntry
 from .rope_parameters import mapping, nested_layer_types, rope_parameters, rope_type_of, select
-from .submodels import other_parts, refuse_unrotated
+from .submodels import refuse_without_rope, subconfig_notes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +104,7 @@ class ModelConfig:
                 mapping, if `layer_type` is None or has no entry among nested parameters, or if the
                 rule has two names.
         """
-        refuse_unrotated(self._text, self.model_type, self.facts)
+        refuse_without_rope(self._text, self.model_type, self.facts)
         located = self._locate(dialect)
         parameters, by_layer_type = select(located.parameters, layer_type)
         return RopeEntry(
@@ -124,7 +124,7 @@ class ModelConfig:
     @cached_property
     def _notes(self) -> list[str]:
         """Warnings that every dialect gives."""
-        notes = [] if self.has_text_config else other_parts(self.whole)
+        notes = [] if self.has_text_config else subconfig_notes(self.whole)
         if self.facts is UNKNOWN and self.model_type:
             hint = "Defaults that its config class may add are not known here."
             got = check.shown(self.model_type)

@@ -14,7 +14,7 @@ from .model_types.table import MODEL_TYPES_WITHOUT_ROPE
 _SHOWN_KEYS = 8
 
 
-def refuse_unrotated(config: Mapping[str, object], model_type: str, model: ModelType) -> None:
+def refuse_without_rope(config: Mapping[str, object], model_type: str, model: ModelType) -> None:
     """Refuse a model without a rotary embedding.
 
     Raises:
@@ -31,7 +31,7 @@ def refuse_unrotated(config: Mapping[str, object], model_type: str, model: Model
         raise RopeScaleConfigError(expected("position_embedding_type", "a rotary one", repr(kind)))
 
 
-def other_parts(config: Mapping[str, object]) -> list[str]:
+def subconfig_notes(config: Mapping[str, object]) -> list[str]:
     """Return notes about sub-configs other than text_config that hold a text model."""
     requirement = "no rope parameters of its own"
     hint = "They are not read; give that part alone."
