@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
-from ropescale_kernels.bench.sources import ROOT, sources_sha256
+from ropescale_kernels.bench.sources import ROOT, sources_sha256  # noqa: E402
 
 RESULTS = ROOT / "bench" / "results"
 PACKAGES = ("torch", "triton", "transformers", "liger-kernel", "flashinfer-python", "sglang")

@@ -46,7 +46,7 @@ def refuse_the_config(source: str, outputs: Mapping[str, Path | None]) -> None:
         outputs: Files to write, by option.
 
     Raises:
-        BadParameter: If one of them is the config.
+        BadParameter: If an output is the config.
     """
     if source == STDIN:
         return

@@ -1,4 +1,4 @@
-"""What `ropescale inspect` prints."""
+"""Tables of `ropescale inspect`."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ..planner.compare import Reading
-from ..planner.inspect import BLENDED, INTERPOLATED, KEPT, STILL, Inspection
+from ..planner.compare import DialectResult
+from ..planner.inspect import BLENDED, INTERPOLATED, KEPT, NOT_ROTATED, Inspection
 from ..planner.terminal_text import printable
 from ._tables import new_table
 
-_FATES = {KEPT: "green", BLENDED: "yellow", INTERPOLATED: "red", STILL: "dim"}
+_FATES = {KEPT: "green", BLENDED: "yellow", INTERPOLATED: "red", NOT_ROTATED: "dim"}
 DIFFERS = "bold yellow"
 
 
 def numbers_table(inspection: Inspection) -> Table:
-    """Show the resolved numbers."""
+    """Return the table of the scaling's numbers."""
     layer = "" if inspection.layer_type is None else f" of {inspection.layer_type}"
     title = printable(f"what dialect {inspection.dialect} resolves{layer}")
     table = new_table(title, title_style="bold", show_header=False)
@@ -28,7 +28,7 @@ def numbers_table(inspection: Inspection) -> Table:
 
 
 def pairs_table(inspection: Inspection) -> Table:
-    """Show each pair, and what happens to it."""
+    """Return the table of pairs and their treatment."""
     table = new_table("pairs", title_style="bold")
     headings = ("pair", "tokens a turn", "turns", "ramp", "divided by", "then a turn")
     for heading in headings:
@@ -48,28 +48,28 @@ def pairs_table(inspection: Inspection) -> Table:
 
 
 def readings_table(inspection: Inspection) -> Table:
-    """Show every dialect side by side; what differs from the first is marked."""
+    """Return the table of every dialect; a number that differs from "hf" is marked."""
     title = "what each dialect makes of it (* differs from hf)"
     table = new_table(title, title_style="bold")
     table.add_column("", overflow="fold")
     for heading in ("factor", "L", "attention", "softmax", "inv_freq error"):
         table.add_column(heading, justify="right", overflow="fold")
     table.add_column("read in", overflow="fold")
-    for reading in inspection.readings:
-        release = Text(reading.release, style="dim")
-        if reading.error is not None:
-            table.add_row(reading.dialect, Text("refused", style=DIFFERS), *[""] * 4, release)
+    for result in inspection.readings:
+        release = Text(result.release, style="dim")
+        if result.error is not None:
+            table.add_row(result.dialect, Text("refused", style=DIFFERS), *[""] * 4, release)
             continue
-        length = reading.original_max_position_embeddings
-        off = "" if not reading.inv_freq_error else f"{reading.inv_freq_error:.2%} *"
-        if "rotary_dim" in reading.differs:
-            off = f"of {reading.rotary_dim} channels *"
+        length = result.original_max_position_embeddings
+        off = "" if not result.inv_freq_error else f"{result.inv_freq_error:.2%} *"
+        if "rotary_dim" in result.differs:
+            off = f"of {result.rotary_dim} channels *"
         table.add_row(
-            reading.dialect,
-            _marked(reading, "factor"),
+            result.dialect,
+            _marked(result, "factor"),
             "" if length is None else f"{length:,}",
-            _marked(reading, "attention_factor"),
-            _marked(reading, "softmax_scale_multiplier"),
+            _marked(result, "attention_factor"),
+            _marked(result, "softmax_scale_multiplier"),
             Text(off, style=DIFFERS),
             release,
         )
@@ -77,20 +77,20 @@ def readings_table(inspection: Inspection) -> Table:
 
 
 def remarks(inspection: Inspection) -> RenderableType:
-    """Say in words what to look out for, each thing once, with the dialects that say it."""
+    """Return warnings and refusals, each once, with the dialects that give it."""
     said: dict[str, list[str]] = {}
-    for reading in inspection.readings:
-        refusal = [] if reading.error is None else [f"refused: {reading.error}"]
-        for warning in (*reading.warnings, *refusal):
-            # What differs between dialects is their name and nothing else.
-            text = warning.replace(f"dialect {reading.dialect!r}", "the dialect")
-            said.setdefault(text, []).append(reading.dialect)
+    for result in inspection.readings:
+        refusal = [] if result.error is None else [f"refused: {result.error}"]
+        for warning in (*result.warnings, *refusal):
+            # Texts of two dialects differ in the dialect's name alone.
+            text = warning.replace(f"dialect {result.dialect!r}", "the dialect")
+            said.setdefault(text, []).append(result.dialect)
     lines = [Text(printable(f"{', '.join(names)}: {text}")) for text, names in said.items()]
     return Group(*lines) if lines else Text("no warnings")
 
 
 def number(value: object, digits: int = 10) -> str:
-    """Word a number, or anything else, shortly."""
+    """Return a short text for a number or any other value."""
     if value is None:
         return ""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -100,6 +100,6 @@ def number(value: object, digits: int = 10) -> str:
     return f"{value:.{digits}g}"
 
 
-def _marked(reading: Reading, name: str) -> Text:
-    text = number(getattr(reading, name), 8)
-    return Text(f"{text} *", style=DIFFERS) if name in reading.differs else Text(text)
+def _marked(result: DialectResult, name: str) -> Text:
+    text = number(getattr(result, name), 8)
+    return Text(f"{text} *", style=DIFFERS) if name in result.differs else Text(text)

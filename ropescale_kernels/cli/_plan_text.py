@@ -1,4 +1,4 @@
-"""What `ropescale plan` prints."""
+"""Text of `ropescale plan`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.text import Text
 
 from ..planner.engine_commands import RELEASES
 from ..planner.kv_cache import KVCache, worded_bytes
-from ..planner.plan import Plan
+from ..planner.plan import ContextPlan
 from ..planner.terminal_text import printable
 from ._inspect_tables import DIFFERS, number
 from ._tables import new_table
@@ -19,7 +19,7 @@ _SHOWN = ("rope_type", "factor", "original_max_position_embeddings", "attention_
           "softmax_scale_multiplier", "rope_theta")  # fmt: skip
 
 
-def print_plan(console: Console, plan: Plan) -> None:
+def print_plan(console: Console, plan: ContextPlan) -> None:
     """Print a plan, the answer first."""
     _line(console, plan.verdict, style="bold")
     if plan.layer_type is not None:
@@ -46,7 +46,7 @@ def print_plan(console: Console, plan: Plan) -> None:
 
 
 def _line(console: Console, text: str, style: str = "") -> None:
-    # Never folded: a command line that is cut in two cannot be pasted.
+    # Lines are never folded, because a command line cut in two cannot be pasted.
     console.print(Text(printable(text), style=style), soft_wrap=True)
 
 
@@ -55,7 +55,7 @@ def _heading(console: Console, text: str) -> None:
     _line(console, text, style="bold")
 
 
-def _print_numbers(console: Console, plan: Plan) -> None:
+def _print_numbers(console: Console, plan: ContextPlan) -> None:
     table = new_table()
     for heading in ("", "now", "planned"):
         table.add_column(heading, justify="right" if heading else "left", overflow="fold")
@@ -66,7 +66,7 @@ def _print_numbers(console: Console, plan: Plan) -> None:
     console.print(table)
 
 
-def _print_keys(console: Console, plan: Plan) -> None:
+def _print_keys(console: Console, plan: ContextPlan) -> None:
     if not plan.changes:
         return
     _heading(console, "config.json")
@@ -97,7 +97,7 @@ def _cache(cache: KVCache | str) -> str:
     )
 
 
-def _print_magnitudes(console: Console, plan: Plan) -> None:
+def _print_magnitudes(console: Console, plan: ContextPlan) -> None:
     _heading(console, "Who would compute another magnitude from this config")
     table = new_table()
     for heading in ("", "attention factor", "softmax scale", ""):
@@ -106,11 +106,11 @@ def _print_magnitudes(console: Console, plan: Plan) -> None:
         number(plan.planned[name]) for name in ("attention_factor", "softmax_scale_multiplier")
     )
     table.add_row("planned (hf)", factor, softmax, "")
-    for reading in plan.other_magnitudes:
+    for result in plan.other_magnitudes:
         table.add_row(
-            reading.dialect,
-            number(reading.attention_factor),
-            number(reading.softmax_scale_multiplier),
-            Text(reading.release, style="dim"),
+            result.dialect,
+            number(result.attention_factor),
+            number(result.softmax_scale_multiplier),
+            Text(result.release, style="dim"),
         )
     console.print(table)

@@ -10,7 +10,8 @@ import typer
 
 from ..planner.edit_config import read as read_config_file
 from ..planner.edit_config import write as write_config
-from ..planner.plan import Plan, make_plan, refuse_what_is_not_understood
+from ..planner.plan import ContextPlan, check_rewritable, make_plan
+from ..scaling.config.model_config import ModelConfig
 from ._config import CONFIG_HELP, config_of, file_of, refuse_the_config
 from ._console import stdout_console
 from ._files import STDOUT, writable, writable_or_stdout, write_json
@@ -65,10 +66,10 @@ def plan(
     target = writable(file_of(config)) if write else None
     refuse_the_config(config, {"--json": json_file})
     old = b"" if target is None else read_config_file(target)
-    keys = config_of(config)
+    model = ModelConfig(config_of(config))
     if target is not None:
-        refuse_what_is_not_understood(keys)
-    made = make_plan(keys, target_length, original_length)
+        check_rewritable(model)
+    made = make_plan(model, target_length, original_length)
     backup = write_config(target, old, made.config) if target is not None and made.changes else None
     if json_file != STDOUT:
         console = stdout_console()
@@ -81,7 +82,7 @@ def plan(
         write_json(json_file, as_json(made, backup))
 
 
-def as_json(made: Plan, backup: Path | None) -> dict[str, Any]:
+def as_json(made: ContextPlan, backup: Path | None) -> dict[str, Any]:
     """Return a plan as JSON values."""
     cache = made.kv_cache if isinstance(made.kv_cache, str) else asdict(made.kv_cache)
     written = None if backup is None else str(backup)

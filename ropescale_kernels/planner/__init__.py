@@ -1,4 +1,4 @@
-"""What a model's config means for its context: inspected, compared, extended.
+"""The context of a model, from its config: inspected, compared in every dialect, extended.
 
 Built on `scaling`; nothing here rotates.
 """

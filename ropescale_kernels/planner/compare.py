@@ -1,37 +1,37 @@
-"""One config in every dialect, and where they differ from dialect "hf"."""
+"""One config in every dialect, with the differences from dialect "hf"."""
 
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import torch
 
 from ..errors import RopeScaleError
 from ..scaling import RopeScaling
-from ..scaling.config.dialects import DIALECTS, Dialect
-
-BASELINE = "hf"
+from ..scaling.config.dialects import BASELINE, DIALECTS, Dialect
+from ..scaling.config.model_config import ModelConfig
+from ..scaling.config.resolve import resolve
 
 
 @dataclasses.dataclass(frozen=True)
-class Reading:
-    """What one dialect makes of a config.
+class DialectResult:
+    """The scaling that one dialect reads in a config.
 
     Attributes:
-        dialect: Its name.
-        release: Where it was read.
-        error: Why it has no scaling, or None.
+        dialect: Name of the dialect.
+        release: Release of the implementation.
+        error: Why the dialect refuses the config, or None.
         rope_type: Name of the rule.
         rotary_dim: Rotated channels.
         factor: Context extension factor in force.
         original_max_position_embeddings: L, tokens.
-        attention_factor: What multiplies q and k.
-        softmax_scale_multiplier: What multiplies the softmax scale.
+        attention_factor: Multiplies q and k.
+        softmax_scale_multiplier: Multiplies the softmax scale.
         inv_freq_error: Largest relative distance of a frequency from that of dialect "hf".
-        differs: Names of those of the six numbers above that are not those of dialect "hf".
-        warnings: What it says of the config.
+        differs: Names of the numbers above that differ from dialect "hf".
+        warnings: Notes of the dialect about the config.
     """
 
     dialect: str
@@ -49,72 +49,80 @@ class Reading:
 
     @property
     def other_magnitude(self) -> bool:
-        """Whether q, k or the softmax are multiplied by something else than in dialect "hf"."""
+        """Whether q, k or the softmax scale have another multiplier than in dialect "hf"."""
         return bool({"attention_factor", "softmax_scale_multiplier"} & set(self.differs))
 
 
 _COMPARED = ("rotary_dim", "factor", "attention_factor", "softmax_scale_multiplier")
 
 
-def resolve(
-    config: Mapping[str, object],
+# A scaling, and the notes about its config.
+Noted = tuple[RopeScaling, tuple[str, ...]]
+
+
+def scaling_and_notes(
+    model: Mapping[str, object] | ModelConfig,
     dialect: str | Dialect,
     layer_type: str | None,
     seq_len: int | None,
-) -> tuple[RopeScaling, tuple[str, ...]]:
-    """Return a config's scaling, and its warnings as text.
+) -> Noted:
+    """Return a config's scaling, and the notes about the config.
 
     Args:
-        config: A model's config.
-        dialect: Whose reading to follow.
+        model: The model's config.
+        dialect: A dialect, or the name of one.
         layer_type: Which entry of nested rope parameters to use.
-        seq_len: Length in tokens, for rules that follow it.
+        seq_len: Length in tokens, for rules that depend on the length.
 
     Raises:
         RopeScaleError: As `RopeScaling.from_hf_config`.
     """
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        scaling = RopeScaling.from_hf_config(config, dialect, layer_type, seq_len)
-    return scaling, tuple(str(warning.message) for warning in caught)
+    resolved = resolve(model, dialect=dialect, layer_type=layer_type, seq_len=seq_len, strict=False)
+    return RopeScaling._from_parameters(resolved.parameters()), resolved.notes
 
 
-def readings(
-    config: Mapping[str, object],
+def compare_dialects(
+    config: Mapping[str, object] | ModelConfig,
     layer_type: str | None = None,
     seq_len: int | None = None,
     dialects: Mapping[str, Dialect] = DIALECTS,
-) -> list[Reading]:
-    """Return what every dialect makes of a config.
+    known: Mapping[str, Noted] = MappingProxyType({}),
+) -> list[DialectResult]:
+    """Return the scaling that every dialect reads in a config.
 
     Args:
-        config: A model's config.
+        config: The model's config.
         layer_type: Which entry of nested rope parameters to use.
-        seq_len: Length in tokens, for rules that follow it.
-        dialects: Whose readings, "hf" among them; default the public ones, "hf" first.
+        seq_len: Length in tokens, for rules that depend on the length.
+        dialects: The dialects, "hf" among them; default the public ones, "hf" first.
+        known: Results that the caller has already, by dialect.
 
     Returns:
-        One reading for each dialect, in their order.
+        One result for each dialect, in the order of `dialects`.
     """
-    found = {name: _outcome(config, dialects[name], layer_type, seq_len) for name in dialects}
-    return [_reading(dialects[name], found[name], found[BASELINE]) for name in dialects]
+    model = ModelConfig.of(config)
+    found = {
+        name: known[name] if name in known else _outcome(model, dialect, layer_type, seq_len)
+        for name, dialect in dialects.items()
+    }
+    return [_result(dialects[name], found[name], found[BASELINE]) for name in dialects]
 
 
-_Outcome = tuple[RopeScaling, tuple[str, ...]] | RopeScaleError
+_Outcome = Noted | RopeScaleError
 
 
 def _outcome(
-    config: Mapping[str, object], dialect: Dialect, layer_type: str | None, seq_len: int | None
+    model: ModelConfig, dialect: Dialect, layer_type: str | None, seq_len: int | None
 ) -> _Outcome:
     try:
-        return resolve(config, dialect, layer_type, seq_len)
+        return scaling_and_notes(model, dialect, layer_type, seq_len)
     except RopeScaleError as error:
         return error
 
 
-def _reading(dialect: Dialect, outcome: _Outcome, baseline: _Outcome) -> Reading:
+def _result(dialect: Dialect, outcome: _Outcome, baseline: _Outcome) -> DialectResult:
     if isinstance(outcome, RopeScaleError):
-        return Reading(dialect.name, dialect.release, error=str(outcome))
+        return DialectResult(dialect.name, dialect.release, error=str(outcome))
     scaling, notes = outcome
     distance: float | None = None
     differs: tuple[str, ...] = ()
@@ -123,7 +131,7 @@ def _reading(dialect: Dialect, outcome: _Outcome, baseline: _Outcome) -> Reading
         distance = _distance(scaling.inv_freq, base.inv_freq)
         names = [name for name in _COMPARED if getattr(scaling, name) != getattr(base, name)]
         differs = (*names, "inv_freq") if distance != 0 else tuple(names)
-    return Reading(
+    return DialectResult(
         dialect=dialect.name,
         release=dialect.release,
         rope_type=scaling.rope_type,

@@ -1,23 +1,24 @@
-"""The usual mistakes that a config and a wanted length show, in plain words."""
+"""Warnings about usual mistakes in a config, given the wanted length."""
 
 from __future__ import annotations
 
 from ..scaling import RopeScaling
+from ..scaling.config.model_config import ModelConfig
+from ..scaling.config.model_types.trained_lengths import DUAL_CHUNK_KEY
 from ..scaling.magnitude import yarn_attention_factor
 from .layers import widest_window
-from .text_config import TextConfig
 from .trained_length import TrainedLength, card_length
 
 
-def mistakes(
-    text: TextConfig, current: RopeScaling, lengths: TrainedLength, target: int
+def config_warnings(
+    model: ModelConfig, current: RopeScaling, lengths: TrainedLength, target: int
 ) -> list[str]:
-    """Return what is likely not meant.
+    """Return warnings about values that are likely mistakes.
 
     Args:
-        text: The text model's config.
-        current: What it resolves to now.
-        lengths: How far it reaches.
+        model: The model's config.
+        current: The scaling of the config as it is.
+        lengths: Lengths of the model.
         target: Length wanted, tokens.
     """
     found = []
@@ -35,7 +36,7 @@ def mistakes(
             f"{lengths.source} {lengths.maximum:,} is taken for it; if that is wrong, give "
             "--original-length."
         )
-    counted = lengths.maximum != text.get("max_position_embeddings")
+    counted = lengths.maximum != model.get("max_position_embeddings")
     if beyond and current.rope_type == "linear" and not counted:
         longer = int(lengths.maximum * current.factor)
         found.append(
@@ -43,21 +44,21 @@ def mistakes(
             f"taken to. If the model was trained for {current.factor:g} times "
             f"{lengths.maximum:,}, it serves {longer:,} tokens with the factor that it has."
         )
-    if text.get("dual_chunk_attention_config") is not None:
+    if model.get(DUAL_CHUNK_KEY) is not None:
         found.append(
             "dual_chunk_attention_config is not read here: beyond its own length the model counts "
             "on that attention, which not every engine has."
         )
     if current.rope_type == "yarn":
-        found += _of_yarn(text, current, lengths, beyond)
-    kept = widest_window(text)
+        found += _yarn_warnings(model, current, lengths, beyond)
+    kept = widest_window(model)
     if kept is not None and kept < target:
         found.append(f"No layer sees beyond its window of {kept:,} tokens, scaled or not.")
     return found
 
 
-def _of_yarn(
-    text: TextConfig, current: RopeScaling, lengths: TrainedLength, beyond: bool
+def _yarn_warnings(
+    model: ModelConfig, current: RopeScaling, lengths: TrainedLength, beyond: bool
 ) -> list[str]:
     found = []
     if not beyond and current.factor > 1 and lengths.maximum == lengths.original:
@@ -65,11 +66,11 @@ def _of_yarn(
             "max_position_embeddings equals original_max_position_embeddings: implementations "
             "that take their ratio for the factor (hf-4.51) scale nothing."
         )
-    card = card_length(text, lengths.original)
+    card = card_length(model, lengths.original)
     if card is not None:
         found.append(
             f"original_max_position_embeddings {lengths.original:,} is the "
-            f"max_position_embeddings of {text.model_type}, which was trained on {card:,}: the "
+            f"max_position_embeddings of {model.model_type}, which was trained on {card:,}: the "
             "ramp is in the wrong place and the factor too small."
         )
     p = current._parameters

@@ -1,4 +1,4 @@
-"""A config with other rope parameters, and how it gets into its file."""
+"""The keys of a planned config for each reader, and the config file with them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,63 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import RopeScaleConfigError, expected
+from ..scaling.config.dialects import BASELINE, DIALECTS
+from ..scaling.config.model_config import ModelConfig
+from .extend import Extension
 
 
-def rewritten(
+def keys_to_set(
+    model: ModelConfig,
+    extension: Extension | None,
+    top: Mapping[str, object],
+    *,
+    rope_parameters: bool,
+    in_file: bool = False,
+) -> dict[str, object]:
+    """Return the keys to set, inside `text_config` if the config has one.
+
+    Args:
+        model: The model's config.
+        extension: The new rope parameters, or None to leave the old ones.
+        top: Other keys of the text model to set.
+        rope_parameters: Whether to use the key of Transformers 5, else `rope_scaling`.
+        in_file: Whether the keys go into the config's file, which keeps its other keys.
+    """
+    keys: dict[str, object] = dict(top)
+    if in_file and extension is not None and model.rope.config.get("rope_scaling"):
+        # In a file that has both keys, rope_scaling wins.
+        keys = {"rope_scaling": None, **keys}
+    if extension is not None and rope_parameters:
+        layer_type = model.main_layer_type
+        others = {
+            name: _layer_type_parameters(model, name)
+            for name in model.layer_types
+            if name is not None
+        }
+        # If layer types differ, each needs an entry, because a flat dict holds for all layers.
+        keys["rope_parameters"] = (
+            {**others, layer_type: extension.rope} if layer_type is not None else extension.rope
+        )
+    elif extension is not None:
+        rope = dict(extension.rope)
+        keys["rope_theta"] = rope.pop("rope_theta")
+        keys["rope_scaling"] = rope
+    return {"text_config": keys} if keys and model.has_text_config else keys
+
+
+def keys_of_loaded_config(model: ModelConfig, keys: dict[str, object]) -> dict[str, object]:
+    """Return the keys of Transformers 5 as set on a loaded config object."""
+    # A class such as Qwen2-VL's builds a text config from a flat file.
+    nests = model.facts.builds_text_config and not model.has_text_config
+    return {"text_config": keys} if keys and nests else keys
+
+
+def _layer_type_parameters(model: ModelConfig, layer_type: str) -> dict[str, object]:
+    entry = model.entry(DIALECTS[BASELINE], layer_type)
+    return {**entry.parameters, "rope_type": entry.rope_type}
+
+
+def with_rope_parameters(
     config: Mapping[str, object],
     rope: Mapping[str, object] | None,
     top: Mapping[str, object],
@@ -21,18 +75,18 @@ def rewritten(
     rope_parameters: bool,
     theta_key: str = "rope_theta",
 ) -> dict[str, object]:
-    """Return a copy of a config with other rope parameters and other keys of its text model.
+    """Return a copy of a config with other rope parameters and other keys of the text model.
 
     Args:
-        config: A model's config, possibly multimodal; it is not changed.
+        config: A model's config, possibly multimodal, which is not changed.
         rope: The new rope parameters, `rope_theta` among them, or None to leave the old ones.
         top: Other keys of the text model to set.
-        layer_type: The entry of nested rope parameters that they belong to, or None.
+        layer_type: The entry of nested rope parameters to replace, or None.
         rope_parameters: Whether to write the key of Transformers 5, else `rope_scaling`.
         theta_key: Top-level key of the base.
 
     Returns:
-        The new config, its other keys and their order as they were.
+        The new config. Other keys and the order of keys are kept.
     """
     result = dict(config)
     nested = result.get("text_config")
@@ -60,12 +114,12 @@ def _put(
     else:
         text[key] = {name: value for name, value in rope.items() if name != "rope_theta"}
         if text.get(theta_key) is None:
-            # It stood among the old parameters, or came from the class with them.
+            # The base stood among the old parameters, or the class supplied both.
             text[theta_key] = rope["rope_theta"]
 
 
 def changes(before: Mapping[str, object], after: Mapping[str, object]) -> dict[str, object]:
-    """Return the keys whose values differ, with the new ones; those of `text_config` inside it."""
+    """Return the new values of keys that differ; inside `text_config` for the text model."""
     found = {key: value for key, value in after.items() if before.get(key, ...) != value}
     inner = (before.get("text_config"), after.get("text_config"))
     if isinstance(inner[0], Mapping) and isinstance(inner[1], Mapping) and "text_config" in found:
@@ -77,8 +131,8 @@ def read(path: Path) -> bytes:
     """Return a config file's bytes, to be given to `write`.
 
     Raises:
-        RopeScaleConfigError: If the file is a link, whose target others may share.
-        OSError: If it cannot be read.
+        RopeScaleConfigError: If the file is a link, because other folders may share the target.
+        OSError: If the file cannot be read.
     """
     if path.is_symlink() or path.stat().st_nlink > 1:
         link = f"a link to {os.readlink(path)}" if path.is_symlink() else "a hard link"
@@ -89,21 +143,21 @@ def read(path: Path) -> bytes:
 
 
 def write(path: Path, old: bytes, config: Mapping[str, object]) -> Path:
-    """Replace a config file at once, the old one kept beside it.
+    """Replace a config file in one step, and keep the old file beside the new one.
 
-    Indentation, line ends and a missing last one stay as they are.
+    Indentation, line ends and a missing last line end stay as they are.
 
     Args:
         path: The file.
-        old: Its content when `config` was made from it.
-        config: Its new content.
+        old: Content of the file when `config` was planned.
+        config: The new content.
 
     Returns:
         The backup's path: the file's name with .bak, or .bak2 and so on.
 
     Raises:
         RopeScaleConfigError: If the file has changed since, is not UTF-8, or no JSON would result.
-        OSError: If the folder cannot be written; the file is then as it was.
+        OSError: If the folder cannot be written. The file is then unchanged.
     """
     if path.read_bytes() != old:
         raise RopeScaleConfigError(expected("config", "the file that was read", f"{path}, changed"))
@@ -160,7 +214,7 @@ def _backed_up(path: Path, content: bytes) -> Path:
 
 
 def _fill(handle: int, name: str, content: bytes, like: Path) -> None:
-    """Write a new file to the disk, with another's permissions; remove it if that fails."""
+    """Write a new file to the disk with the permissions of `like`; on failure remove the file."""
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)

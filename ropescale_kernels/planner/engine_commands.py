@@ -1,4 +1,4 @@
-"""What to tell each engine so that it serves a context: config keys and command lines."""
+"""Command lines that make each engine serve a context."""
 
 from __future__ import annotations
 
@@ -7,9 +7,16 @@ import shlex
 from collections.abc import Mapping
 
 from ..scaling import RopeScaling
+from ..scaling.config.dialects.other_engines import LLAMA_CPP_RELEASE
+from ..scaling.config.dialects.sglang import SGLANG
+from ..scaling.config.dialects.vllm import VLLM
 
-# Where the flags were read; tests hold every printed command against the lists of these releases.
-RELEASES = {"vllm": "vLLM 0.32", "sglang": "SGLang 0.5.23", "llama.cpp": "llama.cpp, autumn 2026"}
+# Releases whose flags the commands use. Tests check every command against their lists of flags.
+RELEASES = {
+    VLLM.name: VLLM.release,
+    SGLANG.name: SGLANG.release,
+    "llama.cpp": LLAMA_CPP_RELEASE,
+}
 _MODEL = "MODEL"
 _GGUF = "MODEL.gguf"
 
@@ -20,8 +27,7 @@ def commands(
     """Return one command line for each engine, for a POSIX shell.
 
     Args:
-        keys: What the config has to say, in the form of Transformers 5; empty where the model's own
-            config says it already.
+        keys: Keys to set, in the form of Transformers 5; empty if the model's own config has them.
         scaling: The scaling that results.
         tokens: Length to serve.
         scaled_here: Whether the scaling is not in the model's own files.

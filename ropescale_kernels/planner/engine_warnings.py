@@ -1,49 +1,53 @@
-"""What other implementations make of a planned config."""
+"""How other implementations read a planned config."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from ..scaling import RopeScaling
-from ..scaling.config.dialects import DIALECTS, OTHER_ENGINES
+from ..scaling.config.dialects import BASELINE, DIALECTS, OTHER_ENGINES
+from ..scaling.config.dialects.deepseek import DEEPSEEK
+from ..scaling.config.model_config import ModelConfig
 from ..scaling.magnitude import get_mscale
-from .compare import Reading, readings
+from .compare import DialectResult, Noted, compare_dialects
 from .engine_commands import RELEASES
-from .text_config import TextConfig
 
-# What float32 leaves of equal frequencies.
+# Largest relative difference that float32 rounding leaves between equal frequencies.
 _SAME = 1e-5
 
 
-def everyones_readings(config: Mapping[str, object], text: TextConfig) -> list[Reading]:
-    """Return what each implementation makes of the planned config.
+def compare_implementations(
+    planned: ModelConfig, layer_type: str | None, found: Noted
+) -> list[DialectResult]:
+    """Return the scaling that each implementation reads in the planned config.
 
     Args:
-        config: The planned config.
-        text: The text model's config.
+        planned: The planned config.
+        layer_type: The layer type that is scaled.
+        found: Scaling and notes of the planned config in dialect "hf".
     """
     everyone = {**DIALECTS, **OTHER_ENGINES}
-    if not text.entry.model.softmax_mscale:
+    if not planned.facts.softmax_mscale:
         # DeepSeek's own code runs DeepSeek's models and no others.
-        del everyone["deepseek"]
-    return readings(config, text.main_layer_type(), dialects=everyone)
+        del everyone[DEEPSEEK.name]
+    return compare_dialects(planned, layer_type, dialects=everyone, known={BASELINE: found})
 
 
-def engine_remarks(found: list[Reading], planned: RopeScaling, scaled_here: bool) -> list[str]:
-    """Return what the engines that a command is printed for make of the config otherwise.
+def engine_warnings(
+    found: list[DialectResult], planned: RopeScaling, scaled_here: bool
+) -> list[str]:
+    """Return warnings about engines of `RELEASES` that compute something else.
 
     Args:
-        found: Everyone's readings.
+        found: Results of `compare_implementations`.
         planned: The scaling that results.
         scaled_here: Whether the scaling is not in the model's own files.
     """
     remarks = [
-        f"{reading.release} computes other frequencies from this config: up to "
-        f"{reading.inv_freq_error:.0%} off."
-        for reading in found
-        if reading.dialect in RELEASES
-        and reading.inv_freq_error is not None
-        and reading.inv_freq_error > _SAME
+        f"{result.release} computes other frequencies from this config: up to "
+        f"{result.inv_freq_error:.0%} off."
+        for result in found
+        if result.dialect in RELEASES
+        and result.inv_freq_error is not None
+        and result.inv_freq_error > _SAME
     ]
     weight = planned.attention_factor / get_mscale(planned.factor)
     if scaled_here and planned.rope_type == "yarn" and abs(weight - 1) > _SAME:
@@ -55,13 +59,13 @@ def engine_remarks(found: list[Reading], planned: RopeScaling, scaled_here: bool
     return remarks
 
 
-def other_magnitudes(found: list[Reading], planned: RopeScaling) -> list[Reading]:
+def other_magnitudes(found: list[DialectResult], planned: RopeScaling) -> list[DialectResult]:
     """Return the implementations that would multiply q, k or the softmax otherwise.
 
     Args:
-        found: Everyone's readings.
+        found: Results of `compare_implementations`.
         planned: The scaling that results.
     """
     if planned.rope_type != "yarn":
         return []
-    return [reading for reading in found if reading.other_magnitude]
+    return [result for result in found if result.other_magnitude]

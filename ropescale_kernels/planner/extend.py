@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 from ..errors import RopeScaleUnsupportedError, expected
 from ..scaling import RopeScaling
+from ..scaling.config.model_config import ModelConfig
 from ..scaling.magnitude import yarn_attention_factor
 from ..scaling.rules import RULES
 from .layers import widest_window
-from .text_config import TextConfig
 from .trained_length import TrainedLength
 
 # Published models extend this far without training on longer texts (Qwen's documentation).
@@ -30,8 +30,8 @@ class Extension:
 
     Attributes:
         rope: The parameters, `rope_theta` among them.
-        factor: Their factor.
-        remarks: What to know about them.
+        factor: Context extension factor.
+        remarks: Warnings about the parameters.
     """
 
     rope: dict[str, object]
@@ -40,18 +40,18 @@ class Extension:
 
 
 def extend(
-    text: TextConfig, scaling: RopeScaling, lengths: TrainedLength, target: int
+    model: ModelConfig, scaling: RopeScaling, lengths: TrainedLength, target: int
 ) -> Extension:
     """Return the rope parameters for a longer context.
 
     Args:
-        text: The text model's config.
-        scaling: What it resolves to now.
-        lengths: How far it reaches.
-        target: Length wanted, beyond that reach.
+        model: The model's config.
+        scaling: The scaling of the config as it is.
+        lengths: Lengths of the model.
+        target: Length wanted, tokens; more than `lengths.reach`.
 
     Returns:
-        The parameters, which follow the rule that the model has, or YaRN where it has none.
+        The parameters of the model's own rule, or of YaRN for a model without scaling.
 
     Raises:
         RopeScaleUnsupportedError: For a rule that cannot be carried further, saying why.
@@ -63,15 +63,15 @@ def extend(
         raise RopeScaleUnsupportedError(
             expected("rope_type", requirement, scaling.rope_type, reason)
         )
-    reads_as = text.entry.model.aliases.get("yarn")
+    reads_as = model.facts.aliases.get("yarn")
     if reads_as is not None and scaling.rope_type == "default":
         requirement = f"a model type that has YaRN, to reach {target:,} tokens"
         reason = f"Its class reads 'yarn' as {reads_as!r}."
         raise RopeScaleUnsupportedError(
-            expected("model_type", requirement, repr(text.model_type), reason)
+            expected("model_type", requirement, repr(model.model_type), reason)
         )
-    _refuse_local(text, lengths, target)
-    extension = rule(text, scaling, lengths, target)
+    _refuse_local(model, lengths, target)
+    extension = rule(model, scaling, lengths, target)
     if scaling.mrope_section is not None:
         extension.remarks.append(_MULTIMODAL)
     if scaling.rope_type == "yarn" and extension.factor > UNTRAINED_FACTOR:
@@ -88,8 +88,8 @@ def extend(
     return extension
 
 
-def _refuse_local(text: TextConfig, lengths: TrainedLength, target: int) -> None:
-    widest = widest_window(text, without=text.entry.model.unrotated)
+def _refuse_local(model: ModelConfig, lengths: TrainedLength, target: int) -> None:
+    widest = widest_window(model, without=model.facts.layers_without_rope)
     if widest is not None and widest <= lengths.original:
         requirement = f"layers that rotate and see {target:,} tokens"
         reason = (
@@ -97,49 +97,53 @@ def _refuse_local(text: TextConfig, lengths: TrainedLength, target: int) -> None
             "Raise max_position_embeddings and measure."
         )
         raise RopeScaleUnsupportedError(
-            expected("model_type", requirement, repr(text.model_type), reason)
+            expected("model_type", requirement, repr(model.model_type), reason)
         )
 
 
-def _base(text: TextConfig, scaling: RopeScaling) -> dict[str, object]:
+def _base(model: ModelConfig, scaling: RopeScaling) -> dict[str, object]:
     kept = ("mrope_section", "mrope_interleaved")
-    values = {key: text.entry.values[key] for key in kept if text.entry.values.get(key) is not None}
-    return {**values, **_share(text, scaling), "rope_theta": scaling.rope_theta}
+    values = {
+        key: model.rope.parameters[key]
+        for key in kept
+        if model.rope.parameters.get(key) is not None
+    }
+    return {**values, **_share(model, scaling), "rope_theta": scaling.rope_theta}
 
 
-def _share(text: TextConfig, scaling: RopeScaling) -> dict[str, object]:
+def _share(model: ModelConfig, scaling: RopeScaling) -> dict[str, object]:
     """Return the rotated share of a head, which Transformers 5 keeps among the rope parameters.
 
-    Whoever replaces those in a loaded config would otherwise lose it.
+    Without the share, replacing the rope parameters of a loaded config would drop it.
     """
-    entry = text.entry
-    share = entry.get("partial_rotary_factor", entry.model.partial_key, None)
-    if share is None and entry.top(entry.model.channels_key) is not None:
-        share = scaling.rotary_dim / entry.head_dim()
+    entry = model.rope
+    share = entry.get("partial_rotary_factor", entry.model.rotary_fraction_key, None)
+    if share is None and entry.top_level(entry.model.rotary_dim_key) is not None:
+        share = scaling.rotary_dim / entry.rotary_head_dim()
     return {} if share is None else {"partial_rotary_factor": share}
 
 
 def _from_default(
-    text: TextConfig, scaling: RopeScaling, lengths: TrainedLength, target: int
+    model: ModelConfig, scaling: RopeScaling, lengths: TrainedLength, target: int
 ) -> Extension:
     factor = target / lengths.original
     rope = {
         "rope_type": "yarn",
         "factor": factor,
         "original_max_position_embeddings": lengths.original,
-        **_base(text, scaling),
+        **_base(model, scaling),
     }
     return Extension(rope, factor, [])
 
 
 def _from_yarn(
-    text: TextConfig, scaling: RopeScaling, lengths: TrainedLength, target: int
+    model: ModelConfig, scaling: RopeScaling, lengths: TrainedLength, target: int
 ) -> Extension:
     factor, remarks = target / lengths.original, []
-    # With "type" where it was: a model's own code may read that name of the rule.
+    # A key "type" is kept, because a model's own code may read the rule's name there.
     rope = {
-        **text.entry.values,
-        **_share(text, scaling),
+        **model.rope.parameters,
+        **_share(model, scaling),
         "rope_type": "yarn",
         "factor": factor,
         "original_max_position_embeddings": lengths.original,
@@ -150,7 +154,7 @@ def _from_yarn(
         formula = yarn_attention_factor(scaling.factor, None, p.mscale, p.mscale_all_dim)
         longer = yarn_attention_factor(factor, None, p.mscale, p.mscale_all_dim)
         if abs(p.attention_factor - formula) < 1e-6:
-            # Written out: an engine that merges new keys into the old would keep the old number.
+            # Written out, because an engine that merges keys would keep the old number.
             rope["attention_factor"] = longer
             remarks.append(
                 f"attention_factor {p.attention_factor!r} is the formula's at factor "
@@ -165,10 +169,10 @@ def _from_yarn(
 
 
 def _from_linear(
-    text: TextConfig, scaling: RopeScaling, lengths: TrainedLength, target: int
+    model: ModelConfig, scaling: RopeScaling, lengths: TrainedLength, target: int
 ) -> Extension:
     factor = scaling.factor * target / lengths.maximum
-    rope = {"rope_type": "linear", "factor": factor, **_base(text, scaling)}
+    rope = {"rope_type": "linear", "factor": factor, **_base(model, scaling)}
     remark = (
         "Position interpolation moves fast pairs too, which costs quality without further "
         "training (arXiv:2309.00071, sec. 3.1)."
@@ -176,7 +180,7 @@ def _from_linear(
     return Extension(rope, factor, [remark])
 
 
-_RULES: dict[str, Callable[[TextConfig, RopeScaling, TrainedLength, int], Extension]] = {
+_RULES: dict[str, Callable[[ModelConfig, RopeScaling, TrainedLength, int], Extension]] = {
     "default": _from_default,
     "yarn": _from_yarn,
     "linear": _from_linear,

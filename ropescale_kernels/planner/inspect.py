@@ -1,4 +1,4 @@
-"""What a model's config resolves to: its numbers, and what becomes of each pair."""
+"""The scaling of a config: numbers, and the treatment of each pair of channels."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Mapping
 import torch
 
 from ..scaling import RopeScaling
-from ..scaling.config.rope_parameters import layer_types
-from .compare import BASELINE, Reading, readings, resolve
-from .text_config import TextConfig
+from ..scaling.config.dialects import BASELINE
+from ..scaling.config.model_config import ModelConfig
+from .compare import DialectResult, compare_dialects, scaling_and_notes
 
-KEPT, BLENDED, INTERPOLATED, STILL = "kept", "blended", "interpolated", "still"
-# What float32 leaves of "divided by the factor" and of "kept".
+KEPT, BLENDED, INTERPOLATED, NOT_ROTATED = "kept", "blended", "interpolated", "still"
+# Relative tolerance for "divided by the factor" and for "kept", because frequencies are float32.
 _EQUAL = 1e-5
 
 
@@ -23,7 +23,7 @@ class Pair:
     """One pair of channels.
 
     Attributes:
-        index: Its number, 0 the fastest.
+        index: Number of the pair, 0 the fastest.
         wavelength: Tokens of one turn before scaling.
         ramp: 0 keeps the frequency, 1 divides it by the factor.
         turns: Turns over the length of pretraining, or over max_position_embeddings without one.
@@ -46,35 +46,35 @@ class Inspection:
     """One layer type of a config.
 
     Attributes:
-        layer_type: Its name, or None where one entry serves all layers.
-        dialect: Whose reading the numbers and the pairs are.
-        numbers: The scaling's numbers by name.
+        layer_type: Name of the layer type, or None if one entry serves all layers.
+        dialect: Dialect of the numbers and the pairs.
+        numbers: Numbers of the scaling by name.
         pairs: Each pair of rotated channels.
-        readings: What every dialect makes of it.
-        warnings: What the dialect says of the config.
+        readings: Results of every dialect.
+        warnings: Notes of the dialect about the config.
     """
 
     layer_type: str | None
     dialect: str
     numbers: dict[str, object]
     pairs: list[Pair]
-    readings: list[Reading]
+    readings: list[DialectResult]
     warnings: tuple[str, ...]
 
 
 def inspect_config(
-    config: Mapping[str, object],
+    config: Mapping[str, object] | ModelConfig,
     dialect: str = BASELINE,
     layer_type: str | None = None,
     seq_len: int | None = None,
 ) -> list[Inspection]:
-    """Return what a config means, for each of its layer types.
+    """Return the scaling of each layer type of a config.
 
     Args:
         config: A model's config.
-        dialect: Whose reading to follow for the numbers.
-        layer_type: The only layer type to look at; default all whose rope parameters differ.
-        seq_len: Length in tokens, for rules that follow it.
+        dialect: Dialect of the numbers and the pairs.
+        layer_type: The only layer type to inspect; default all with rope parameters of their own.
+        seq_len: Length in tokens, for rules that depend on the length.
 
     Returns:
         One inspection for each layer type.
@@ -82,26 +82,28 @@ def inspect_config(
     Raises:
         RopeScaleError: As `RopeScaling.from_hf_config`.
     """
-    names = layer_types(config) if layer_type is None else [layer_type]
-    return [_inspect(config, dialect, name, seq_len) for name in names]
+    model = ModelConfig.of(config)
+    names = model.layer_types if layer_type is None else [layer_type]
+    return [_inspect(model, dialect, name, seq_len) for name in names]
 
 
 def _inspect(
-    config: Mapping[str, object], dialect: str, layer_type: str | None, seq_len: int | None
+    model: ModelConfig, dialect: str, layer_type: str | None, seq_len: int | None
 ) -> Inspection:
-    scaling, notes = resolve(config, dialect, layer_type, seq_len)
+    found = scaling_and_notes(model, dialect, layer_type, seq_len)
+    scaling, notes = found
     return Inspection(
         layer_type=layer_type,
         dialect=dialect,
-        numbers=numbers(scaling),
-        pairs=pairs(scaling, _length(scaling, config)),
-        readings=readings(config, layer_type, seq_len),
+        numbers=summary(scaling),
+        pairs=pairs(scaling, _length(scaling, model)),
+        readings=compare_dialects(model, layer_type, seq_len, known={dialect: found}),
         warnings=notes,
     )
 
 
-def numbers(scaling: RopeScaling) -> dict[str, object]:
-    """Return the numbers of a scaling that are worth showing, by name."""
+def summary(scaling: RopeScaling) -> dict[str, object]:
+    """Return the numbers of a scaling by name, without those that are None."""
     found: dict[str, object] = {
         "rope_type": scaling.rope_type,
         "rotary_dim": scaling.rotary_dim,
@@ -120,14 +122,14 @@ def numbers(scaling: RopeScaling) -> dict[str, object]:
 
 
 def pairs(scaling: RopeScaling, length: int | None) -> list[Pair]:
-    """Return what a scaling does to each pair.
+    """Return the treatment of each pair by a scaling.
 
     Args:
         scaling: The scaling.
         length: Tokens over which turns are counted, or None.
 
     Returns:
-        The pairs, fastest first. The unscaled frequencies are those of `rope_theta` alone.
+        The pairs, fastest first. Unscaled frequencies are those of `rope_theta` alone.
     """
     unscaled = 1.0 / _tokens_per_radian(scaling)
     ramp, scaled = scaling.ramp.tolist(), scaling.inv_freq.to(torch.float64).tolist()
@@ -138,14 +140,14 @@ def pairs(scaling: RopeScaling, length: int | None) -> list[Pair]:
         divided_by, after = None, None
         if scaled[index] != 0:
             divided_by, after = before / scaled[index], 2 * math.pi / scaled[index]
-        fate = _fate(divided_by, scaling.factor)
+        fate = _treatment(divided_by, scaling.factor)
         result.append(Pair(index, wavelength, turns, ramp[index], divided_by, after, fate))
     return result
 
 
-def _fate(divided_by: float | None, factor: float) -> str:
+def _treatment(divided_by: float | None, factor: float) -> str:
     if divided_by is None:
-        return STILL
+        return NOT_ROTATED
     if math.isclose(divided_by, 1.0, rel_tol=_EQUAL):
         return KEPT
     return INTERPOLATED if math.isclose(divided_by, factor, rel_tol=_EQUAL) else BLENDED
@@ -157,6 +159,6 @@ def _tokens_per_radian(scaling: RopeScaling) -> torch.Tensor:
     return torch.pow(torch.tensor(scaling.rope_theta, dtype=torch.float64), exponent)
 
 
-def _length(scaling: RopeScaling, config: Mapping[str, object]) -> int | None:
+def _length(scaling: RopeScaling, model: ModelConfig) -> int | None:
     known = scaling.original_max_position_embeddings or scaling.max_position_embeddings
-    return known or TextConfig(config).optional_length("max_position_embeddings")
+    return known or model.optional_length("max_position_embeddings")

@@ -5,24 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from .inspect import BLENDED, INTERPOLATED, KEPT, STILL, Inspection, Pair
+from .inspect import BLENDED, INTERPOLATED, KEPT, NOT_ROTATED, Inspection, Pair
 from .terminal_text import printable
 
-# Told apart without colour too: each fate has a mark of its own.
+# A mark for each treatment, so that pairs can be told apart without colour.
 _MARKS = {
     KEPT: ("#2e4057", "o"),
     BLENDED: ("#edae49", "D"),
     INTERPOLATED: ("#d1495b", "s"),
-    STILL: ("#888888", "x"),
+    NOT_ROTATED: ("#888888", "x"),
 }
 
 
 def write_ramp_plot(inspections: list[Inspection], path: Path) -> None:
-    """Draw each pair's wavelength before and after scaling, and what divides its frequency.
+    """Draw each pair's wavelength before and after scaling, and the divisor of the frequency.
 
     Args:
         inspections: One for each layer type; each gets a column.
-        path: Where to; the suffix chooses the format.
+        path: The file; the suffix chooses the format.
     """
     import matplotlib as mpl
     from matplotlib.figure import Figure
@@ -44,7 +44,7 @@ def write_ramp_plot(inspections: list[Inspection], path: Path) -> None:
 
 def _draw(inspection: Inspection, upper: Any, lower: Any) -> None:
     numbers = inspection.numbers
-    # A config is untrusted, and a dollar sign would begin a formula.
+    # A dollar sign in an untrusted config would begin a formula.
     layer = printable(inspection.layer_type or "").replace("$", r"\$")
     name = f"{layer}: " if layer else ""
     upper.set_title(
@@ -53,7 +53,7 @@ def _draw(inspection: Inspection, upper: Any, lower: Any) -> None:
         loc="left",
         fontsize=9,
     )
-    turning = [pair for pair in inspection.pairs if pair.fate != STILL]
+    turning = [pair for pair in inspection.pairs if pair.fate != NOT_ROTATED]
     upper.plot(
         [pair.index for pair in turning],
         [pair.wavelength for pair in turning],

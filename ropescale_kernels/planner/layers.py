@@ -1,4 +1,4 @@
-"""What each layer attends to, and so what it keeps of a sequence."""
+"""The kind of each layer: which tokens the layer attends to, and so keeps."""
 
 from __future__ import annotations
 
@@ -6,88 +6,72 @@ from collections.abc import Collection
 
 from ..errors import RopeScaleConfigError, expected
 from ..scaling import validate as check
-from ..scaling.config.model_types.table import UNKNOWN
-from .text_config import TextConfig
-
-FULL, SLIDING, CHUNKED, LINEAR = (
-    "full_attention",
-    "sliding_attention",
-    "chunked_attention",
-    "linear_attention",
+from ..scaling.config.model_config import ModelConfig
+from ..scaling.config.model_types.layer_keys import (
+    CHUNKED,
+    FULL,
+    INDICES_KEYS,
+    LAYER_NAMES,
+    LINEAR,
+    NAMES_KEYS,
+    PATTERN_KEY,
+    PERIOD_KEYS,
+    SIGNS_KEY,
+    SLIDING,
+    UNCOUNTED_KEYS,
+    WINDOW_KEYS,
 )
+from ..scaling.config.model_types.table import UNKNOWN
+
 # A config is untrusted, and a list of layers is made from this number.
 _MAX_LAYERS = 10_000
-# Names in configs, by what they keep: every token, the last ones, or nothing that grows ("moe" is a
-# block without attention).
-_NAMES = {
-    **dict.fromkeys((FULL, "attention", "indexed_attention", "hybrid"), FULL),
-    **dict.fromkeys((SLIDING, "hybrid_sliding"), SLIDING),
-    CHUNKED: CHUNKED,
-    **dict.fromkeys((LINEAR, "mamba", "conv", "recurrent", "moe"), LINEAR),
-}
-# Keys that say which layers attend to everything, and what the others do: by their indices, or as
-# the last one of so many.
-_INDICES = {"attn_layer_indices": LINEAR, "full_attn_idxs": LINEAR}
-_PERIODS = {
-    "full_attention_interval": LINEAR,
-    "layer_group_size": LINEAR,
-    "global_attn_every_n_layers": SLIDING,
-}
-_UNCOUNTED = (
-    "block_configs",
-    "cross_attention_layers",
-    "hybrid_layer_pattern",
-    "hybrid_override_pattern",
-    "per_layer_config",
-)
-_WINDOWS = {SLIDING: "sliding_window", CHUNKED: "attention_chunk_size"}
 
 
-def layer_kinds(text: TextConfig) -> list[str]:
-    """Return what each layer attends to: FULL, SLIDING, CHUNKED, or LINEAR for a fixed state.
+def layer_kinds(model: ModelConfig) -> list[str]:
+    """Return the kind of each layer: FULL, SLIDING, CHUNKED, or LINEAR for a fixed state.
 
     Args:
-        text: The text model's config.
+        model: The model's config.
 
     Raises:
-        RopeScaleConfigError: If the number of layers is missing or out of bounds, or what they are
-            is not known.
+        RopeScaleConfigError: If the number of layers is missing or out of bounds, or if the kinds
+            are unknown.
     """
     count = int(
         check.bounded(
-            "num_hidden_layers", text.present("num_hidden_layers"), 1, _MAX_LAYERS,
+            "num_hidden_layers", model.present("num_hidden_layers"), 1, _MAX_LAYERS,
             f"an integer from 1 to {_MAX_LAYERS}",
         )
     )  # fmt: skip
-    for key in _UNCOUNTED:
-        if (given := text.get(key)) is not None:
+    for key in UNCOUNTED_KEYS:
+        if (given := model.get(key)) is not None:
             requirement = "no such key: layers that differ so are not counted"
             raise RopeScaleConfigError(expected(key, requirement, check.shown(given)))
     return (
-        _listed(text, count)
-        or _indexed(text, count)
-        or _periodic(text, count)
-        or _chunked(text, count)
-        or _of_class(text, count)
+        _listed(model, count)
+        or _indexed(model, count)
+        or _periodic(model, count)
+        or _chunked(model, count)
+        or _of_class(model, count)
     )
 
 
-def widest_window(text: TextConfig, without: Collection[str] = ()) -> int | None:
-    """Return the most tokens that any layer sees, or None where one sees all, or it is not known.
+def widest_window(model: ModelConfig, without: Collection[str] = ()) -> int | None:
+    """Return the most tokens that any layer sees; None if one sees all, or if that is unknown.
 
     Args:
-        text: The text model's config.
+        model: The model's config.
         without: Kinds of layers to leave out.
     """
     try:
-        windows = [window(text, kind) for kind in set(layer_kinds(text)) - set(without)]
+        windows = [window(model, kind) for kind in set(layer_kinds(model)) - set(without)]
     except RopeScaleConfigError:
-        # The memory of the cache cannot be told then, either.
+        # The plan then says that the memory of the cache is unknown.
         return None
     return max((kept for kept in windows if kept), default=None) if None not in windows else None
 
 
-def window(text: TextConfig, kind: str) -> int | None:
+def window(model: ModelConfig, kind: str) -> int | None:
     """Return how many tokens a layer of this kind keeps: 0 for a fixed state, None for all.
 
     Raises:
@@ -95,22 +79,22 @@ def window(text: TextConfig, kind: str) -> int | None:
     """
     if kind == LINEAR:
         return 0
-    value = _value(text, _WINDOWS[kind]) if kind in _WINDOWS else None
-    return None if value is None else check.length(_WINDOWS[kind], value)
+    value = _value(model, WINDOW_KEYS[kind]) if kind in WINDOW_KEYS else None
+    return None if value is None else check.length(WINDOW_KEYS[kind], value)
 
 
-def _value(text: TextConfig, key: str) -> object:
+def _value(model: ModelConfig, key: str) -> object:
     # A null in the file takes a class's default away.
-    config = text.entry.config
-    return None if key in config and config[key] is None else text.get(key)
+    config = model.rope.config
+    return None if key in config and config[key] is None else model.get(key)
 
 
-def _listed(text: TextConfig, count: int) -> list[str] | None:
-    for key in ("layer_types", "layers_block_type"):
-        if (given := text.get(key)) is not None:
+def _listed(model: ModelConfig, count: int) -> list[str] | None:
+    for key in NAMES_KEYS:
+        if (given := model.get(key)) is not None:
             return [_known(key, name) for name in _items(key, given, count)]
-    if (given := text.get("attn_type_list")) is not None:
-        signs = _items("attn_type_list", given, count)
+    if (given := model.get(SIGNS_KEY)) is not None:
+        signs = _items(SIGNS_KEY, given, count)
         return [FULL if sign == 1 else LINEAR for sign in signs]
     return None
 
@@ -123,52 +107,54 @@ def _items(key: str, given: object, count: int) -> list[object]:
 
 
 def _known(key: str, name: object) -> str:
-    if not isinstance(name, str) or name not in _NAMES:
-        raise RopeScaleConfigError(expected(key, f"some of {sorted(_NAMES)}", check.shown(name)))
-    return _NAMES[name]
+    if not isinstance(name, str) or name not in LAYER_NAMES:
+        raise RopeScaleConfigError(
+            expected(key, f"some of {sorted(LAYER_NAMES)}", check.shown(name))
+        )
+    return LAYER_NAMES[name]
 
 
-def _indexed(text: TextConfig, count: int) -> list[str] | None:
-    for key, other in _INDICES.items():
-        if isinstance(given := text.get(key), (list, tuple)):
+def _indexed(model: ModelConfig, count: int) -> list[str] | None:
+    for key, other in INDICES_KEYS.items():
+        if isinstance(given := model.get(key), (list, tuple)):
             indices = {index for index in given if isinstance(index, int)}
             return [FULL if index in indices else other for index in range(count)]
     return None
 
 
-def _periodic(text: TextConfig, count: int) -> list[str] | None:
-    for key, other in _PERIODS.items():
-        if (period := text.optional_length(key)) is not None:
+def _periodic(model: ModelConfig, count: int) -> list[str] | None:
+    for key, other in PERIOD_KEYS.items():
+        if (period := model.optional_length(key)) is not None:
             return _every(period, other, count)
-    pattern = text.get("sliding_window_pattern")
-    if pattern is None or _value(text, "sliding_window") is None:
+    pattern = model.get(PATTERN_KEY)
+    if pattern is None or _value(model, WINDOW_KEYS[SLIDING]) is None:
         return None
     # Written out, "LLLG" is a pattern of four.
     written = len(pattern) if isinstance(pattern, str) else pattern
-    return _every(check.length("sliding_window_pattern", written), SLIDING, count)
+    return _every(check.length(PATTERN_KEY, written), SLIDING, count)
 
 
 def _every(period: int, other: str, count: int) -> list[str]:
     return [other if (index + 1) % period else FULL for index in range(count)]
 
 
-def _chunked(text: TextConfig, count: int) -> list[str] | None:
-    rotated = text.get("no_rope_layers")
-    if _value(text, "attention_chunk_size") is None or not isinstance(rotated, list) or not rotated:
+def _chunked(model: ModelConfig, count: int) -> list[str] | None:
+    rotated = model.get("no_rope_layers")
+    if _value(model, WINDOW_KEYS[CHUNKED]) is None or not isinstance(rotated, list) or not rotated:
         return None
     return [CHUNKED if sign else FULL for sign in _items("no_rope_layers", rotated, count)]
 
 
-def _of_class(text: TextConfig, count: int) -> list[str]:
-    if text.get("use_sliding_window") is True:
-        first = text.get("max_window_layers")
+def _of_class(model: ModelConfig, count: int) -> list[str]:
+    if model.get("use_sliding_window") is True:
+        first = model.get("max_window_layers")
         first = 0 if first is None else check.length("max_window_layers", first, low=0)
         return [SLIDING if index >= first else FULL for index in range(count)]
-    if repeated := text.entry.model.layer_pattern:
+    if repeated := model.facts.layer_pattern:
         return [repeated[index % len(repeated)] for index in range(count)]
-    slides = text.get("sliding_window") is not None and text.get("use_sliding_window") is None
-    if text.entry.model is UNKNOWN and slides:
+    slides = model.get("sliding_window") is not None and model.get("use_sliding_window") is None
+    if model.facts is UNKNOWN and slides:
         requirement = "no window in an unknown model type, where nothing says which layers have it"
-        got = check.shown(text.get("sliding_window"))
+        got = check.shown(model.get("sliding_window"))
         raise RopeScaleConfigError(expected("sliding_window", requirement, got))
     return [FULL] * count

@@ -1,4 +1,4 @@
-"""From a config and a length to everything it takes to serve that length."""
+"""A plan to serve a context length with a model: rope parameters, commands, memory, warnings."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from collections.abc import Mapping
 from ..errors import RopeScaleConfigError, RopeScaleUnsupportedError, expected
 from ..scaling import RopeScaling
 from ..scaling import validate as check
+from ..scaling.config.dialects import BASELINE
+from ..scaling.config.model_config import ModelConfig
 from ..scaling.config.model_types.table import UNKNOWN
-from ..scaling.config.resolve import resolve as resolved
-from ..scaling.config.rope_parameters import layer_types
-from .compare import BASELINE, Reading, resolve
-from .config_warnings import mistakes
-from .edit_config import changes, rewritten
+from ..scaling.config.model_types.trained_lengths import LENGTH_KEYS, PROMISED_KEYS
+from ..scaling.config.resolve import resolve
+from .compare import DialectResult, Noted, scaling_and_notes
+from .config_warnings import config_warnings
+from .edit_config import changes, keys_of_loaded_config, keys_to_set, with_rope_parameters
 from .engine_commands import commands
-from .engine_warnings import engine_remarks, everyones_readings, other_magnitudes
+from .engine_warnings import compare_implementations, engine_warnings, other_magnitudes
 from .extend import Extension, extend
-from .inspect import numbers
+from .inspect import summary
 from .kv_cache import KVCache, kv_cache
-from .misspelt import of_loaded, spelled
-from .text_config import TextConfig
-from .trained_length import LENGTHS, PROMISES, TrainedLength, trained_length
+from .trained_length import TrainedLength, trained_length
 from .wording import short_requests, verdict
 
-# What has to come out of the planned config as it was meant.
+# Numbers that the planned config must have when read back.
 _COMPARED = (
     "rope_type",
     "factor",
@@ -35,26 +35,26 @@ _COMPARED = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
-    """What to do for one length.
+class ContextPlan:
+    """The plan for one length.
 
     Attributes:
         target_length: Tokens wanted.
         needed: Whether the rope parameters have to change.
         verdict: The answer in words.
-        lengths: How far the model reaches as it is.
-        layer_type: The layer type that is scaled, or None where one entry serves all.
+        lengths: Lengths of the model as it is.
+        layer_type: The layer type that is scaled, or None if one entry serves all layers.
         current: Numbers of the config as it is.
         planned: Numbers of the config as planned.
         config: The planned config, in the form of the given one; the same if nothing changes.
-        changes: Its keys that differ.
-        transformers_4: The same keys as Transformers 4 names them; empty if nothing changes.
-        transformers_5: The same for Transformers 5.
+        changes: The keys that differ between the given config and the planned one.
+        transformers_4: Those keys as Transformers 4 names them; empty if nothing changes.
+        transformers_5: Those keys as Transformers 5 names them.
         commands: One command line for each engine.
-        kv_cache: Memory of one sequence of that length, or why it cannot be told.
-        short_requests: What scaling costs requests within L, and how to avoid it.
-        other_magnitudes: Implementations that would multiply q, k or the softmax otherwise.
-        warnings: What to look out for.
+        kv_cache: Memory of one sequence of that length, or the reason why that is unknown.
+        short_requests: The cost of scaling for requests within L, and how to avoid that cost.
+        other_magnitudes: Implementations with another multiplier of q, k or the softmax scale.
+        warnings: Warnings about the config, the engines and the plan.
     """
 
     target_length: int
@@ -71,131 +71,135 @@ class Plan:
     commands: dict[str, str]
     kv_cache: KVCache | str
     short_requests: list[str]
-    other_magnitudes: list[Reading]
+    other_magnitudes: list[DialectResult]
     warnings: list[str]
 
 
 def make_plan(
-    config: Mapping[str, object], target_length: int, original_length: int | None = None
-) -> Plan:
-    """Return what it takes to serve a context of `target_length` tokens.
+    config: Mapping[str, object] | ModelConfig,
+    target_length: int,
+    original_length: int | None = None,
+) -> ContextPlan:
+    """Return the plan to serve a context of `target_length` tokens.
 
     Args:
-        config: A model's config, possibly multimodal; it is not changed.
+        config: A model's config, possibly multimodal, which is not changed.
         target_length: Length wanted, tokens of prompt and output together.
-        original_length: L, where the caller knows better than the config.
+        original_length: L, if the caller knows better than the config.
 
     Returns:
-        The plan, its config already read back and found to mean what is meant.
+        The plan. The planned config was read back and has the planned numbers.
 
     Raises:
         RopeScaleConfigError: If the config describes no valid scaling or lacks a key.
-        RopeScaleUnsupportedError: If its rule cannot be carried further.
+        RopeScaleUnsupportedError: If no rule extends the config's scaling.
     """
     target = check.length("target_length", target_length)
-    text = TextConfig(config)
-    layer_type = text.main_layer_type()
-    current, notes = resolve(config, BASELINE, layer_type, None)
-    lengths = trained_length(text, current, original_length)
+    model = ModelConfig.of(config)
+    layer_type = model.main_layer_type
+    current, notes = scaling_and_notes(model, BASELINE, layer_type, None)
+    lengths = trained_length(model, current, original_length)
     extension: Extension | None = None
     top: dict[str, object] = {}
     if target > lengths.reach:
-        # Where L has to be written down, the factor beside it stays at least what it was.
-        meant = int(lengths.original * current.factor) if lengths.is_unnamed else 0
-        extension = extend(text, current, lengths, max(target, meant))
-        # The factor times L, also where that is less: some implementations go by the ratio.
-        top = {**_raised(text, max(target, meant)), "max_position_embeddings": max(target, meant)}
-        if text.entry.model.needs_head_dim and text.get("head_dim") is None:
-            # Transformers' YaRN fails without it.
-            top["head_dim"] = text.head_dim()
+        # Writing L must not shrink the context that the old factor gave.
+        meant = int(lengths.original * current.factor) if lengths.original_length_missing else 0
+        extension = extend(model, current, lengths, max(target, meant))
+        # Write factor * L even if that lowers the maximum: hf-4.51 derives the factor from this
+        # ratio.
+        top = {**_raised(model, max(target, meant)), "max_position_embeddings": max(target, meant)}
+        if model.facts.needs_head_dim and model.get("head_dim") is None:
+            # Transformers' YaRN fails without head_dim in these model types.
+            top["head_dim"] = model.kv_head_dim()
     elif target > lengths.maximum:
-        top = _raised(text, lengths.reach)
+        top = _raised(model, lengths.reach)
     else:
-        # Some engines go by these names, others by the largest.
-        top = {name: target for name in _raised(text, target) if name in PROMISES}
-    new = _new_config(config, text, extension, top)
-    planned, planned_notes = _read_back(new, layer_type, extension, current)
-    keys = spelled(text, extension, top, rope_parameters=True)
-    everyone = everyones_readings(new, text)
+        # Some engines read these keys alone, others the largest length.
+        top = {name: target for name in _raised(model, target) if name in PROMISED_KEYS}
+    new = _new_config(model, extension, top)
+    changed, read_back = model, (current, notes)
+    if extension is not None or top:
+        changed = ModelConfig(new)
+        read_back = _read_back(changed, layer_type, extension, current)
+    planned, planned_notes = read_back
+    keys = keys_to_set(model, extension, top, rope_parameters=True)
+    everyone = compare_implementations(changed, layer_type, read_back)
     warnings = [
         *(notes if extension is None else [*planned_notes, *extension.remarks]),
-        *mistakes(text, current, lengths, target),
-        *engine_remarks(everyone, planned, extension is not None),
+        *config_warnings(model, current, lengths, target),
+        *engine_warnings(everyone, planned, extension is not None),
     ]
-    return Plan(
+    return ContextPlan(
         target_length=target,
         needed=extension is not None,
-        verdict=verdict(current, lengths, extension, target, _stops(text, top)),
+        verdict=verdict(current, lengths, extension, target, _stops(model, top)),
         lengths=lengths,
         layer_type=layer_type,
-        current=numbers(current),
-        planned=numbers(planned),
+        current=summary(current),
+        planned=summary(planned),
         config=new,
-        changes=changes(config, new),
-        transformers_4=spelled(text, extension, top, rope_parameters=False),
-        transformers_5=spelled(text, extension, top, rope_parameters=True, in_file=True),
+        changes=changes(model.whole, new),
+        transformers_4=keys_to_set(model, extension, top, rope_parameters=False),
+        transformers_5=keys_to_set(model, extension, top, rope_parameters=True, in_file=True),
         commands=commands(
-            of_loaded(text, keys), planned, target, scaled_here=extension is not None
+            keys_of_loaded_config(model, keys), planned, target, scaled_here=extension is not None
         ),
-        kv_cache=kv_cache(text, target),
+        kv_cache=kv_cache(model, target),
         short_requests=short_requests(planned, lengths, current.rope_type == "default"),
         other_magnitudes=other_magnitudes(everyone, planned),
         warnings=list(dict.fromkeys(warnings)),
     )
 
 
-def _raised(text: TextConfig, length: int) -> dict[str, object]:
-    """Return the keys of a model's longest length that are below one, with that one."""
-    return {name: length for name in LENGTHS if 0 < (text.optional_length(name) or 0) < length}
+def _raised(model: ModelConfig, length: int) -> dict[str, object]:
+    """Return the keys of the longest length whose value is below `length`, set to `length`."""
+    return {name: length for name in LENGTH_KEYS if 0 < (model.optional_length(name) or 0) < length}
 
 
-def _stops(text: TextConfig, raised: Mapping[str, object]) -> str:
-    return " and ".join(f"{name} {text.length(name):,}" for name in LENGTHS if name in raised)
+def _stops(model: ModelConfig, raised: Mapping[str, object]) -> str:
+    return " and ".join(f"{name} {model.length(name):,}" for name in LENGTH_KEYS if name in raised)
 
 
-def refuse_what_is_not_understood(config: Mapping[str, object]) -> None:
-    """Refuse a config with a rope key that is misspelt or misplaced, or of an unknown model type.
+def check_rewritable(config: Mapping[str, object] | ModelConfig) -> None:
+    """Refuse a config with a misspelt or misplaced rope key, or of an unknown model type.
 
-    Its file is not to be rewritten: what such a key is for may be what the new ones break.
+    Such a file is not rewritten, because new rope parameters may break what the key is for.
 
     Raises:
         RopeScaleConfigError: Naming the key or the type.
     """
-    for name in layer_types(config):
-        found = resolved(config, dialect=BASELINE, layer_type=name, seq_len=None, strict=False)
+    model = ModelConfig.of(config)
+    for name in model.layer_types:
+        found = resolve(model, dialect=BASELINE, layer_type=name, seq_len=None, strict=False)
         if found.suspects:
             requirement = "a rope key that has an effect where it stands, to rewrite the file"
             raise RopeScaleConfigError(expected(found.suspects[0], requirement, "one without"))
-    text = TextConfig(config)
-    if text.entry.model is UNKNOWN:
+    if model.facts is UNKNOWN:
         requirement = "a known model type, to rewrite its file"
-        raise RopeScaleConfigError(expected("model_type", requirement, repr(text.model_type)))
+        raise RopeScaleConfigError(expected("model_type", requirement, repr(model.model_type)))
 
 
 def _new_config(
-    config: Mapping[str, object],
-    text: TextConfig,
-    extension: Extension | None,
-    top: Mapping[str, object],
+    model: ModelConfig, extension: Extension | None, top: Mapping[str, object]
 ) -> dict[str, object]:
-    style = text.entry.config.get("rope_parameters") is not None
-    return rewritten(
-        config,
+    style = model.rope.config.get("rope_parameters") is not None
+    return with_rope_parameters(
+        model.whole,
         None if extension is None else extension.rope,
         top,
-        text.main_layer_type(),
+        model.main_layer_type,
         rope_parameters=style,
-        theta_key=text.entry.model.theta_key,
+        theta_key=model.facts.theta_key,
     )
 
 
 def _read_back(
-    config: Mapping[str, object],
+    changed: ModelConfig,
     layer_type: str | None,
     extension: Extension | None,
     current: RopeScaling,
-) -> tuple[RopeScaling, tuple[str, ...]]:
-    planned, notes = resolve(config, BASELINE, layer_type, None)
+) -> Noted:
+    planned, notes = scaling_and_notes(changed, BASELINE, layer_type, None)
     if extension is None:
         wanted = {name: getattr(current, name) for name in _COMPARED}
     else:

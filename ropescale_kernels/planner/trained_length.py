@@ -1,4 +1,4 @@
-"""How far a model reaches: L, which it was trained on, and what its config promises."""
+"""Lengths of a model: L, the length of training, and the lengths that the config promises."""
 
 from __future__ import annotations
 
@@ -8,27 +8,15 @@ from collections.abc import Mapping
 from ..errors import RopeScaleConfigError, expected
 from ..scaling import RopeScaling
 from ..scaling import validate as check
-from .text_config import TextConfig
-
-# Configs whose max_position_embeddings is not what the model was trained on, and that do not say
-# so: their model cards do. Qwen3 and QwQ: 32,768 trained, and 8,192 on top as room for an output.
-# Qwen2.5-VL: its YaRN settings count from 32,768.
-# By model type and length: L, and what the model serves unscaled.
-_MODEL_CARDS = {
-    ("qwen3", 40_960): (32_768, 40_960),
-    ("qwen3_moe", 40_960): (32_768, 40_960),
-    ("qwen2", 40_960): (32_768, 40_960),
-    ("qwen2_5_vl", 128_000): (32_768, 32_768),
-    ("qwen2_5_vl_text", 128_000): (32_768, 32_768),
-}
-
-
-_MAXIMUM = "max_position_embeddings"
-# Other names for what a model serves, where that is more.
-PROMISES = ("model_max_length", "max_sequence_length")
-LENGTHS = (_MAXIMUM, *PROMISES)
-_ORIGINAL = "original_max_position_embeddings"
-_DUAL_CHUNK = "dual_chunk_attention_config"
+from ..scaling.config.model_config import ModelConfig
+from ..scaling.config.model_types.trained_lengths import (
+    DUAL_CHUNK_KEY,
+    LENGTH_KEYS,
+    MAXIMUM_KEY,
+    MODEL_CARDS,
+    ORIGINAL_KEY,
+    PROMISED_KEYS,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,12 +24,12 @@ class TrainedLength:
     """Lengths of a model, in tokens.
 
     Attributes:
-        original: L: what scaling counts from.
-        source: Where L was found.
-        maximum: What engines take a model to serve: max_position_embeddings, or model_max_length
-            or max_sequence_length where a config has that and it is more.
-        reach: What the config serves as it is: `maximum`, or L times the factor if that is more; 0
-            for a scaling that does not name its L.
+        original: L, which the factor multiplies.
+        source: The key or the model card that names L.
+        maximum: The length that engines serve: the largest of max_position_embeddings,
+            model_max_length and max_sequence_length.
+        reach: The length that the config serves as it is: `maximum`, or factor * L if that is
+            more; 0 for a scaling that does not name L.
     """
 
     original: int
@@ -50,52 +38,50 @@ class TrainedLength:
     reach: int
 
     @property
-    def is_unnamed(self) -> bool:
+    def original_length_missing(self) -> bool:
         """Whether the config's own scaling counts from a length that only the caller named."""
         return self.reach == 0
 
     @property
     def is_guess(self) -> bool:
-        """Whether nothing says what the model was trained on."""
-        return self.source in LENGTHS
+        """Whether neither the config nor a model card names the length of training."""
+        return self.source in LENGTH_KEYS
 
 
-def card_length(text: TextConfig, length: int | None) -> int | None:
-    """Return L by the model card of a config whose length is this one, or None."""
-    card = _MODEL_CARDS.get((text.model_type, length or 0))
+def card_length(model: ModelConfig, length: int | None) -> int | None:
+    """Return L by the model card of a config with this max_position_embeddings, or None."""
+    card = MODEL_CARDS.get((model.model_type, length or 0))
     return None if card is None else card[0]
 
 
-def trained_length(text: TextConfig, scaling: RopeScaling, given: int | None) -> TrainedLength:
-    """Return how far a model reaches.
+def trained_length(model: ModelConfig, scaling: RopeScaling, given: int | None) -> TrainedLength:
+    """Return the lengths of a model.
 
     Args:
-        text: The text model's config.
-        scaling: What it resolves to now.
-        given: L where the caller knows it.
+        model: The model's config.
+        scaling: The scaling of the config as it is.
+        given: L, if the caller knows it.
 
     Raises:
-        RopeScaleConfigError: If the config has no max_position_embeddings, if its scaling counts
-            from a length that it does not name, or from another one than the given.
+        RopeScaleConfigError: If the config has no max_position_embeddings, if the scaling has no
+            named L, or if the named L is not the given one.
     """
-    maximum, maximum_source = text.length(_MAXIMUM), _MAXIMUM
-    for name in PROMISES:
-        promised = text.optional_length(name) or 0
+    maximum, maximum_source = model.length(MAXIMUM_KEY), MAXIMUM_KEY
+    for name in PROMISED_KEYS:
+        promised = model.optional_length(name) or 0
         if promised > maximum:
             maximum, maximum_source = promised, name
     known = scaling.original_max_position_embeddings
-    named = text.entry.values.get(_ORIGINAL) or text.get(_ORIGINAL)
+    named = model.rope.parameters.get(ORIGINAL_KEY) or model.get(ORIGINAL_KEY)
     if known is None and named and scaling.rope_type == "default":
-        # Where a rule is added, this is what it will count from.
-        known = check.length(_ORIGINAL, named)
-    card = _MODEL_CARDS.get((text.model_type, maximum))
+        # A rule that is added will take this L.
+        known = check.length(ORIGINAL_KEY, named)
+    card = MODEL_CARDS.get((model.model_type, maximum))
     if known is not None and not named and given is None:
-        # max_position_embeddings would count as L, and every change of it would move the ramp.
+        # Without a name, L is max_position_embeddings, and raising that would move the ramp.
         hint = "Name it in the config, or give --original-length."
-        raise RopeScaleConfigError(
-            expected(_ORIGINAL, f"a number beside rope_type {scaling.rope_type!r}", "no such key",
-                     hint)
-        )  # fmt: skip
+        requirement = f"a number beside rope_type {scaling.rope_type!r}"
+        raise RopeScaleConfigError(expected(ORIGINAL_KEY, requirement, "no such key", hint))
     if given is not None and named and check.length("original_length", given) != known:
         requirement = f"{known}, which the config's own scaling counts from"
         raise RopeScaleConfigError(expected("original_length", requirement, given))
@@ -105,24 +91,23 @@ def trained_length(text: TextConfig, scaling: RopeScaling, given: int | None) ->
     if given is not None:
         original, source = check.length("original_length", given), "as given"
     elif known is not None:
-        original, source = known, _ORIGINAL
-    elif (chunked := _dual_chunk_length(text)) is not None:
-        original, source = chunked, _DUAL_CHUNK
+        original, source = known, ORIGINAL_KEY
+    elif (chunked := _dual_chunk_length(model)) is not None:
+        original, source = chunked, DUAL_CHUNK_KEY
     elif card is not None:
-        original, source = card[0], f"the model card of {text.model_type}"
+        original, source = card[0], f"the model card of {model.model_type}"
     else:
         original, source = maximum, maximum_source
     reach = maximum
     if scaling.rope_type == "default":
         reach = original if given is not None else card[1] if card is not None else maximum
     elif scaling.rope_type == "yarn":
-        # What was given is not in the config yet, so that it serves no length as it is.
+        # A given L is not in the config yet, so the config serves no known length as it is.
         reach = max(maximum, int((known or 0) * scaling.factor)) if named else 0
     return TrainedLength(original, source, maximum, reach)
 
 
-def _dual_chunk_length(text: TextConfig) -> int | None:
-    # Qwen2.5-1M: what the model was trained on, before an attention of its own takes it further.
-    given = text.get(_DUAL_CHUNK)
-    length = given.get(_ORIGINAL) if isinstance(given, Mapping) else None
-    return None if length is None else check.length(f"{_DUAL_CHUNK}[{_ORIGINAL!r}]", length)
+def _dual_chunk_length(model: ModelConfig) -> int | None:
+    given = model.get(DUAL_CHUNK_KEY)
+    length = given.get(ORIGINAL_KEY) if isinstance(given, Mapping) else None
+    return None if length is None else check.length(f"{DUAL_CHUNK_KEY}[{ORIGINAL_KEY!r}]", length)

@@ -1,4 +1,4 @@
-"""What a plan says in sentences."""
+"""Sentences of a plan."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def verdict(
     """Return whether scaling is needed, and which.
 
     Args:
-        current: What the config resolves to now.
-        lengths: How far the model reaches.
-        extension: The new rope parameters, or None where the old ones stay.
+        current: The scaling of the config as it is.
+        lengths: Lengths of the model.
+        extension: The new rope parameters, or None if the old ones stay.
         target: Length wanted, tokens.
         stops: The keys that have to be raised, with their numbers.
     """
@@ -29,7 +29,7 @@ def verdict(
             f"More scaling is needed: the model serves {lengths.maximum:,} tokens with linear "
             f"factor {current.factor:g}; {target:,} take {extension.factor:g}."
         )
-    if extension is not None and lengths.is_unnamed:
+    if extension is not None and lengths.original_length_missing:
         return (
             f"The config's YaRN does not name the length that it counts from: {lengths.original:,} "
             f"is written beside factor {extension.factor:g}, which then serves "
@@ -66,11 +66,11 @@ def verdict(
 def short_requests(
     planned: RopeScaling, lengths: TrainedLength, new_to_the_model: bool
 ) -> list[str]:
-    """Return what scaling costs requests within L, and how to avoid it; nothing without YaRN.
+    """Return the cost of YaRN for requests within L, and how to avoid that cost.
 
     Args:
         planned: The scaling that results.
-        lengths: How far the model reaches.
+        lengths: Lengths of the model.
         new_to_the_model: Whether the model was trained without scaling.
     """
     if planned.rope_type != "yarn" or planned.factor == 1:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import warnings
 from collections.abc import Mapping
@@ -121,14 +120,7 @@ class RopeScaling(BlendConstructors):
         )
         for note in resolved.notes:
             warnings.warn(note, RopeScaleWarning, stacklevel=2)
-        parameters = RULES[resolved.constructor].parameters(**resolved.arguments)
-        parameters = dataclasses.replace(
-            parameters,
-            frequency_dim=resolved.frequency_dim or parameters.rotary_dim,
-            softmax_mscale=resolved.softmax_mscale,
-            dialect=resolved.dialect,
-        )
-        return cls._from_parameters(parameters)
+        return cls._from_parameters(resolved.parameters())
 
     def to_hf_config(self, transformers: int = 5) -> dict[str, object]:
         """Return the config keys that Transformers reads as this scaling.

@@ -1,4 +1,4 @@
-"""Published configs for the tests of `ropescale_kernels.context`."""
+"""Published configs for the tests of `ropescale_kernels.planner`."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ NAMES = sorted(path.stem for path in CONFIGS.glob("*.json"))
 
 @pytest.fixture
 def published() -> Callable[[str], dict[str, Any]]:
-    """Give a published config by its name."""
+    """Return a function from the name of a published config to the config."""
     return lambda name: json.loads((CONFIGS / f"{name}.json").read_text())

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ropescale_kernels.planner import inspect
-from ropescale_kernels.planner.compare import readings
+from ropescale_kernels.planner.compare import compare_dialects
 from ropescale_kernels.planner.inspect import inspect_config
 from ropescale_kernels.planner.inspect_plot import write_ramp_plot
 from ropescale_kernels.scaling import RopeScaling
@@ -133,7 +133,7 @@ def test_other_engines_measure_the_ramp_in_the_longest_length(published: Publish
     raw = published("qwen3-8b-yarn")
     off = {
         reading.dialect: reading.inv_freq_error
-        for reading in readings(raw, dialects={**DIALECTS, **OTHER_ENGINES})
+        for reading in compare_dialects(raw, dialects={**DIALECTS, **OTHER_ENGINES})
     }
     longest = off["hf-4.45"]
     assert longest is not None

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from ropescale_kernels.planner.kv_cache import KVCache, kv_cache, worded_bytes
-from ropescale_kernels.planner.layers import CHUNKED, FULL, LINEAR, SLIDING, layer_kinds
+from ropescale_kernels.planner.layers import layer_kinds
 from ropescale_kernels.planner.plan import make_plan
-from ropescale_kernels.planner.text_config import TextConfig
+from ropescale_kernels.scaling.config.model_config import ModelConfig
+from ropescale_kernels.scaling.config.model_types.layer_keys import CHUNKED, FULL, LINEAR, SLIDING
 from ropescale_kernels.scaling.config.model_types.table import MODEL_TYPES
 
 Published = Callable[[str], dict[str, Any]]
@@ -36,11 +37,11 @@ Published = Callable[[str], dict[str, Any]]
     ],
 )
 def test_kv_cache(name: str, want: int, published: Published) -> None:
-    cache = kv_cache(TextConfig(published(name)), 131072)
+    cache = kv_cache(ModelConfig(published(name)), 131072)
     assert isinstance(cache, KVCache)
     assert cache.bytes == want
     assert cache.bytes_fp8 * 2 == want
-    longer = kv_cache(TextConfig(published(name)), 131073)
+    longer = kv_cache(ModelConfig(published(name)), 131073)
     assert isinstance(longer, KVCache)
     assert longer.bytes - cache.bytes == cache.bytes_per_token
 
@@ -48,10 +49,10 @@ def test_kv_cache(name: str, want: int, published: Published) -> None:
 def test_kv_cache_that_cannot_be_told(published: Published) -> None:
     raw = published("qwen3-8b")
     del raw["num_hidden_layers"]
-    cache = kv_cache(TextConfig(raw), 4096)
+    cache = kv_cache(ModelConfig(raw), 4096)
     assert cache == "num_hidden_layers: expected an integer in the config, got no such key"
     raw = {**published("qwen3-8b"), "num_hidden_layers": 2, "layer_types": ["full_attention", "?"]}
-    assert str(kv_cache(TextConfig(raw), 4096)).startswith("layer_types: expected some of [")
+    assert str(kv_cache(ModelConfig(raw), 4096)).startswith("layer_types: expected some of [")
 
 
 @pytest.mark.parametrize(
@@ -74,15 +75,15 @@ def test_layers_that_are_not_known_are_not_counted(
 ) -> None:
     raw = {**published("qwen3-8b"), **keys}
     key = next(iter(keys))
-    assert str(kv_cache(TextConfig(raw), 4096)).startswith(f"{key}: expected")
+    assert str(kv_cache(ModelConfig(raw), 4096)).startswith(f"{key}: expected")
     # Nor do they stop a plan.
-    assert make_plan(raw, 131072).kv_cache == kv_cache(TextConfig(raw), 131072)
+    assert make_plan(raw, 131072).kv_cache == kv_cache(ModelConfig(raw), 131072)
 
 
 def test_an_indexer_keeps_keys_too() -> None:
     raw = {"model_type": "deepseek_v32", "num_hidden_layers": 61, "kv_lora_rank": 512,
            "index_head_dim": 128}  # fmt: skip
-    cache = kv_cache(TextConfig(raw), 4096)
+    cache = kv_cache(ModelConfig(raw), 4096)
     assert isinstance(cache, KVCache)
     assert cache.bytes == 61 * 4096 * (2 * (512 + 64) + 128 + 4)
     assert cache.bytes_fp8 == 61 * 4096 * (512 + 64 + 128 + 4)
@@ -102,7 +103,7 @@ def test_elements_of_the_cache_are_those_of_the_whole_model(published: Published
         "float32": "bfloat16",
     }.items():
         raw = {**published("gemma-3-4b-it"), "torch_dtype": dtype}
-        plain, other = (kv_cache(TextConfig(c), 4096) for c in (published("gemma-3-4b-it"), raw))
+        plain, other = (kv_cache(ModelConfig(c), 4096) for c in (published("gemma-3-4b-it"), raw))
         assert isinstance(plain, KVCache)
         assert isinstance(other, KVCache)
         assert other.dtype == name
@@ -141,7 +142,7 @@ def test_layers_are_the_classes() -> None:
             want = [names.get(name, name) for name in theirs.layer_types]
             if theirs.to_dict().get("sliding_window", 0) is None:
                 want = [FULL if name == SLIDING else name for name in want]
-            text = TextConfig(raw)
+            text = ModelConfig(raw)
             found = layer_kinds(text)
             if SLIDING in found and not window:
                 assert text.get("sliding_window") == theirs.sliding_window, model_type
@@ -173,14 +174,14 @@ def test_layers_are_the_classes() -> None:
     ],
 )  # fmt: skip
 def test_keys_that_tell_layers_apart(keys: dict[str, Any], want: str) -> None:
-    found = layer_kinds(TextConfig({"num_hidden_layers": 6, **keys}))
+    found = layer_kinds(ModelConfig({"num_hidden_layers": 6, **keys}))
     assert "".join(name[0].upper() for name in found) == want
 
 
 def test_gemma_4_has_other_heads_where_everything_is_seen() -> None:
     raw = {"model_type": "gemma4_text", "num_hidden_layers": 6, "num_key_value_heads": 16,
            "num_global_key_value_heads": 4, "num_attention_heads": 32}  # fmt: skip
-    cache = kv_cache(TextConfig(raw), 4096)
+    cache = kv_cache(ModelConfig(raw), 4096)
     assert isinstance(cache, KVCache)
     assert cache.bytes == 2 * 2 * (5 * 16 * 256 * 512 + 4 * 512 * 4096)
     assert cache.bytes_per_token == 2 * 2 * 4 * 512
@@ -188,7 +189,7 @@ def test_gemma_4_has_other_heads_where_everything_is_seen() -> None:
 
 def test_layers_that_share_a_cache() -> None:
     raw = {"model_type": "gemma3n_text", "num_hidden_layers": 30}
-    cache = kv_cache(TextConfig(raw), 4096)
+    cache = kv_cache(ModelConfig(raw), 4096)
     assert isinstance(cache, KVCache)
     assert cache.layers["those of an earlier layer"] == 15
     assert cache.bytes == 2 * 2 * 2 * 256 * (12 * 512 + 3 * 4096)
@@ -196,7 +197,7 @@ def test_layers_that_share_a_cache() -> None:
 
 def test_values_of_another_size(published: Published) -> None:
     raw = {**published("qwen3-8b"), "v_head_dim": 64}
-    cache = kv_cache(TextConfig(raw), 4096)
+    cache = kv_cache(ModelConfig(raw), 4096)
     assert isinstance(cache, KVCache)
     assert cache.bytes == 36 * 8 * (128 + 64) * 2 * 4096
 
@@ -204,8 +205,8 @@ def test_values_of_another_size(published: Published) -> None:
 def test_a_falcon_with_groups() -> None:
     raw = {"model_type": "falcon", "hidden_size": 8192, "num_attention_heads": 128,
            "num_hidden_layers": 60, "num_kv_heads": 8}  # fmt: skip
-    many = kv_cache(TextConfig({**raw, "new_decoder_architecture": True}), 4096)
-    one = kv_cache(TextConfig(raw), 4096)
+    many = kv_cache(ModelConfig({**raw, "new_decoder_architecture": True}), 4096)
+    one = kv_cache(ModelConfig(raw), 4096)
     assert isinstance(many, KVCache)
     assert isinstance(one, KVCache)
     assert many.bytes == 8 * one.bytes == 60 * 4096 * 8 * 2 * 64 * 2
@@ -213,7 +214,7 @@ def test_a_falcon_with_groups() -> None:
 
 def test_a_latent_of_another_size() -> None:
     raw = {"model_type": "minicpm3", "num_hidden_layers": 62, "kv_lora_rank": 256}
-    cache = kv_cache(TextConfig(raw), 4096)
+    cache = kv_cache(ModelConfig(raw), 4096)
     assert isinstance(cache, KVCache)
     assert cache.bytes == 62 * 4096 * (256 + 32) * 2
 
@@ -222,7 +223,7 @@ def test_a_latent_of_another_size() -> None:
 def test_a_window_that_holds_everything(tokens: int, words: str) -> None:
     raw = {"model_type": "mistral", "hidden_size": 512, "num_attention_heads": 8,
            "num_hidden_layers": 2, "sliding_window": 512}  # fmt: skip
-    cache = kv_cache(TextConfig(raw), tokens)
+    cache = kv_cache(ModelConfig(raw), tokens)
     assert isinstance(cache, KVCache)
     assert cache.layers == {words: 2}
     assert cache.bytes == 2 * 512 * 8 * 64 * 2 * 2

@@ -14,7 +14,7 @@ import torch
 from resolving import quiet
 
 from ropescale_kernels.errors import RopeScaleUnsupportedError
-from ropescale_kernels.planner.plan import Plan, make_plan
+from ropescale_kernels.planner.plan import ContextPlan, make_plan
 from ropescale_kernels.scaling import RopeScaling
 
 Published = Callable[[str], dict[str, Any]]
@@ -24,7 +24,7 @@ FLAGS = json.loads((FIXTURES / "engine_flags.json").read_text())
 TARGETS = (4096, 40961, 131072, 262144, 1_000_000)
 
 
-def plans(published: Published) -> list[tuple[str, int, Plan]]:
+def plans(published: Published) -> list[tuple[str, int, ContextPlan]]:
     made = []
     for name in NAMES:
         for target in TARGETS:

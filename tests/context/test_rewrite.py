@@ -26,7 +26,7 @@ def file(tmp_path: Path) -> Path:
 
 def test_written_at_once_with_a_backup(file: Path) -> None:
     before = file.read_bytes()
-    new = edit_config.rewritten(OLD, ROPE, {}, None, rope_parameters=False)
+    new = edit_config.with_rope_parameters(OLD, ROPE, {}, None, rope_parameters=False)
     backup = edit_config.write(file, before, new)
     assert backup.name == "config.json.bak"
     assert backup.read_bytes() == before
@@ -110,7 +110,9 @@ def test_a_failure_after_the_backup_leaves_both(
 def test_nested_parameters_keep_their_neighbours() -> None:
     nested = {"full_attention": {"rope_type": "default"}, "sliding_attention": {"rope_theta": 1e4}}
     config = {"text_config": {"rope_parameters": nested, "x": 1}, "y": 2}
-    new = edit_config.rewritten(config, ROPE, {"m": 3}, "full_attention", rope_parameters=True)
+    new = edit_config.with_rope_parameters(
+        config, ROPE, {"m": 3}, "full_attention", rope_parameters=True
+    )
     text = new["text_config"]
     assert isinstance(text, dict)
     assert text["rope_parameters"] == {**nested, "full_attention": ROPE}

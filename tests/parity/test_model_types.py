@@ -12,7 +12,7 @@ from resolving import layers_of, quiet, resolve
 import ropescale_kernels as rk
 from ropescale_kernels.errors import RopeScaleConfigError, RopeScaleWarning
 from ropescale_kernels.scaling import RopeScaling
-from ropescale_kernels.scaling.config.model_types.table import MODEL_TYPES, UNROTATED
+from ropescale_kernels.scaling.config.model_types.table import MODEL_TYPES, MODEL_TYPES_WITHOUT_ROPE
 
 SIZES = {"hidden_size": 1280, "num_attention_heads": 8, "max_position_embeddings": 4096}
 # Files of these types have the text model's keys in text_config.
@@ -69,7 +69,7 @@ def test_keys(model_type: str, hf: SimpleNamespace) -> None:
     row = MODEL_TYPES[model_type]
     for name, keys in KEYS.items():
         # Keys that are no text model's own are lost where a class makes its config of a flat file.
-        lost = row.nests_text and "head_dim" in keys
+        lost = row.builds_text_config and "head_dim" in keys
         if (model_type, name) in REFUSED or lost:
             continue
         raw = _raw(model_type, **keys)
@@ -86,12 +86,12 @@ def test_keys(model_type: str, hf: SimpleNamespace) -> None:
         assert scaling.attention_factor == module.attention_scaling, name
 
 
-OWN_KEYS = [x for x in KNOWN if MODEL_TYPES[x].partial_key != "partial_rotary_factor"]
+OWN_KEYS = [x for x in KNOWN if MODEL_TYPES[x].rotary_fraction_key != "partial_rotary_factor"]
 
 
 @pytest.mark.parametrize("model_type", OWN_KEYS)
 def test_own_key_of_the_share(model_type: str, hf: SimpleNamespace) -> None:
-    raw = _raw(model_type, **{MODEL_TYPES[model_type].partial_key: 0.5})
+    raw = _raw(model_type, **{MODEL_TYPES[model_type].rotary_fraction_key: 0.5})
     want, _ = hf.rope_of(hf.config_of(raw))
     scaling = quiet(raw)
     assert scaling.rotary_dim == 80
@@ -138,7 +138,7 @@ def test_a_fixed_alpha(model_type: str, hf: SimpleNamespace) -> None:
         RopeScaling.from_hf_config({**raw, "model_type": "llama"})
 
 
-@pytest.mark.parametrize("model_type", sorted(UNROTATED))
+@pytest.mark.parametrize("model_type", sorted(MODEL_TYPES_WITHOUT_ROPE))
 def test_types_without_a_rotary_embedding(model_type: str, hf: SimpleNamespace) -> None:
     # Two modules take what their model never gives.
     made = {"jamba": "RotaryEmbedding(", "nemotron_h": "RotaryEmbedding("}

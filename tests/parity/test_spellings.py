@@ -68,7 +68,7 @@ def ropes(draw: st.DrawFn) -> dict[str, Any]:
 def configs(draw: st.DrawFn, model_type: str) -> dict[str, Any]:
     row = MODEL_TYPES[model_type]
     top = {key: TOP_KEYS[key] for key in draw(st.sets(st.sampled_from(sorted(TOP_KEYS))))}
-    if row.head_dim_key != "head_dim" or row.nests_text:
+    if row.head_dim_key != "head_dim" or row.builds_text_config:
         top.pop("head_dim", None)
     raw = {
         "model_type": model_type,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ropescale_kernels.planner.compare import Reading, readings
+from ropescale_kernels.planner.compare import DialectResult, compare_dialects
 from ropescale_kernels.scaling.config.dialects import DIALECTS, OTHER_ENGINES, Dialect
 
 from .marks import ROOT, replaced, table
@@ -73,8 +73,8 @@ MLA = {
 WITH_MLA = ("hf", "hf-4.51", "vllm", "sglang", "deepseek")
 
 
-def _found(dialects: dict[str, Dialect], config: Config) -> dict[str, Reading]:
-    return {found.dialect: found for found in readings(config, dialects=dialects)}
+def _found(dialects: dict[str, Dialect], config: Config) -> dict[str, DialectResult]:
+    return {found.dialect: found for found in compare_dialects(config, dialects=dialects)}
 
 
 def magnitudes() -> str:
@@ -104,7 +104,7 @@ def mla_magnitudes() -> str:
     return table(["", *MLA], rows)
 
 
-def _cell(reading: Reading, hf: Reading, whole: bool) -> str:
+def _cell(reading: DialectResult, hf: DialectResult, whole: bool) -> str:
     assert reading.attention_factor is not None
     if reading.attention_factor != hf.attention_factor:
         return f"**{reading.attention_factor:.6g}**"
@@ -126,9 +126,9 @@ def points() -> str:
                 name,
                 factor[yarn.factor] + (" (null: max / L)" if yarn.null_factor else ""),
                 length + (f", M-RoPE {yarn.mrope_length}L" if yarn.mrope_length > 1 else ""),
-                magnitude if yarn.on_qk else "softmax scale only",
+                magnitude if yarn.scales_q_and_k else "softmax scale only",
                 "multiplies" if yarn.attn_factor else "ignored",
-                {"truthy": "if neither is 0", "given": "if both are given"}.get(
+                {"both_nonzero": "if neither is 0", "both_present": "if both are given"}.get(
                     yarn.mscale, yarn.mscale
                 ),
                 "read" if yarn.truncate else "ignored",

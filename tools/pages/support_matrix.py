@@ -19,7 +19,7 @@ from torch import Tensor
 
 import ropescale_kernels as rk
 from ropescale_kernels.backends import cuda
-from ropescale_kernels.backends.compiled import introduce
+from ropescale_kernels.backends.compiled import bind_torch
 
 from .marks import ROOT, replaced, table
 
@@ -180,7 +180,7 @@ def _emulate_cuda() -> bool:
     assert spec is not None
     extension = importlib.util.module_from_spec(spec)
     loader.exec_module(extension)
-    introduce(extension)
+    bind_torch(extension)
     cuda._extension = extension
     cuda.unavailable.cache_clear()
     cuda._reason_against_device.cache_clear()

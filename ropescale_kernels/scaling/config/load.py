@@ -1,4 +1,4 @@
-"""From whatever names a model's config to one mapping of its keys, unchanged."""
+"""A dict, a path, a stream or a config object becomes one mapping of keys, unchanged."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def load_config(config: object) -> Mapping[str, object]:
             with `to_dict()`.
 
     Returns:
-        The top-level mapping; the caller's own if it gave one.
+        The top-level mapping; a mapping that was given is returned itself.
 
     Raises:
         RopeScaleTypeError: If `config` is of another kind.
@@ -54,10 +54,10 @@ def read_config(stream: TextIO, name: str) -> Mapping[str, object]:
 
     Args:
         stream: Holds a JSON object; no more is read than of a file.
-        name: What messages call it.
+        name: Name of the stream in messages.
 
     Raises:
-        RopeScaleConfigError: If it holds no JSON object, or one with a key twice.
+        RopeScaleConfigError: If the stream holds no JSON object, or one with a key twice.
     """
     try:
         loaded = _parsed(stream.read(_MAX_BYTES))

@@ -1,75 +1,72 @@
-"""From a model's config, in one dialect, to the constructor call it stands for.
+"""A model's config in one dialect becomes the parameters of a scaling, and notes.
 
-No key is passed over in silence: each is used, or named in a warning, or refused.
+Every key is used, named in a note, or refused.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 from ...errors import RopeScaleConfigError, RopeScaleUnsupportedError, expected
 from .. import validate as check
-from ..rules import rope_keys, rule_of
+from ..parameters import Parameters
+from ..rules import RULES, rule_of
 from ..rules.rule import ConfigRule
 from .dialects import DIALECTS, Dialect
+from .ignored_keys import find_ignored, further_ignored, ignored_key_warnings, suspects
 from .load import load_config
+from .model_config import ModelConfig
 from .model_types.table import UNKNOWN
-from .rope_entry import RopeEntry, find_rope_entry, meant
+from .rope_entry import RopeEntry
 
-# A raw config names no base where its class has this one.
+# Base of the frequencies if neither the config nor the class names one.
 _DEFAULT_THETA = 10_000.0
-# An untrusted config may hold any number of keys; so many are named.
-_NOTES = 8
-_NAMES = frozenset({"rope_type", "type", "mrope_section", "mrope_interleaved"})
-_INNER = frozenset({"rope_theta", "partial_rotary_factor"})
-_ORIGINAL = "original_max_position_embeddings"
-# Top-level keys with these words in their names are about rotation, and so are rope parameters that
-# stand there; a model's own are in its row of `model_types`.
-_ROTARY_WORDS = frozenset({"rope", "mrope", "rotary", "yarn"})
-# What they say where it goes without saying.
-_HARMLESS = {"use_rope": True, "use_rotary_pos_emb": True, "rotary": True, "use_mrope": False}
-_TOP_LEVEL = frozenset(
-    {
-        "rope_scaling",
-        "rope_parameters",
-        "qk_rope_head_dim",
-        # Which layers rotate, which is the model's to know.
-        "no_rope_layers",
-        "no_rope_layer_interval",
-        # The order of the pairs, which is `interleaved` at the call and no part of a scaling.
-        "rope_interleave",
-        "rope_interleaved",
-    }
-)
 
 
 @dataclasses.dataclass(frozen=True)
 class Resolved:
-    """A constructor call, and what to say about the config.
+    """Parameters of a config's scaling, not yet checked, and notes about the config.
 
     Attributes:
-        constructor: `rope_type` of the rule.
+        rope_type: Name of the rule.
         arguments: Keywords of the parameters of the rule.
-        frequency_dim: D in the exponent of the frequencies, where it is not rotary_dim.
+        frequency_dim: D in the exponent of the frequencies, if it is not rotary_dim.
         softmax_mscale: Whether the model multiplies its softmax scale by mscale squared.
-        dialect: Whose reading this is.
+        dialect: Name of the dialect.
         notes: Warnings about the config.
         suspects: Ignored keys that are likely meant to have an effect.
     """
 
-    constructor: str
+    rope_type: str
     arguments: dict[str, object]
     frequency_dim: int | None
     softmax_mscale: bool
     dialect: str
-    notes: list[str]
-    suspects: list[str]
+    notes: tuple[str, ...]
+    suspects: tuple[str, ...]
+
+    def parameters(self) -> Parameters:
+        """Return the checked parameters of the scaling; nothing is derived from them.
+
+        Values are checked here and not by `resolve`, because the notes about a config are given
+        before the error of a value.
+
+        Raises:
+            RopeScaleConfigError: Naming the key and the value that describe no valid scaling.
+            RopeScaleTypeError: For a tensor.
+        """
+        parameters = RULES[self.rope_type].parameters(**self.arguments)
+        return dataclasses.replace(
+            parameters,
+            frequency_dim=self.frequency_dim or parameters.rotary_dim,
+            softmax_mscale=self.softmax_mscale,
+            dialect=self.dialect,
+        )
 
 
 def find_dialect(dialect: object) -> Dialect:
-    """Return a dialect by its name, or as it is.
+    """Return the dialect of a name; a `Dialect` is returned itself.
 
     Raises:
         RopeScaleUnsupportedError: If there is none of that name.
@@ -87,20 +84,20 @@ def find_dialect(dialect: object) -> Dialect:
 def resolve(
     config: object, *, dialect: object, layer_type: str | None, seq_len: int | None, strict: bool
 ) -> Resolved:
-    """Return the constructor call that a config stands for.
+    """Return the parameters of a config's scaling, not yet checked, and notes.
 
     Args:
-        config: A mapping, a path, or a config object; it is not changed.
-        dialect: Whose reading of the keys to follow.
-        layer_type: Which entry of nested rope parameters to use.
-        seq_len: Length in tokens, for rules that follow it.
+        config: A mapping, a path, a config object, or a `ModelConfig`; none is changed.
+        dialect: A dialect, or the name of one.
+        layer_type: The entry of nested rope parameters to use.
+        seq_len: Length in tokens, for rules that depend on the length.
         strict: Whether an ignored key is an error.
 
     Returns:
-        The call, and warnings to give.
+        The parameters, and the notes. `parameters()` of the result checks values.
 
     Raises:
-        RopeScaleConfigError: Naming the key and the value, if they describe no valid scaling.
+        RopeScaleConfigError: Naming the key and the value, if the config cannot be read.
         RopeScaleTypeError: If `config` is of another kind.
         RopeScaleUnsupportedError: For an unknown dialect.
     """
@@ -108,44 +105,39 @@ def resolve(
     check.flag("strict", strict)
     if seq_len is not None:
         check.length("seq_len", seq_len, low=0)
-    loaded = load_config(config)
-    entry = find_rope_entry(loaded, reading, layer_type)
+    loaded = config if isinstance(config, ModelConfig) else load_config(config)
+    if layer_type is not None and not isinstance(layer_type, str):
+        raise RopeScaleConfigError(expected("layer_type", "a str or None", check.shown(layer_type)))
+    model = loaded if isinstance(loaded, ModelConfig) else ModelConfig(loaded)
+    entry = model.entry(reading, layer_type)
     rule = rule_of(entry)
-    constructor, arguments = rule.read(entry, seq_len)
-    dimensions, frequency_dim = _dimensions(entry, rule, constructor)
+    rope_type, arguments = rule.read(entry, seq_len)
+    dimensions, frequency_dim = _dimensions(entry, rule, rope_type)
     arguments = {
         **dimensions,
         "rope_theta": entry.get("rope_theta", entry.model.theta_key, _DEFAULT_THETA),
         **_axes(entry, dimensions["rotary_dim"]),
         **arguments,
     }
-    known = _report_ignored(entry, rule)
-    if entry.config is not loaded and loaded.get("text_config") is not None:
-        # Beside a text model's own config nobody looks for them; what repeats it is no loss.
-        entry.ignored.extend(
-            (key, value)
-            for key, value in _rotary(loaded)
-            if entry.config.get(key) != value and key not in entry.model.own_top_keys
-        )
-    ignored = entry.worded_ignored(_NOTES, known)
+    known = find_ignored(model, entry, rule)
+    ignored = ignored_key_warnings(entry, known)
     if strict and ignored:
         raise RopeScaleConfigError(ignored[0])
-    notes = entry.notes + ignored
-    if len(entry.ignored) > _NOTES:
-        got = f"{len(entry.ignored) - _NOTES} more"
-        notes.append(expected("config", "no other ignored keys", got))
-    softmax_mscale = constructor == rule.rope_type and rule.scales_softmax(entry)
-    of_rules = rope_keys()
-    suspects = [key for key, _ in entry.ignored if key in of_rules or meant(key, known)]
     return Resolved(
-        constructor, arguments, frequency_dim, softmax_mscale, reading.name, notes, suspects
+        rope_type=rope_type,
+        arguments=arguments,
+        frequency_dim=frequency_dim,
+        softmax_mscale=rope_type == rule.rope_type and rule.scales_softmax(entry),
+        dialect=reading.name,
+        notes=(*entry.notes, *ignored, *further_ignored(entry)),
+        suspects=tuple(suspects(entry, known)),
     )
 
 
 def _axes(entry: RopeEntry, rotary_dim: int) -> dict[str, object]:
-    """Return how the axes of a multimodal position share the pairs."""
-    section = entry.values.get("mrope_section")
-    interleaved = entry.values.get("mrope_interleaved")
+    """Return the arguments for M-RoPE: how the axes of a position share the pairs."""
+    section = entry.parameters.get("mrope_section")
+    interleaved = entry.parameters.get("mrope_interleaved")
     interleaved = False if interleaved is None else interleaved
     axes = entry.model.axes
     if not entry.dialect.class_axes or entry.model is UNKNOWN:
@@ -153,13 +145,16 @@ def _axes(entry: RopeEntry, rotary_dim: int) -> dict[str, object]:
     if axes is None:
         given = {"mrope_section": section, "mrope_interleaved": interleaved or None}
         entry.ignored.extend(
-            (f"{entry.container}[{key!r}]", value)
+            (f"{entry.config_key}[{key!r}]", value)
             for key, value in given.items()
             if value is not None
         )
         return {}
     check.flag("mrope_interleaved", interleaved)
-    if entry.values.get("mrope_interleaved") is not None and interleaved is not axes.interleaved:
+    if (
+        entry.parameters.get("mrope_interleaved") is not None
+        and interleaved is not axes.interleaved
+    ):
         requirement = f"{axes.interleaved}, as in the class of {entry.model_type}"
         hint = "It has no effect."
         entry.notes.append(expected("mrope_interleaved", requirement, interleaved, hint))
@@ -168,74 +163,38 @@ def _axes(entry: RopeEntry, rotary_dim: int) -> dict[str, object]:
     return {"mrope_section": section, "mrope_interleaved": axes.interleaved}
 
 
-def _report_ignored(entry: RopeEntry, rule: ConfigRule) -> frozenset[str]:
-    known = _NAMES | rule.keys(entry) | entry.model.own_keys
-    known |= _INNER if entry.reads_inner() else frozenset()
-    ignored = [(key, value) for key, value in entry.values.items() if key not in known]
-    if entry.outer is not None:
-        beside = rule.keys_beside_layer_types(entry)
-        ignored += [
-            (key, value)
-            for key, value in entry.outer.items()
-            if not isinstance(value, Mapping) and value is not None and key not in beside
-        ]
-    entry.ignored.extend(
-        (f"{entry.container}[{check.shown(key)}]", value) for key, value in ignored
-    )
-    model = entry.model
-    own = {model.theta_key, model.partial_key, model.channels_key, *model.own_top_keys}
-    own |= {layer.theta_key or "" for layer in model.layers.values()}
-    length = entry.config.get(_ORIGINAL)
-    if _ORIGINAL in rule.keys(entry) or length == entry.config.get("max_position_embeddings"):
-        # Read at the top level too; or it says the same twice.
-        own |= {_ORIGINAL}
-    strangers = _rotary(entry.config)
-    entry.ignored.extend((key, value) for key, value in strangers if key not in _TOP_LEVEL | own)
-    return known | _TOP_LEVEL
-
-
-def _rotary(config: Mapping[str, object]) -> list[tuple[str, object]]:
-    of_rules = rope_keys()
-    return [
-        (check.shown(key)[1:-1], value)
-        for key, value in config.items()
-        if value is not None
-        and isinstance(key, str)
-        and _HARMLESS.get(key) is not value
-        and (key in of_rules or not _ROTARY_WORDS.isdisjoint(key.lower().split("_")))
-    ]
-
-
 def _dimensions(
-    entry: RopeEntry, rule: ConfigRule, constructor: str
+    entry: RopeEntry, rule: ConfigRule, rope_type: str
 ) -> tuple[dict[str, Any], int | None]:
-    head_dim = entry.head_dim()
-    unnamed = entry.model.needs_head_dim and entry.top("head_dim") is None
+    head_dim = entry.rotary_head_dim()
+    unnamed = entry.model.needs_head_dim and entry.top_level("head_dim") is None
     if unnamed and rule.needs_head_dim and entry.dialect.name == "hf":
         requirement = f"{head_dim}, without which Transformers fails on a {entry.model_type} model"
         entry.notes.append(expected("head_dim", requirement, "no such key"))
-    name = entry.model.partial_key
+    name = entry.model.rotary_fraction_key
     given = entry.get("partial_rotary_factor", name, None)
-    if given is None and (channels := entry.top(entry.model.channels_key)) is not None:
-        name = entry.model.channels_key
+    if given is None and (channels := entry.top_level(entry.model.rotary_dim_key)) is not None:
+        name = entry.model.rotary_dim_key
         given = check.dimension(name, channels) / head_dim
     share = check.proportion(name, 1.0 if given is None else given)
     if rule.takes_share:
         return {"rotary_dim": head_dim, "partial_rotary_factor": share}, None
     everywhere = entry.dialect.partial_in_default or entry.model.partial_in_default
-    if constructor == "default" and share != 1 and not everywhere:
+    if rope_type == "default" and share != 1 and not everywhere:
         requirement = f"1 in a {entry.model_type} model without scaling, which rotates whole heads"
         entry.notes.append(expected(name, requirement, share, "It has no effect."))
         share = 1.0
     dim = int(head_dim * share)
     if dim == head_dim and dim % 2:
-        raise RopeScaleConfigError(expected(entry.head_dim_name(), "even channels", head_dim))
+        raise RopeScaleConfigError(
+            expected(entry.rotary_head_dim_name(), "even channels", head_dim)
+        )
     if dim % 2 == 0:
         if dim < 2:
             requirement = f"a share of at least 2 of {head_dim} channels"
             raise RopeScaleConfigError(expected(name, requirement, share))
         return {"rotary_dim": dim}, None
-    # An odd D stays in the exponent and has a pair for every even number below it.
+    # An odd D stays in the exponent. Every even number below D has a pair.
     if not rule.takes_odd_share or dim < 3:
         requirement = f"a share of {head_dim} channels that is even for this rope_type"
         raise RopeScaleConfigError(expected(name, requirement, share))

@@ -1,49 +1,39 @@
-"""The rope parameters of one layer type, and what replaces missing ones."""
+"""The rope parameters of one layer type in one dialect, and the values of missing ones.
+
+`original_length` decides L, the length of pretraining.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 from ...errors import RopeScaleConfigError, expected
 from .. import validate as check
 from .dialects import Dialect
+from .model_types.config_parts import SUBCONFIG_NAMES
 from .model_types.model_type import ModelType
-from .model_types.table import MODEL_TYPES, UNKNOWN
-from .rope_parameters import (
-    other_parts,
-    refuse_unrotated,
-    rope_parameters,
-    rope_type_of,
-    select,
-    text_config,
-)
 
 _HEAD_KEYS = ("hidden_size", "num_attention_heads")
-# What other parts than text_config are called that a text model may be in.
-_PARTS = ("llm_config", "language_config", "thinker_config", "text_model")
-# Where a class makes a text config of a flat file, it takes no keys but the text class's own.
-_LOST = ("partial_rotary_factor", "original_max_position_embeddings")
 
 
 @dataclasses.dataclass(frozen=True)
 class RopeEntry:
-    """The rope parameters of one layer type within their config.
+    """The rope parameters of one layer type, and the config around them.
 
     Attributes:
         config: The text model's top-level keys.
-        dialect: Whose reading to follow.
-        model: How its model type reads them.
-        model_type: That type's name.
+        dialect: The dialect that reads the config.
+        model: Facts about the model type.
+        model_type: Name of the model type.
         rope_type: Name of the rule, aliases resolved.
-        layer_type: Which layer type was asked for.
-        container: Key of the config that holds the rope parameters.
-        values: The rope parameters themselves.
-        outer: The mapping that nests them by layer type, or None where they are flat.
+        layer_type: The layer type that was asked for.
+        config_key: Key of the config that holds the rope parameters.
+        parameters: The rope parameters of the layer type.
+        by_layer_type: The mapping of all layer types, or None for flat parameters.
         notes: Warnings found so far.
-        ignored: Keys without an effect, and their values.
+        ignored: Keys without an effect, each with a value.
     """
 
     config: Mapping[str, object]
@@ -52,15 +42,16 @@ class RopeEntry:
     model_type: str
     rope_type: str
     layer_type: str | None
-    container: str
-    values: Mapping[str, object]
-    outer: Mapping[str, object] | None
+    config_key: str
+    parameters: Mapping[str, object]
+    by_layer_type: Mapping[str, object] | None
     notes: list[str]
     ignored: list[tuple[str, object]]
 
-    def top(self, key: str) -> object:
-        """Return a top-level key's value, or its class's default, or None."""
-        return _top(self.config, self.model, key)
+    def top_level(self, key: str) -> object:
+        """Return a top-level key's value, the default of the model type's class, or None."""
+        value = self.config.get(key)
+        return self.model.defaults.get(key) if value is None else value
 
     def require(self, key: str) -> object:
         """Return a top-level key's value.
@@ -68,7 +59,7 @@ class RopeEntry:
         Raises:
             RopeScaleConfigError: If neither the config nor its class has one.
         """
-        value = self.top(key)
+        value = self.top_level(key)
         if value is None:
             raise self._missing(key)
         return value
@@ -79,45 +70,49 @@ class RopeEntry:
         Raises:
             RopeScaleConfigError: If there is no such key.
         """
-        if key not in self.values:
+        if key not in self.parameters:
             raise self._missing(key)
-        return self.values[key]
+        return self.parameters[key]
 
     def _missing(self, key: str) -> RopeScaleConfigError:
         requirement = f"a number for rope_type {self.rope_type!r}"
-        parts = [name for name in self.config if str(name).endswith(_PARTS)]
+        parts = [name for name in self.config if str(name).endswith(SUBCONFIG_NAMES)]
         hint = f"Give the text model's part alone: {', '.join(parts[:4])}?" if parts else ""
         return RopeScaleConfigError(expected(key, requirement, "no such key", hint))
 
     def get(self, key: str, top_key: str, default: object) -> object:
         """Return a rope parameter, else a top-level key, else a default.
 
-        Before Transformers 5 only the top level was looked at, but for what a class itself nests
-        by layer type.
+        Releases before Transformers 5 read the top level alone, except for parameters that a class
+        itself nests by layer type.
         """
-        inner = self.values.get(key) if self.reads_inner() else None
-        outer = self.top(top_key)
+        inner = self.parameters.get(key) if self.reads_base_inside() else None
+        outer = self.top_level(top_key)
         if inner is None:
             return default if outer is None else outer
-        if self.outer is None and top_key in self.config and outer not in (None, inner):
+        if self.by_layer_type is None and top_key in self.config and outer not in (None, inner):
             hint = "The rope parameters win."
             got = check.shown(outer)
             self.notes.append(expected(top_key, f"{key} of the rope parameters", got, hint))
         return inner
 
-    def reads_inner(self) -> bool:
-        """Return whether the base and the share of the head are looked for among the values."""
-        return self.dialect.rope_parameters or self.outer is not None
+    def reads_base_inside(self) -> bool:
+        """Return whether the base and the share of the head are read from the rope parameters."""
+        return self.dialect.rope_parameters or self.by_layer_type is not None
 
     def original_length(self, *, top_level: bool = True) -> int:
-        """Return L: a top-level value wins over a flat one; max_position_embeddings is last.
+        """Return L, the length of pretraining.
+
+        A top-level value wins over one among flat rope parameters. Without either, L is
+        max_position_embeddings.
 
         Args:
-            top_level: Whether this dialect looks at the top level.
+            top_level: Whether this dialect reads the top level.
         """
         key = "original_max_position_embeddings"
-        given, top = self.values.get(key), self.top(key) if self.outer is None else None
-        if self.outer is not None and self.config.get(key) is not None:
+        given = self.parameters.get(key)
+        top = self.top_level(key) if self.by_layer_type is None else None
+        if self.by_layer_type is not None and self.config.get(key) is not None:
             self.ignored.append((key, self.config[key]))
         if top is not None and not top_level:
             self.ignored.append((key, top))
@@ -127,129 +122,47 @@ class RopeEntry:
         lengths = [check.length(key, value) for value in (top, given) if value is not None]
         if lengths[0] != lengths[-1]:
             hint = f"The top-level value {lengths[0]} wins."
-            name = f"{self.container}[{key!r}]"
+            name = f"{self.config_key}[{key!r}]"
             self.notes.append(expected(name, f"{lengths[0]} as in the config", lengths[1], hint))
         return lengths[0]
 
     def maximum_length(self) -> int:
-        """Return max_position_embeddings, which the rule cannot do without."""
+        """Return max_position_embeddings; a config without that key is an error."""
         name = "max_position_embeddings"
         return check.length(name, self.require(name))
 
-    def worded_ignored(self, limit: int, known: Collection[str]) -> list[str]:
-        """Return what to say of the first ignored keys.
-
-        Args:
-            limit: How many.
-            known: Keys that would have an effect, one of which may have been meant.
-        """
-        name = self.dialect.name
-        requirement = f"a key that dialect {name!r} reads for rope_type {self.rope_type!r}"
-        effect = "It has no effect."
-        if self.model is UNKNOWN and self.model_type:
-            effect = f"It has no effect here; whether {self.model_type} reads it is not known."
-        return [
-            expected(key, requirement, check.shown(value), f"{effect}{meant(key, known)}")
-            for key, value in list(dict(self.ignored[: 2 * limit]).items())[:limit]
-        ]
-
     def compare_lengths(self, factor: float, length: int) -> None:
-        """Note a factor that does not lead from the original length to the largest one."""
-        given = self.top("max_position_embeddings")
+        """Note a max_position_embeddings that is not factor * length."""
+        given = self.top_level("max_position_embeddings")
         name = "max_position_embeddings"
         if given is not None and not math.isclose(check.length(name, given), factor * length):
             requirement = f"factor * original_max_position_embeddings = {factor * length!r}"
             hint = f"The explicit factor {factor!r} is used."
             self.notes.append(expected(name, requirement, given, hint))
 
-    def head_dim_name(self) -> str:
-        """Return the key, or the two of them, that the channels of a head come from."""
+    def rotary_head_dim_name(self) -> str:
+        """Return the key or the two keys that give the channels of a head."""
         key = self._head_dim_key()
-        return " // ".join(_HEAD_KEYS) if self.top(key) is None else key
+        return " // ".join(_HEAD_KEYS) if self.top_level(key) is None else key
 
     def _head_dim_key(self) -> str:
         keys = self.model.layer_head_dim_keys
         return keys.get(self.layer_type or "", self.model.head_dim_key)
 
-    def head_dim(self) -> int:
+    def rotary_head_dim(self) -> int:
         """Return the channels of a head that the rotation may use."""
         key = self._head_dim_key()
-        value = self.top(key)
+        value = self.top_level(key)
         other = self.config.get("head_dim")
-        own = key == self.model.head_dim_key != "head_dim" and not self.model.unrotated_key
+        own = key == self.model.head_dim_key != "head_dim" and not self.model.nope_head_dim_key
         if own and other not in (None, value):
             requirement = f"{key} {check.shown(value)}, the channels that rotate"
             hint = "It is not read."
             self.notes.append(expected("head_dim", requirement, check.shown(other), hint))
         if value is not None:
             channels = check.dimension(key, value, even=False)
-            if key_of_rest := self.model.unrotated_key:
-                channels += check.dimension(key_of_rest, self.require(key_of_rest), even=False)
+            if nope_key := self.model.nope_head_dim_key:
+                channels += check.dimension(nope_key, self.require(nope_key), even=False)
             return channels
         sizes = [check.length(name, self.require(name)) for name in _HEAD_KEYS]
-        return check.dimension(self.head_dim_name(), sizes[0] // sizes[1], even=False)
-
-
-def meant(key: str, known: Collection[str]) -> str:
-    """Return a question for the key that was likely meant, or "" where none is alike."""
-    # The key itself stands between quotes where it is inside the rope parameters.
-    bare = key.split("'")[1] if "'" in key else key
-    close = difflib.get_close_matches(bare[:100].lower(), sorted(known), n=1, cutoff=0.85)
-    return f" Did you mean {close[0]!r}?" if close and close[0] != bare else ""
-
-
-def find_rope_entry(
-    config: Mapping[str, object], dialect: Dialect, layer_type: str | None
-) -> RopeEntry:
-    """Return the rope parameters that one layer type of a model uses.
-
-    Args:
-        config: A model's config, possibly multimodal.
-        dialect: Whose reading to follow.
-        layer_type: Which entry of nested parameters to use; flat ones serve every layer type.
-
-    Returns:
-        The entry.
-
-    Raises:
-        RopeScaleConfigError: If the parameters are no mapping, their layer type is not named or
-            has none, or their rule has two names.
-    """
-    if layer_type is not None and not isinstance(layer_type, str):
-        raise RopeScaleConfigError(expected("layer_type", "a str or None", check.shown(layer_type)))
-    notes: list[str] = []
-    text, model_type = text_config(config)
-    model = MODEL_TYPES.get(model_type, UNKNOWN)
-    refuse_unrotated(text, model_type, model)
-    if config.get("text_config") is None:
-        notes += other_parts(config)
-    if model is UNKNOWN and model_type:
-        hint = "Defaults that its config class may add are not known here."
-        notes.append(expected("model_type", "a known model type", check.shown(model_type), hint))
-    ignored: list[tuple[str, object]] = []
-    if not dialect.rope_parameters and text.get("rope_parameters") is not None:
-        ignored.append(("rope_parameters", text["rope_parameters"]))
-        text = {key: value for key, value in text.items() if key != "rope_parameters"}
-    if model.nests_text and dialect.rope_parameters and config.get("text_config") is None:
-        ignored += [(key, text[key]) for key in _LOST if text.get(key) is not None]
-        text = {key: value for key, value in text.items() if key not in _LOST}
-    values, outer = select(rope_parameters(text, model, notes, dialect), layer_type)
-    rope_type = rope_type_of(values, {**dialect.aliases, **model.aliases})
-    return RopeEntry(
-        config=text,
-        dialect=dialect,
-        model=model,
-        model_type=model_type,
-        rope_type=rope_type,
-        layer_type=layer_type,
-        container="rope_scaling" if text.get("rope_scaling") else "rope_parameters",
-        values=values,
-        outer=outer,
-        notes=notes,
-        ignored=ignored,
-    )
-
-
-def _top(config: Mapping[str, object], model: ModelType, key: str) -> object:
-    value = config.get(key)
-    return model.defaults.get(key) if value is None else value
+        return check.dimension(self.rotary_head_dim_name(), sizes[0] // sizes[1], even=False)

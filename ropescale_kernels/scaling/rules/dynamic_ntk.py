@@ -62,12 +62,12 @@ class DynamicNtk(ConfigRule):
     def keys(self, entry: RopeEntry) -> frozenset[str]:
         kind = entry.dialect.dynamic
         alpha = ("alpha",) if kind != "length" or entry.model.ntk_alpha else ()
-        trained = ("max_trained_positions",) if kind == "trained" else ()
+        trained = ("max_trained_positions",) if kind == "fixed_by_trained_positions" else ()
         return frozenset({"factor", *alpha, *trained})
 
     def read(self, entry: RopeEntry, seq_len: int | None) -> tuple[str, dict[str, object]]:
         kind = entry.dialect.dynamic
-        alpha = entry.values.get("alpha") if "alpha" in self.keys(entry) else None
+        alpha = entry.parameters.get("alpha") if "alpha" in self.keys(entry) else None
         if alpha is not None:
             return "ntk", {"factor": check.scale_factor(alpha, "alpha")}
         if kind == "length":
@@ -78,9 +78,9 @@ class DynamicNtk(ConfigRule):
             }
         factor = check.scale_factor(entry.parameter("factor"))
         maximum = entry.maximum_length()
-        if kind == "trained":
+        if kind == "fixed_by_trained_positions":
             name = "max_trained_positions"
-            trained = check.length(name, entry.values.get(name, maximum))
+            trained = check.length(name, entry.parameters.get(name, maximum))
             stretch = dynamic_stretch(factor, maximum, trained)
             if stretch == 1 and factor != 1:
                 hint = "Nothing is scaled at any length."

@@ -66,7 +66,7 @@ class Llama3(ConfigRule):
     def read(self, entry: RopeEntry, seq_len: int | None) -> tuple[str, dict[str, object]]:
         arguments: dict[str, object] = {}
         for name, default in _DEFAULTS.items():
-            if name not in entry.values and entry.dialect.optional_llama3:
+            if name not in entry.parameters and entry.dialect.optional_llama3:
                 hint = f"Dialect {entry.dialect.name!r} takes {default!r}."
                 entry.notes.append(expected(name, "a number", "no such key", hint))
                 arguments[name] = default

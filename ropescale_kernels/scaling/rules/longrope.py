@@ -93,7 +93,7 @@ class Longrope(ConfigRule):
             "short_factor": True,
             "long_factor": True,
             "factor": reading.factor == "explicit"
-            or (reading.factor == "top_level" and entry.top(_ORIGINAL) is None),
+            or (reading.factor == "top_level" and entry.top_level(_ORIGINAL) is None),
             _ORIGINAL: reading.factor != "top_level",
             "attention_factor": reading.attention_factor,
             "short_mscale": reading.mscales,
@@ -103,11 +103,11 @@ class Longrope(ConfigRule):
 
     def read(self, entry: RopeEntry, seq_len: int | None) -> tuple[str, dict[str, object]]:
         reading = entry.dialect.longrope
-        factor = entry.values.get("factor")
+        factor = entry.parameters.get("factor")
         if reading.factor == "top_level":
             # L counts only beside the rope parameters. Its ratio then replaces the factor.
             length = entry.maximum_length()
-            if (top := entry.top(_ORIGINAL)) is not None:
+            if (top := entry.top_level(_ORIGINAL)) is not None:
                 factor, length = length / check.length(_ORIGINAL, top), check.length(_ORIGINAL, top)
         else:
             length = entry.original_length()
@@ -118,17 +118,17 @@ class Longrope(ConfigRule):
         if reading.long == "always" and factor is not None:
             seq_len = int(length * check.scale_factor(factor))
         attention_factor = (
-            entry.values.get("attention_factor") if reading.attention_factor else None
+            entry.parameters.get("attention_factor") if reading.attention_factor else None
         )
         if reading.mscales:
             name = "long_mscale" if seq_len is not None and seq_len > length else "short_mscale"
-            attention_factor = entry.values.get(name)
+            attention_factor = entry.parameters.get(name)
         return self.rope_type, {
-            **{name: entry.values.get(name) for name in ("short_factor", "long_factor")},
+            **{name: entry.parameters.get(name) for name in ("short_factor", "long_factor")},
             "factor": factor,
             "attention_factor": attention_factor,
             _ORIGINAL: length,
-            "max_position_embeddings": entry.top("max_position_embeddings"),
+            "max_position_embeddings": entry.top_level("max_position_embeddings"),
             "seq_len": seq_len,
         }
 

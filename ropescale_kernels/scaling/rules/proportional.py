@@ -50,7 +50,7 @@ class Proportional(ConfigRule):
         return frozenset({"factor"})
 
     def read(self, entry: RopeEntry, seq_len: int | None) -> tuple[str, dict[str, object]]:
-        return self.rope_type, {"factor": entry.values.get("factor", 1.0)}
+        return self.rope_type, {"factor": entry.parameters.get("factor", 1.0)}
 
     def hf_keys(self, p: Parameters) -> dict[str, object]:
         return self.named_keys(p, "factor", "partial_rotary_factor")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...errors import RopeScaleConfigError, RopeScaleUnsupportedError, expected
 from .. import validate as check
-from ..config.dialects import YarnReading
+from ..config.dialects import YarnSemantics
 from ..config.rope_entry import RopeEntry
 from ..magnitude import get_mscale, yarn_attention_factor
 
@@ -12,7 +12,7 @@ _BETAS = {"beta_fast": 32.0, "beta_slow": 1.0}
 _MSCALES = ("mscale", "mscale_all_dim")
 
 
-def reading_of(entry: RopeEntry) -> YarnReading:
+def reading_of(entry: RopeEntry) -> YarnSemantics:
     """Return how the dialect of an entry reads YaRN in a model of its type."""
     dialect = entry.dialect
     return dialect.mla if dialect.mla and entry.model.softmax_mscale else dialect.yarn
@@ -26,14 +26,14 @@ def keys(entry: RopeEntry) -> frozenset[str]:
 def reads_truncate_beside(entry: RopeEntry) -> bool:
     """Return whether `truncate` counts beside the parameters of the layer types, not inside."""
     reading = reading_of(entry)
-    return reading.truncate and entry.outer is not None and not reading.nested_truncate
+    return reading.truncate and entry.by_layer_type is not None and not reading.nested_truncate
 
 
 def scales_softmax(entry: RopeEntry) -> bool:
     """Return whether the model multiplies its softmax scale by mscale squared."""
     kind = entry.dialect.softmax
-    off = reading_of(entry).plain_softmax
-    if off is not None and entry.values.get(off[0]) == off[1]:
+    off = reading_of(entry).softmax_opt_out
+    if off is not None and entry.parameters.get(off[0]) == off[1]:
         return False
     return kind == "always" or (kind == "model" and entry.model.softmax_mscale)
 
@@ -56,16 +56,16 @@ def arguments(entry: RopeEntry, seq_len: int | None) -> dict[str, object] | None
     """
     reading = reading_of(entry)
     name = "extrapolation_factor"
-    if reading.extrapolation_factor and check.number(name, entry.values.get(name, 1)) != 1:
-        got = check.shown(entry.values[name])
+    if reading.extrapolation_factor and check.number(name, entry.parameters.get(name, 1)) != 1:
+        got = check.shown(entry.parameters[name])
         raise RopeScaleUnsupportedError(expected(name, "1, a ramp that nothing weighs", got))
     length = _length(entry, reading)
-    if reading.needs_length:
+    if reading.only_beyond_original_length:
         reached = entry.maximum_length() if seq_len is None else seq_len
         if check.length("seq_len", reached, low=0) <= length:
             return None
     factor = _factor(entry, reading, length)
-    if entry.values.get("mrope_section") is not None:
+    if entry.parameters.get("mrope_section") is not None:
         length *= reading.mrope_length
     return {
         "factor": factor,
@@ -76,17 +76,17 @@ def arguments(entry: RopeEntry, seq_len: int | None) -> dict[str, object] | None
     }
 
 
-def _length(entry: RopeEntry, reading: YarnReading) -> int:
+def _length(entry: RopeEntry, reading: YarnSemantics) -> int:
     if reading.length == "maximum":
         key = "original_max_position_embeddings"
-        if (top := entry.top(key)) is not None:
+        if (top := entry.top_level(key)) is not None:
             entry.ignored.append((key, top))
         return entry.maximum_length()
     return entry.original_length(top_level=reading.top_level_length)
 
 
-def _factor(entry: RopeEntry, reading: YarnReading, length: int) -> float:
-    if "factor" not in entry.values and reading.factor == "or_one":
+def _factor(entry: RopeEntry, reading: YarnSemantics, length: int) -> float:
+    if "factor" not in entry.parameters and reading.factor == "or_one":
         hint = f"Dialect {entry.dialect.name!r} takes 1, which scales nothing."
         entry.notes.append(expected("factor", "a number for 'yarn'", "no such key", hint))
         return 1.0
@@ -97,7 +97,7 @@ def _factor(entry: RopeEntry, reading: YarnReading, length: int) -> float:
             requirement = f"one, as max_position_embeddings {maximum} is below L = {length}"
             raise RopeScaleConfigError(expected("factor", requirement, None))
         return check.scale_factor(maximum / length)
-    named = entry.values.get("original_max_position_embeddings") is not None
+    named = entry.parameters.get("original_max_position_embeddings") is not None
     if reading.factor == "ratio" and named:
         maximum = entry.maximum_length()
         original = entry.original_length(top_level=reading.top_level_length)
@@ -116,21 +116,21 @@ def _factor(entry: RopeEntry, reading: YarnReading, length: int) -> float:
     return factor
 
 
-def _truncate(entry: RopeEntry, reading: YarnReading) -> object:
+def _truncate(entry: RopeEntry, reading: YarnSemantics) -> object:
     if not reading.truncate:
         return True
-    beside = entry.outer if reads_truncate_beside(entry) else None
-    return (entry.values if beside is None else beside).get("truncate", True)
+    beside = entry.by_layer_type if reads_truncate_beside(entry) else None
+    return (entry.parameters if beside is None else beside).get("truncate", True)
 
 
-def _betas(entry: RopeEntry, reading: YarnReading) -> dict[str, object]:
+def _betas(entry: RopeEntry, reading: YarnSemantics) -> dict[str, object]:
     if reading.betas == "fixed":
         return dict(_BETAS)
     if reading.betas == "as_given":
-        return {name: entry.values.get(name, default) for name, default in _BETAS.items()}
+        return {name: entry.parameters.get(name, default) for name, default in _BETAS.items()}
     betas: dict[str, object] = {}
     for name, default in _BETAS.items():
-        given = entry.values.get(name)
+        given = entry.parameters.get(name)
         betas[name] = default if given is None else check.non_negative(name, given) or default
         if given == 0:
             hint = f"Dialect {entry.dialect.name!r} takes {default!r} instead."
@@ -138,9 +138,9 @@ def _betas(entry: RopeEntry, reading: YarnReading) -> dict[str, object]:
     return betas
 
 
-def _magnitude(entry: RopeEntry, reading: YarnReading, factor: float) -> dict[str, object]:
-    values = entry.values
-    if not reading.on_qk:
+def _magnitude(entry: RopeEntry, reading: YarnSemantics, factor: float) -> dict[str, object]:
+    values = entry.parameters
+    if not reading.scales_q_and_k:
         return {"attention_factor": 1.0, "mscale_all_dim": values.get("mscale_all_dim")}
     mscale, all_dim = _mscales(entry, reading)
     result: dict[str, object] = {"mscale": mscale, "mscale_all_dim": all_dim}
@@ -148,7 +148,7 @@ def _magnitude(entry: RopeEntry, reading: YarnReading, factor: float) -> dict[st
     if given is None and mscale is not None and all_dim is not None and 0 in (mscale, all_dim):
         # A 0 is a weight in such a dialect. To `Yarn.parameters` a 0 means no weight, so the ratio
         # is handed over.
-        weighs = reading.mscale != "truthy"
+        weighs = reading.mscale != "both_nonzero"
         given = get_mscale(factor, mscale) / get_mscale(factor, all_dim) if weighs else None
     if reading.attn_factor and (weight := values.get("attn_factor")) is not None:
         weight = check.positive("attn_factor", weight)
@@ -159,10 +159,10 @@ def _magnitude(entry: RopeEntry, reading: YarnReading, factor: float) -> dict[st
     return result
 
 
-def _mscales(entry: RopeEntry, reading: YarnReading) -> tuple[float | None, float | None]:
+def _mscales(entry: RopeEntry, reading: YarnSemantics) -> tuple[float | None, float | None]:
     if reading.mscale == "never":
         return None, None
-    values = entry.values
+    values = entry.parameters
     if reading.mscale == "always":
         defaults = {"mscale": 1.0, "mscale_all_dim": 0.0}
         mscale, all_dim = (
@@ -175,11 +175,11 @@ def _mscales(entry: RopeEntry, reading: YarnReading) -> tuple[float | None, floa
         name = next(iter(given))
         raise RopeScaleConfigError(expected(name, requirement, check.shown(given[name])))
     checked = {name: check.non_negative(name, value) for name, value in given.items()}
-    counts = len(checked) if reading.mscale == "given" else sum(map(bool, checked.values()))
+    counts = len(checked) if reading.mscale == "both_present" else sum(map(bool, checked.values()))
     if counts == 1:
         pair = {name: checked.get(name) for name in _MSCALES}
         hint = "A single one has no effect on q and k."
         entry.notes.append(expected("mscale and mscale_all_dim", "both or none", pair, hint))
-    if reading.mscale == "given" and len(checked) < len(_MSCALES):
+    if reading.mscale == "both_present" and len(checked) < len(_MSCALES):
         return None, checked.get("mscale_all_dim")
     return checked.get("mscale"), checked.get("mscale_all_dim")

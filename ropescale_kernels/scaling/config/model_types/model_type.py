@@ -1,4 +1,4 @@
-"""What a model type's configuration class adds to a raw config: the terms of the table."""
+"""The terms of the table of model types: how a configuration class reads a raw config."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Mapping
 
 @dataclasses.dataclass(frozen=True)
 class LayerType:
-    """One entry of rope parameters that a class nests by layer type on its own.
+    """One layer type's entry of rope parameters that a class nests without being asked.
 
     Attributes:
         theta_key: Top-level key of this entry's base in configs before Transformers 5, if any.
-        default_theta: Base without that key.
+        default_theta: Base of the frequencies without that key.
         scaled: Whether a flat `rope_scaling` belongs to this entry.
     """
 
@@ -23,10 +23,10 @@ class LayerType:
 
 @dataclasses.dataclass(frozen=True)
 class Axes:
-    """How a multimodal class shares its pairs among the axes of a position.
+    """How a multimodal class divides the pairs among the axes of a position (M-RoPE).
 
     Attributes:
-        section: Pairs of each axis, where the config has no `mrope_section`.
+        section: Pairs of each axis, if the config has no `mrope_section`.
         interleaved: Whether the axes alternate; classes do not read `mrope_interleaved`.
     """
 
@@ -41,41 +41,41 @@ class ModelType:
     Attributes:
         defaults: Values of top-level keys that the config leaves out.
         head_dim_key: Key of the rotated head's channels.
-        unrotated_key: Key of further channels of the head, which the share counts too.
-        needs_head_dim: Whether Transformers 5.23 fails on YaRN and longrope without that key.
-        layer_head_dim_keys: The same for layer types whose heads are of another size.
+        nope_head_dim_key: Key of channels that do not rotate and count in the rotary fraction.
+        needs_head_dim: Whether Transformers fails on YaRN and longrope without that key.
+        layer_head_dim_keys: Key of the rotated head's channels for layer types with other heads.
         theta_key: Top-level key of the base.
-        partial_key: Top-level key of the rotated share of the head.
-        channels_key: Top-level key of the rotated channels, where no share is given.
-        partial_in_default: Whether the rule without scaling reads that share.
+        rotary_fraction_key: Top-level key of the rotated fraction of the head.
+        rotary_dim_key: Top-level key of the rotated channels, read if no fraction is given.
+        partial_in_default: Whether the rule without scaling reads the fraction.
         ntk_alpha: Whether "dynamic" with the key `alpha` raises the base once, whatever the length.
-        unrotated: Layers that the rotation is not for, by what they attend to.
+        layers_without_rope: Kinds of layers that do not rotate.
         softmax_mscale: Whether attention multiplies its softmax scale by mscale squared.
-        axes: Its axes, for a multimodal model.
-        nests_text: Whether the class makes a text config of its own from a flat file.
-        aliases: Names of rules that mean another one in this model.
-        own_keys: Rope keys that the model uses outside the rotation.
-        own_top_keys: The same of top-level keys whose names are like a rotation's.
-        layer_pattern: What layers attend to, repeated, where no key of the config says it.
+        axes: M-RoPE of a multimodal model.
+        builds_text_config: Whether the class builds a text config from a flat file.
+        aliases: Names of rules that mean another rule in this model type.
+        unrelated_keys: Rope parameters that the model uses outside the rotation.
+        unrelated_top_level_keys: Top-level keys named like a rotation's that are used outside it.
+        layer_pattern: Kinds of layers, repeated, if no key of the config tells them.
         layers: Entries by layer type that the class makes from flat keys.
     """
 
     defaults: Mapping[str, object] = dataclasses.field(default_factory=dict)
     head_dim_key: str = "head_dim"
-    unrotated_key: str = ""
+    nope_head_dim_key: str = ""
     needs_head_dim: bool = False
     layer_head_dim_keys: Mapping[str, str] = dataclasses.field(default_factory=dict)
     theta_key: str = "rope_theta"
-    partial_key: str = "partial_rotary_factor"
-    channels_key: str = ""
+    rotary_fraction_key: str = "partial_rotary_factor"
+    rotary_dim_key: str = ""
     partial_in_default: bool = False
     ntk_alpha: bool = False
-    unrotated: frozenset[str] = frozenset()
+    layers_without_rope: frozenset[str] = frozenset()
     softmax_mscale: bool = False
     axes: Axes | None = None
-    nests_text: bool = False
+    builds_text_config: bool = False
     aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    own_keys: frozenset[str] = frozenset()
-    own_top_keys: frozenset[str] = frozenset()
+    unrelated_keys: frozenset[str] = frozenset()
+    unrelated_top_level_keys: frozenset[str] = frozenset()
     layer_pattern: tuple[str, ...] = ()
     layers: Mapping[str, LayerType] = dataclasses.field(default_factory=dict)

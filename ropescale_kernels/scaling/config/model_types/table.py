@@ -1,7 +1,7 @@
-"""What each model type's configuration class adds to a raw config: key names and defaults.
+"""One row for each model type: key names and defaults of the configuration class.
 
-A published config.json leaves out what its class supplies. Every row is compared with the installed
-Transformers by the parity tests.
+A published config.json leaves out the values that the class supplies. The parity tests compare
+every row with the installed Transformers.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from types import MappingProxyType
 
 from .model_type import Axes, LayerType, ModelType
 
-# A type without a row reads its share of the head: nothing is known of its class.
+# Unknown model types apply partial_rotary_factor even without scaling, because the behaviour of
+# their class is not known.
 UNKNOWN = ModelType(partial_in_default=True)
 
 _PLAIN = ModelType()
@@ -91,12 +92,12 @@ def _windows(period: int, sliding_window: int = 4096) -> dict[str, object]:
 
 
 def _local(period: int) -> ModelType:
-    """Return a row of windows; each `period`-th layer sees everything and has no rotation."""
-    return ModelType(defaults=_windows(period), unrotated=_GLOBAL)
+    """Return a row of windows; each `period`-th layer sees everything and does not rotate."""
+    return ModelType(defaults=_windows(period), layers_without_rope=_GLOBAL)
 
 
 def _mla(channels: int = 64, **defaults: object) -> ModelType:
-    """Return a row of DeepSeek's attention, which rotates channels of their own."""
+    """Return a row of DeepSeek's attention (MLA), which rotates extra channels of each head."""
     return ModelType(
         defaults={"qk_rope_head_dim": channels, **defaults},
         head_dim_key="qk_rope_head_dim",
@@ -105,20 +106,20 @@ def _mla(channels: int = 64, **defaults: object) -> ModelType:
 
 
 def _axes(
-    axes: Axes, rope_theta: float, *, nests_text: bool = False, **defaults: object
+    axes: Axes, rope_theta: float, *, builds_text_config: bool = False, **defaults: object
 ) -> ModelType:
     return ModelType(
         defaults={"rope_theta": rope_theta, **defaults},
         aliases=_OLD_MROPE,
         axes=axes,
-        nests_text=nests_text,
+        builds_text_config=builds_text_config,
     )
 
 
 _LLAMA4 = ModelType(
     defaults={"rope_theta": 5e5, "head_dim": 128, "attention_chunk_size": 8192},
     layer_pattern=(*3 * ("chunked_attention",), "full_attention"),
-    unrotated=_GLOBAL,
+    layers_without_rope=_GLOBAL,
 )
 MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
     {
@@ -152,13 +153,13 @@ MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
         "exaone4": _local(4),
         "minimax_m2": ModelType(
             defaults={"rope_theta": 5e6, "head_dim": 128},
-            channels_key="rotary_dim",
+            rotary_dim_key="rotary_dim",
             partial_in_default=True,
         ),
         "qwen3_next": _partial(0.25, head_dim=256, full_attention_interval=4),
-        "qwen2_vl": _axes(_AXES_QWEN2, 1e6, nests_text=True),
+        "qwen2_vl": _axes(_AXES_QWEN2, 1e6, builds_text_config=True),
         "qwen2_vl_text": _axes(_AXES_QWEN2, 1e6),
-        "qwen2_5_vl": _axes(_AXES_QWEN2, 1e6, nests_text=True),
+        "qwen2_5_vl": _axes(_AXES_QWEN2, 1e6, builds_text_config=True),
         "qwen2_5_vl_text": _axes(_AXES_QWEN2, 1e6),
         "qwen2_5_omni_text": _axes(_AXES_QWEN2, 1e6),
         "qwen3_vl": _axes(_AXES_QWEN3, 5e5, head_dim=128),
@@ -180,7 +181,7 @@ MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
         "gpt_oss": _theta(1.5e5, head_dim=64, rope_parameters=_GPT_OSS_ROPE, **_windows(2, 128)),
         "afmoe": ModelType(
             defaults={"head_dim": 128, "global_attn_every_n_layers": 4, "sliding_window": 1024},
-            unrotated=_GLOBAL,
+            layers_without_rope=_GLOBAL,
         ),
         "apertus": ModelType(defaults={"rope_theta": 1.2e7, "rope_parameters": _APERTUS_ROPE}),
         "aria_text": _PLAIN,
@@ -230,7 +231,7 @@ MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
         "minimax_m3_vl_text": ModelType(
             defaults={"rope_theta": 5e6, "head_dim": 128},
             partial_in_default=True,
-            own_top_keys=frozenset({"rotary_dim"}),
+            unrelated_top_level_keys=frozenset({"rotary_dim"}),
         ),
         "nanochat": _PLAIN,
         "olmo_hybrid": ModelType(defaults={"full_attention_interval": 4}),
@@ -252,7 +253,7 @@ MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
         "gpt_neox": ModelType(
             defaults={"rotary_pct": 0.25},
             theta_key="rotary_emb_base",
-            partial_key="rotary_pct",
+            rotary_fraction_key="rotary_pct",
             partial_in_default=True,
         ),
         "glm": _partial(0.5, head_dim=128),
@@ -263,7 +264,7 @@ MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
         "persimmon": _partial(0.5),
         "ministral3": ModelType(
             defaults={"head_dim": 128, "rope_parameters": _MINISTRAL3_ROPE},
-            own_keys=_LLAMA4_SCALING,
+            unrelated_keys=_LLAMA4_SCALING,
         ),
         "mistral4": ModelType(
             defaults={
@@ -272,10 +273,10 @@ MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
                 "rope_parameters": _MISTRAL4_ROPE,
             },
             head_dim_key="qk_rope_head_dim",
-            unrotated_key="qk_nope_head_dim",
-            channels_key="qk_rope_head_dim",
+            nope_head_dim_key="qk_nope_head_dim",
+            rotary_dim_key="qk_rope_head_dim",
             softmax_mscale=True,
-            own_keys=_LLAMA4_SCALING,
+            unrelated_keys=_LLAMA4_SCALING,
         ),
         "gemma3_text": ModelType(
             defaults={
@@ -310,7 +311,7 @@ MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
             },
             layers=_GEMMA_LAYERS,
         ),
-        # The class takes rope_theta for the first entry and leaves the second its default.
+        # The class reads rope_theta for full attention alone.
         "olmo3": ModelType(
             defaults=_windows(4),
             layers={
@@ -321,8 +322,8 @@ MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
     }
 )
 
-# Types of Transformers 5.23 without a rotary embedding.
-UNROTATED = frozenset(
+# Model types of Transformers without a rotary embedding.
+MODEL_TYPES_WITHOUT_ROPE = frozenset(
     {"bart", "biogpt", "bloom", "falcon_mamba", "gpt2", "gpt_bigcode", "gpt_neo", "jamba",
      "kimi_linear", "mamba", "mamba2", "mpt", "nemotron_h", "opt", "rwkv", "t5", "xglm"}
 )  # fmt: skip
