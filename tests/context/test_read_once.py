@@ -15,22 +15,22 @@ from ropescale_kernels.planner.plan import make_plan
 from ropescale_kernels.scaling import RopeScaling
 from ropescale_kernels.scaling.config import model_config
 from ropescale_kernels.scaling.config.model_config import ModelConfig
-from ropescale_kernels.scaling.rules.rule import Rule
 
 Published = Callable[[str], dict[str, Any]]
 
 
 @pytest.fixture
 def derived(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return the rules of which frequencies were derived, in order, as they are."""
+    """Return the rules of which frequencies are derived, in order."""
     found: list[str] = []
-    derive = Rule.derive
+    # The only caller of what derives frequencies.
+    derive = RopeScaling._from_parameters.__func__  # type: ignore[attr-defined]
 
-    def counted(self: Rule, parameters: Any) -> Any:
+    def counted(cls: type[RopeScaling], parameters: Any) -> RopeScaling:
         found.append(parameters.rope_type)
-        return derive(self, parameters)
+        return derive(cls, parameters)
 
-    monkeypatch.setattr(Rule, "derive", counted)
+    monkeypatch.setattr(RopeScaling, "_from_parameters", classmethod(counted))
     return found
 
 
@@ -63,7 +63,7 @@ def test_notes_come_without_a_warning(published: Published) -> None:
 
 @pytest.fixture
 def located(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """Return the configs that were located, in order, as they are."""
+    """Return the configs that are located, in order."""
     found: list[dict[str, Any]] = []
     build = ModelConfig.__init__
 
