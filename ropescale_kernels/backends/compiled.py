@@ -10,9 +10,8 @@ from typing import Any
 import torch
 
 from ..errors import RopeScaleRuntimeError, RopeScaleValueError, expected
+from ..names import CPU_ISAS
 from ..table import RotaryTable
-
-_ISAS = ("baseline", "avx2", "avx512")
 
 
 def introduce(extension: Any) -> None:
@@ -41,9 +40,9 @@ def _load() -> tuple[Any, str | None]:
     introduce(extension)
     isa = os.environ.get("ROPESCALE_CPU_ISA")
     if isa:
-        if isa not in _ISAS:
+        if isa not in CPU_ISAS:
             raise RopeScaleValueError(
-                expected("ROPESCALE_CPU_ISA", f"one of {', '.join(_ISAS)}", isa)
+                expected("ROPESCALE_CPU_ISA", f"one of {', '.join(CPU_ISAS)}", isa)
             )
         extension.use_cpu_isa(isa)
     return extension, None

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from ..errors import RopeScaleTypeError, RopeScaleUnsupportedError, RopeScaleValueError, expected
+from ..names import MAX_HEAD_DIM
 from ..table.state import TableState
 from . import check_outputs
 from .transforms import is_transformed
 
-MAX_HEAD_DIM = 512
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 _INDEX_DTYPES = (torch.int32, torch.int64)
 _PLAIN = (Tensor, torch.nn.Parameter)

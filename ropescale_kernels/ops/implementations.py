@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import RopeScaleUnsupportedError, RopeScaleValueError, RopeScaleWarning, expected
+from ..names import AUTO_IMPLS, IMPLS, MODULES_OF_IMPLS
 from .check import RotaryCosSinSpec, RotaryQKSpec
 
 Spec = RotaryQKSpec | RotaryCosSinSpec
@@ -40,15 +41,6 @@ class Backend(Protocol):
         """Give the gradients of inv_freq and of factors, float32, of a table of one profile."""
 
 
-# Modules of `backends/`, in the order that "auto" tries them.
-_MODULES = {
-    "cuda": "cuda",
-    "triton": "triton",
-    "cpu": "cpu",
-    "torch": "torch_ops",
-    "reference": "reference",
-}
-_AUTO = ("cuda", "triton", "cpu", "torch")
 _loaded: dict[str, Backend] = {}
 
 
@@ -56,7 +48,9 @@ def load_backend(name: str) -> Backend:
     """Import the module of an implementation on first use."""
     backend = _loaded.get(name)
     if backend is None:
-        backend = _loaded[name] = importlib.import_module(f"...backends.{_MODULES[name]}", __name__)
+        backend = _loaded[name] = importlib.import_module(
+            f"...backends.{MODULES_OF_IMPLS[name]}", __name__
+        )
     return backend
 
 
@@ -66,7 +60,7 @@ def available_impls() -> dict[str, str | None]:
     Returns:
         For each name that `impl` takes, None, or the reason it cannot run.
     """
-    return {name: load_backend(name).unavailable() for name in _MODULES}
+    return {name: load_backend(name).unavailable() for name in IMPLS}
 
 
 def choose_impl(spec: Spec, impl: str) -> Backend:
@@ -82,8 +76,8 @@ def choose_impl(spec: Spec, impl: str) -> Backend:
         argument = "ROPESCALE_IMPL"
     if impl == "auto":
         return _choose_auto(spec)
-    if impl not in _MODULES:
-        choices = ", ".join(["auto", *_MODULES])
+    if impl not in IMPLS:
+        choices = ", ".join(["auto", *IMPLS])
         raise RopeScaleValueError(expected(argument, f"one of {choices}", impl))
     backend = load_backend(impl)
     reason = backend.unavailable() or backend.unsupported(spec)
@@ -96,7 +90,7 @@ def choose_impl(spec: Spec, impl: str) -> Backend:
 
 def _choose_auto(spec: Spec) -> Backend:
     reasons: dict[str, str] = {}
-    for name in _AUTO:
+    for name in AUTO_IMPLS:
         backend = load_backend(name)
         # The tensors' device first: a call on the CPU does not wake a driver.
         reason = backend.unsupported(spec) or backend.unavailable() or backend.passed_over()

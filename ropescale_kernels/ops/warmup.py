@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 
 from ..errors import RopeScaleTypeError, RopeScaleValueError, expected
+from ..names import MAX_HEAD_DIM
 from ..table import RotaryTable
-from .check import DTYPES, MAX_HEAD_DIM, check_rotary_qk
+from .check import DTYPES, check_rotary_qk
 from .implementations import choose_impl
 
 

@@ -9,11 +9,10 @@ from numbers import Integral, Real
 import torch
 
 from ..errors import RopeScaleConfigError, RopeScaleTypeError, expected
+from ..names import MAX_HEAD_DIM
 
 # Every integer up to here is a float64, so a length survives the rules' float arithmetic.
 MAX_LENGTH = 2**53
-# The operators rotate heads of up to this many channels.
-MAX_HEAD_DIM = 512
 # Python refuses to write out integers of thousands of digits.
 _SHOWN_BITS = 8192
 FLOAT32_MAX = float(torch.finfo(torch.float32).max)
