@@ -180,7 +180,7 @@ def test_a_table_is_a_pytree() -> None:
     table = dynamic_table()
     leaves, spec = _pytree.tree_flatten(table)
     again = _pytree.tree_unflatten(leaves, spec)
-    assert again.steps is table.steps
+    assert again.turns_per_token is table.turns_per_token
     assert again.scalings == table.scalings
     lengths = torch.tensor([100_000, 5, 200_000])
     again.update_(lengths)
@@ -211,7 +211,7 @@ def test_a_table_is_loaded_with_weights_only() -> None:
     torch.save({"table": dynamic_table()}, file)
     file.seek(0)
     table = torch.load(file, weights_only=True)["table"]
-    assert torch.equal(table.steps, dynamic_table().steps)
+    assert torch.equal(table.turns_per_token, dynamic_table().turns_per_token)
 
 
 def test_a_trace_holds_the_operator() -> None:
@@ -237,9 +237,9 @@ def test_an_operator_checks_what_it_is_given() -> None:
         (1, heads(1).half(), "k: expected torch.float32 as q"),
         (2, torch.arange(4), "position_ids: expected shape"),
         (3, torch.zeros(2, 5), "profile_ids: expected int32"),
-        (4, TABLE.steps[:, :3], "steps: expected contiguous int32"),
+        (4, TABLE.turns_per_token[:, :3], "steps: expected contiguous int32"),
         (5, TABLE.inv_freq_bits.long(), "inv_freq_bits: expected|steps: expected"),
-        (6, TABLE.factor_bits[:, :1], "factor_bits: expected"),
+        (6, TABLE.attention_factor_bits[:, :1], "factor_bits: expected"),
         (7, torch.zeros(3, dtype=torch.int32), "axis_ids: expected"),
         (8, TABLE.inv_freq_bits, "scales: expected pos_freqs, ramp and scales"),
         (16, "gpu", "impl: expected one of"),

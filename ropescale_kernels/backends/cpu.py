@@ -16,7 +16,7 @@ def unavailable() -> str | None:
     return reason
 
 
-def passed_over() -> str | None:
+def excluded_from_auto() -> str | None:
     """Give None: it is the one for CPU tensors."""
     return None
 
@@ -45,7 +45,7 @@ def launch_rotary_qk_scaling_grad(
 ) -> tuple[Tensor, Tensor]:
     """Sum over tokens and heads in float64, in an order that threads do not change."""
     of_inv_freq = torch.empty_like(spec.table.inv_freq_bits, dtype=torch.float32)
-    of_factors = torch.empty_like(spec.table.factor_bits, dtype=torch.float32)
+    of_factors = torch.empty_like(spec.table.attention_factor_bits, dtype=torch.float32)
     call = replace(spec, q_out=grad_q, k_out=grad_k)
     extension.scaling_grad(call, of_inv_freq, of_factors, torch.get_num_threads())
     return of_inv_freq, of_factors

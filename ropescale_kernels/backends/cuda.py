@@ -32,7 +32,7 @@ def unavailable() -> str | None:
     return None
 
 
-def passed_over() -> str | None:
+def excluded_from_auto() -> str | None:
     """Say why "auto" leaves this implementation to those who name it, or None."""
     return "its kernels are emulated on the host here" if _is_emulated() else None
 
@@ -80,7 +80,7 @@ def launch_rotary_qk_scaling_grad(
     _extension.scaling_grad_cuda(call, sums, device, _stream_of(device))
     total = sums.sum(dim=0)  # (num_pairs, 3)
     # The cosines and sines that were summed are multiplied by the factors already.
-    of_factors = total[:, 1:].sum(dim=0) / spec.table.factor_bits.view(torch.float32)
+    of_factors = total[:, 1:].sum(dim=0) / spec.table.attention_factor_bits.view(torch.float32)
     return total[None, :, 0].to(torch.float32), of_factors.to(torch.float32)
 
 

@@ -14,7 +14,7 @@ def unavailable() -> str | None:
     return None
 
 
-def passed_over() -> str | None:
+def excluded_from_auto() -> str | None:
     """Give a reason: it is a definition, and slow."""
     return "it is the definition, and slow"
 

@@ -24,7 +24,7 @@ def unavailable() -> str | None:
     return None
 
 
-def passed_over() -> str | None:
+def excluded_from_auto() -> str | None:
     """Give None: it is the last."""
     return None
 
@@ -42,7 +42,7 @@ def launch_rotary_qk(spec: RotaryQKSpec) -> None:
     cos, sin = _cos_sin(spec, positions, profile)
     nan = torch.where(valid, 0.0, math.nan).unsqueeze(-1)
     cos, sin = (cos + nan).to(torch.float32), (sin + nan).to(torch.float32)
-    factors = spec.table.factor_bits.view(torch.float32)[profile]
+    factors = spec.table.attention_factor_bits.view(torch.float32)[profile]
     for x, out, column in ((spec.q, spec.q_out, 0), (spec.k, spec.k_out, 1)):
         if x is not None and out is not None:
             factor = factors[..., column].unsqueeze(-1)
@@ -57,7 +57,7 @@ def launch_rotary_qk_scaling_grad(
     cos, sin = _cos_sin(spec, positions, profile)
     if spec.conjugate:
         sin = -sin
-    factors = spec.table.factor_bits.view(torch.float32)[0].to(torch.float64)
+    factors = spec.table.attention_factor_bits.view(torch.float32)[0].to(torch.float64)
     of_angle, of_factors = torch.zeros_like(cos), []
     for x, grad, factor in ((spec.q, grad_q, factors[0]), (spec.k, grad_k, factors[1])):
         if x is None or grad is None:
@@ -131,14 +131,16 @@ def _frequencies(table: TableState) -> tuple[Tensor, Tensor]:
     """Steps and float32 inverse frequencies per profile, those of a dynamic table blended."""
     inv_freq = table.inv_freq_bits.view(torch.float32)
     if table.blend is None:
-        return table.steps, inv_freq
+        return table.turns_per_token, inv_freq
     pos_freqs, ramp, scale = (x.view(torch.float32) for x in table.blend)
     scale = scale.unsqueeze(-1)
     keep = 1.0 - ramp
     blended = (1.0 / (scale * pos_freqs)) * (1.0 - keep) + (1.0 / pos_freqs) * keep
     is_blend = scale != 0
     inv_freq = torch.where(is_blend, blended, inv_freq)
-    return torch.where(is_blend.unsqueeze(-1), turns_from_float32(inv_freq), table.steps), inv_freq
+    return torch.where(
+        is_blend.unsqueeze(-1), turns_from_float32(inv_freq), table.turns_per_token
+    ), inv_freq
 
 
 def _pairs(

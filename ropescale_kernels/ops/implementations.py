@@ -23,7 +23,7 @@ class Backend(Protocol):
     def unavailable(self) -> str | None:
         """Say why this implementation cannot run here at all, or None."""
 
-    def passed_over(self) -> str | None:
+    def excluded_from_auto(self) -> str | None:
         """Say why "auto" leaves it to those who name it, or None."""
 
     def unsupported(self, spec: Spec) -> str | None:
@@ -93,7 +93,7 @@ def _choose_auto(spec: Spec) -> Backend:
     for name in AUTO_IMPLS:
         backend = load_backend(name)
         # The tensors' device first: a call on the CPU does not wake a driver.
-        reason = backend.unsupported(spec) or backend.unavailable() or backend.passed_over()
+        reason = backend.unsupported(spec) or backend.unavailable() or backend.excluded_from_auto()
         if reason is None:
             _warn_of_a_substitute(name, reasons)
             return backend
@@ -138,7 +138,7 @@ def launch_scaling_grad(
     assert spec.table.num_profiles == 1, "only RotaryTable.from_inv_freq has sources"
     if spec.q.is_meta or not (grad_q.numel() or (grad_k is not None and grad_k.numel())):
         of_inv_freq = torch.zeros_like(spec.table.inv_freq_bits, dtype=torch.float32)
-        return of_inv_freq, torch.zeros_like(spec.table.factor_bits, dtype=torch.float32)
+        return of_inv_freq, torch.zeros_like(spec.table.attention_factor_bits, dtype=torch.float32)
     return choose_impl(spec, impl).launch_rotary_qk_scaling_grad(spec, grad_q, grad_k)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
 from ..errors import RopeScaleValueError, expected
-from ..table.state import State, TableState
+from ..table.state import TableState, TableTensors
 from . import autograd, vmap
 from .check import RotaryCosSinSpec, RotaryQKSpec, check_rotary_cos_sin, check_rotary_qk
 from .implementations import empty_like, launch, launch_scaling_grad
@@ -65,7 +65,7 @@ def _qk_spec(
     profile_ids: Tensor | None,
     *rest: Any,
 ) -> RotaryQKSpec:
-    state: State = tuple(_plain(x) for x in rest[:7])
+    state = TableTensors(*(_plain(x) for x in rest[:7]))
     interleaved, conjugate, phase_float32 = rest[-4:-1]
     has_axes = state[3] is not None and position_ids.dim() > q.dim() - 2
     table = TableState(state, position_ids.shape[0] if has_axes else 0)
@@ -211,7 +211,7 @@ def _operands(spec: RotaryQKSpec) -> tuple[Tensor | None, ...]:
     if isinstance(spec.q, FakeTensor) and not torch.compiler.is_compiling():
         # A table that is not faked yet, as of a model whose activations alone are.
         mode = spec.q.fake_mode
-        state = tuple(  # type: ignore[assignment]
+        state = tuple(
             x if x is None or isinstance(x, FakeTensor) else mode.from_tensor(x) for x in state
         )
     return *spec.inputs, *state

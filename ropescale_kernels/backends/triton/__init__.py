@@ -22,7 +22,7 @@ def unavailable() -> str | None:
     return None
 
 
-def passed_over() -> str | None:
+def excluded_from_auto() -> str | None:
     """Say why "auto" leaves this implementation to those who name it, or None."""
     return "Triton interprets its kernels here" if _interpreted() else None
 
