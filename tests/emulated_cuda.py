@@ -88,8 +88,8 @@ def build(name: str = "plain", *, sanitize: str = "") -> Path:
 
 
 def load(path: Path) -> Any:
-    """Import the extension at a path, beside the one of the package, and introduce torch to it."""
-    from ropescale_kernels.backends.compiled import introduce
+    """Import the extension at a path, beside the one of the package, and bind torch to it."""
+    from ropescale_kernels.backends.compiled import bind_torch
 
     # pybind11 keeps one module per name.
     name = f"emulated_{zlib.crc32(str(path).encode())}._C"
@@ -98,7 +98,7 @@ def load(path: Path) -> Any:
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
     loader.exec_module(module)
-    introduce(module)
+    bind_torch(module)
     return module
 
 

@@ -1,4 +1,4 @@
-"""The extension module, told what it needs of torch and of this package."""
+"""The extension module, and the functions of torch and of this package that it calls."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ..names import CPU_ISAS
 from ..table import RotaryTable
 
 
-def introduce(extension: Any) -> None:
-    """Tell a compiled module of torch's types and functions, once after its import."""
+def bind_torch(extension: Any) -> None:
+    """Give a compiled module the types and functions of torch, once after its import."""
     library_dir = os.path.join(os.path.dirname(torch.__file__), "lib")
     extension.use_tensor_type(torch.Tensor)
     extension.use_loaded_openmp(library_dir)
@@ -37,7 +37,7 @@ def _load() -> tuple[Any, str | None]:
         extension: ModuleType = importlib.import_module("ropescale_kernels._C")
     except ImportError as error:
         return None, f"the extension module does not import ({error})"
-    introduce(extension)
+    bind_torch(extension)
     isa = os.environ.get("ROPESCALE_CPU_ISA")
     if isa:
         if isa not in CPU_ISAS:
@@ -48,17 +48,17 @@ def _load() -> tuple[Any, str | None]:
     return extension, None
 
 
-# None, and why it does not import, where there is none.
+# The extension module and None, or None and the reason why it does not import.
 extension, reason = _load()
 
 
-def _leave_it(*arguments: Any) -> None:
-    """Serve no call, where there is no extension."""
+def _fall_back(*arguments: Any) -> None:
+    """Serve no call, because there is no extension."""
     return
 
 
-# fast_rotary_qk(q, k, position_ids, table, interleaved, conjugate, phase, out): the whole of an
-# ordinary call in one function of C, on the CPU or on a CUDA device. `out` is None, a pair of
-# buffers, or True to rotate in place. Gives the outputs (True in place); or None, having done
-# nothing, where the checked path must look.
-fast_rotary_qk = _leave_it if extension is None else extension.fast_rotary_qk
+# fast_rotary_qk(q, k, position_ids, table, interleaved, conjugate, phase, out): an
+# ordinary call in one function of C++, on the CPU or on a CUDA device. `out` is None, a pair of
+# buffers, or True to rotate in place. Returns the outputs (True in place). Returns None and writes
+# nothing if the checked path must serve the call.
+fast_rotary_qk = _fall_back if extension is None else extension.fast_rotary_qk

@@ -7,22 +7,23 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ..ops.check import RotaryCosSinSpec, RotaryQKSpec, is_plain
+from ..ops.arguments import RotaryCosSinSpec, RotaryQKSpec
+from ..ops.check import is_plain
 from .compiled import extension, reason
 
 
 def unavailable() -> str | None:
-    """Say why the extension module cannot be used, or None."""
+    """Return why the extension module cannot be used, or None."""
     return reason
 
 
 def excluded_from_auto() -> str | None:
-    """Give None: it is the one for CPU tensors."""
+    """Return None: "auto" chooses these kernels for CPU tensors."""
     return None
 
 
 def unsupported(spec: RotaryQKSpec | RotaryCosSinSpec) -> str | None:
-    """Refuse what has no data on the CPU that a pointer could reach."""
+    """Return why the kernels cannot serve a call, or None: they read plain CPU tensors."""
     if spec.q.device.type != "cpu":
         return f"the tensors are on {spec.q.device}"
     if not is_plain(spec):

@@ -13,7 +13,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from ..ops.check import RotaryCosSinSpec, RotaryQKSpec, is_plain
+from ..ops.arguments import RotaryCosSinSpec, RotaryQKSpec
+from ..ops.check import is_plain
 from .compiled import extension, reason
 
 _extension = extension
@@ -21,7 +22,7 @@ _extension = extension
 
 @cache
 def unavailable() -> str | None:
-    """Say why the kernels cannot run on any device here, or None."""
+    """Return why the kernels cannot run on any device here, or None."""
     if _extension is None:
         return reason
     words: str = _extension.cuda_unavailable(-1)
@@ -33,12 +34,12 @@ def unavailable() -> str | None:
 
 
 def excluded_from_auto() -> str | None:
-    """Say why "auto" leaves this implementation to those who name it, or None."""
+    """Return why "auto" never chooses this implementation, or None."""
     return "its kernels are emulated on the host here" if _is_emulated() else None
 
 
 def unsupported(spec: RotaryQKSpec | RotaryCosSinSpec) -> str | None:
-    """Refuse what is on no device that the kernels run on, or has no data."""
+    """Return why the kernels cannot serve a call, or None: they read plain tensors of a device."""
     wanted = "cuda" if _extension is None else _extension.cuda_device_type
     if spec.q.device.type != wanted:
         return f"the tensors are on {spec.q.device}"
@@ -85,15 +86,15 @@ def launch_rotary_qk_scaling_grad(
 
 
 def warmup(spec: RotaryQKSpec) -> int:
-    """Load the kernels onto the device, which else happens at their first launches."""
+    """Load the kernels onto the device, which the first launches would do otherwise."""
     _extension.load_cuda_kernels(_device_of(spec.q))
     return 0
 
 
 @cache
 def _reason_against_device(device: int) -> str | None:
-    # unavailable() speaks for all devices; this one may be older than the others. Where it serves,
-    # this loads the kernels onto it, so that a first launch may stand in a CUDA graph's capture.
+    # unavailable() speaks for all devices, and this device may be older than the others. A device
+    # that serves gets the kernels loaded here, so that a CUDA graph may capture a first launch.
     return None if _extension is None else _extension.prepare_device(device) or None
 
 

@@ -1,7 +1,7 @@
-"""RotaryTable as a pytree: its tensors are leaves, all else is static.
+"""RotaryTable as a pytree: tensors are leaves, other values are static.
 
-So a table can be passed to what torch.export and torch.func flatten, and saved with an exported
-program.
+torch.export and torch.func can therefore flatten a table, and an exported program can be saved with
+one.
 """
 
 from __future__ import annotations
@@ -101,8 +101,8 @@ def rebuild(leaves: list[Any], dumped: Any) -> RotaryTable:
 
 
 def register(kind: type[RotaryTable]) -> None:
-    """Make torch know of the class, and accept it in `torch.load(..., weights_only=True)`."""
-    # The second is how tables of version 0.1.0 name it.
+    """Register the class with torch, also for `torch.load(..., weights_only=True)`."""
+    # Tables saved by version 0.1.0 name the second.
     old = "ropescale_kernels._table_tree.rebuild"
     torch.serialization.add_safe_globals([rebuild, (rebuild, old)])
     _pytree.register_pytree_node(

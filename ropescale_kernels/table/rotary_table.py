@@ -1,4 +1,4 @@
-"""RotaryTable: what the kernels read of one or several scalings. Its size knows no positions."""
+"""RotaryTable: frequencies and magnitudes of one or several scalings, without positions."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class RotaryTable(TableState):
         self.scalings: tuple[RopeScaling, ...] = scalings
         self.dynamic = dynamic
         self.magnitude = _check_magnitude(magnitude)
-        # Made on the CPU and for any use, whatever a context makes the default.
+        # Built on the CPU and outside inference mode, even if a context sets other defaults.
         with torch.device("cpu"), torch.inference_mode(False):
             self._groups = self._grouped()
             inv_freq = torch.stack([s.inv_freq for s in scalings])
@@ -93,7 +93,7 @@ class RotaryTable(TableState):
     ) -> RotaryTable:
         """Build a static table of one profile from frequencies you already hold.
 
-        Where `inv_freq` or `attention_factor` requires grad, gradients of the operators flow to it.
+        If `inv_freq` or `attention_factor` requires grad, gradients of the operators flow to it.
         The table is a snapshot: build it anew after an optimiser's step.
 
         Args:
@@ -147,9 +147,9 @@ class RotaryTable(TableState):
         return table
 
     def _grouped(self, indices: Sequence[Any] = ()) -> list[tuple[RopeScaling, Tensor | None]]:
-        """Gather what `update_` sets together; an index of None means every profile.
+        """Return the groups of profiles that `update_` sets together; None stands for all profiles.
 
-        `indices` are tensors that were made before, in the same order.
+        `indices` are the tensors of an earlier call, in the same order.
         """
         groups = _groups_of(self.scalings) if self.dynamic else []
         if not indices:
@@ -158,7 +158,7 @@ class RotaryTable(TableState):
         return [(scaling, index) for (scaling, _), index in zip(groups, indices, strict=True)]
 
     def _attention_factors(self, attention_factor: Tensor) -> Tensor:
-        """Give the float32 multipliers of q and k, `(n, 2)`, from float64 `(n,)`."""
+        """Return the float32 multipliers of q and k, `(n, 2)`, from float64 `(n,)`."""
         one = torch.ones_like(attention_factor)
         q, k = {
             "both": (attention_factor, attention_factor),
@@ -174,9 +174,9 @@ class RotaryTable(TableState):
             self._groups = [(s, None if i is None else i.to(device)) for s, i in self._groups]
 
     def to(self, device: torch.device | str) -> RotaryTable:
-        """Give a table on `device`: this one where it is there already, else a copy.
+        """Return a table on `device`: this table if it is there already, else a copy.
 
-        A table of scalings on the meta device is built anew, as it has no values to copy.
+        A table of scalings on the meta device is built anew, because it has no values to copy.
         """
         target = torch.device(device)
         if target == self.device:
@@ -189,7 +189,7 @@ class RotaryTable(TableState):
         return copy
 
     def _with_values(self, device: torch.device) -> RotaryTable:
-        """Build the table that this one, without values, describes."""
+        """Return the table that this table without values describes."""
         if not self.scalings:
             hint = "Build it again with RotaryTable.from_inv_freq."
             raise RopeScaleValueError(
@@ -277,7 +277,7 @@ def _as_scalings(scaling: object) -> tuple[RopeScaling, ...]:
 
 
 def _initial_blend(scalings: Sequence[RopeScaling]) -> tuple[Tensor, Tensor, Tensor] | None:
-    """Bits of pos_freqs, ramp and factor per profile; factor 0 for a profile that is no blend."""
+    """Return the bits of pos_freqs, ramp and factor; the factor of a profile without blend is 0."""
     if not any(s.is_blend for s in scalings):
         return None
     one = torch.ones(scalings[0].rotary_dim // 2)
@@ -288,7 +288,7 @@ def _initial_blend(scalings: Sequence[RopeScaling]) -> tuple[Tensor, Tensor, Ten
 
 
 def _groups_of(scalings: Sequence[RopeScaling]) -> list[tuple[RopeScaling, list[int]]]:
-    """Gather the profiles that follow lengths by equal scaling."""
+    """Return the profiles that follow lengths, grouped by equal scaling."""
     members: dict[str, list[int]] = {}
     for i, scaling in enumerate(scalings):
         if scaling.depends_on_seq_len:

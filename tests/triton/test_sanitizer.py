@@ -18,6 +18,7 @@ from torch import Tensor
 
 import ropescale_kernels as rk
 from ropescale_kernels.ops import check
+from ropescale_kernels.ops.arguments import RotaryQKSpec
 
 pytest.importorskip("triton")
 from triton.runtime.errors import InterpreterError
@@ -42,7 +43,7 @@ def yarn(rotary_dim: int, **options: Any) -> rk.RopeScaling:
 
 def accessed(spec: Any) -> tuple[list[Tensor], list[Tensor]]:
     """What a call may read, and what it has to write."""
-    state = spec.table.state if isinstance(spec, check.RotaryQKSpec) else ()
+    state = spec.table.state if isinstance(spec, RotaryQKSpec) else ()
     inputs, outputs = [*spec.inputs, *state], [spec.q_out, spec.k_out]
     if spec.q_out is spec.q:
         # In place, channels beyond are no business of the kernel's.
@@ -57,7 +58,7 @@ def run(package: ModuleType | Any, spec: Any) -> None:
         spec.q_out = torch.full_like(spec.q, torch.nan, memory_format=torch.contiguous_format)
         if spec.k is not None:
             spec.k_out = torch.full_like(spec.k, torch.nan, memory_format=torch.contiguous_format)
-    stem = "rotary_qk" if isinstance(spec, check.RotaryQKSpec) else "rotary_cos_sin"
+    stem = "rotary_qk" if isinstance(spec, RotaryQKSpec) else "rotary_cos_sin"
     module = importlib.import_module(f"{package.__name__}.{stem}")
     with sanitized(*accessed(spec)) as watch:
         getattr(module, f"launch_{stem}")(spec)

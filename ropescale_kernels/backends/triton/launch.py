@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ...ops.check import RotaryCosSinSpec, RotaryQKSpec
+from ...ops.arguments import RotaryCosSinSpec, RotaryQKSpec
 from .tile import PROGRAMS_PER_SM, grid_of, tile_of
 from .variants import Variant, compiled
 

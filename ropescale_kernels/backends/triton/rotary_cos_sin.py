@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from ...ops.check import RotaryCosSinSpec
+from ...ops.arguments import RotaryCosSinSpec
 from .heads import block_of_tokens, rotate_q_and_k
 from .launch import KernelInputs, launch, layout_of, token_strides
 from .math import as_float, as_uint, widen

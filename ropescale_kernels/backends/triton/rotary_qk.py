@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from ...ops.check import RotaryQKSpec
+from ...ops.arguments import RotaryQKSpec
 from .cos_sin import cos_sin_of_table
 from .heads import block_of_tokens, rotate_q_and_k
 from .launch import launch, table_inputs

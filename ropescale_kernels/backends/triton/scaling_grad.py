@@ -6,7 +6,7 @@ import torch
 import triton
 import triton.language as tl
 
-from ...ops.check import RotaryQKSpec
+from ...ops.arguments import RotaryQKSpec
 from .cos_sin import cos_sin_of_table
 from .heads import block_of_tokens, load_pairs
 from .launch import block_count, launch, table_inputs

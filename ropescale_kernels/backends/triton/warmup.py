@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import torch
 
-from ...ops.check import RotaryQKSpec
+from ...ops.arguments import RotaryQKSpec
 from ...table.state import TableTensors
 from .rotary_qk import rotary_qk_kernel
 from .variants import Variant, compiled
