@@ -165,6 +165,17 @@ def test_gradients_by_torch_func() -> None:
     assert torch.equal(torch.func.grad(loss)(spec.q), want)
 
 
+def test_only_operators_with_results_have_gradients() -> None:
+    import ropescale_kernels.operators  # noqa: F401
+
+    def has_gradients(name: str) -> bool:
+        return torch._C._dispatch_has_kernel_for_dispatch_key(name, "Autograd")
+
+    assert has_gradients("ropescale_test::copies")
+    assert has_gradients("ropescale::rotary_qk")
+    assert not has_gradients("ropescale::rotary_qk_")
+
+
 @pytest.mark.parametrize("with_norms", [False, True])
 @pytest.mark.parametrize("token_dims", [1, 2])
 def test_a_mapped_call_is_a_loop(token_dims: int, with_norms: bool) -> None:

@@ -16,6 +16,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree
 
 import ropescale_kernels as rk
+import ropescale_kernels.operators
 from ropescale_kernels.ops.arguments import (
     RotaryCosSinSpec,
     RotaryQKInPlaceSpec,

@@ -42,9 +42,10 @@ class Formula:
         leaf_gradients: type[Call] | None,
     ) -> None:
         self._kind = kind
-        self._gradients = gradients or (self._rotate_back if _adjoint_flag(kind) else None)
+        self._gradients = gradients
         self._leaf_gradients = leaf_gradients
-        self.is_differentiable = self._gradients is not None
+        has_adjoint = bool(_adjoint_flag(kind) and kind.OUTPUTS)
+        self.is_differentiable = gradients is not None or has_adjoint
         if self.is_differentiable:
             _FUNCTIONS[kind] = _function(kind, self)
 
@@ -72,15 +73,16 @@ class Formula:
 
     def backward(self, ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
         """Return the gradients of all arguments."""
-        assert self._gradients is not None
         slots = self._kind.SLOTS
         needed = {slot.key for slot, need in zip(slots, ctx.needs_input_grad, strict=False) if need}
         upstream = self._per_output(ctx, grads)
         found: dict[str, Tensor | None] = {}
         if any(x is not None for x in upstream):
             values = {**ctx.rest, **dict(zip(ctx.names, ctx.saved_tensors, strict=True))}
-            values["heads_shape"], values["needed"] = ctx.heads_shape, needed
-            found = self._gradients(values, upstream)
+            if self._gradients is not None:
+                found = self._gradients(values, upstream)
+            else:
+                found = self._rotate_back(values, upstream, needed, ctx.heads_shape)
         return tuple(found.get(slot.key) if slot.key in needed else None for slot in slots)
 
     def _per_output(self, ctx: Any, grads: tuple[Any, ...]) -> list[Tensor | None]:
@@ -95,10 +97,13 @@ class Formula:
         return [rest.pop(0) if not o.option or ctx.rest[o.option] else None for o in outputs]
 
     def _rotate_back(
-        self, values: dict[str, Any], grads: Sequence[Tensor | None]
+        self,
+        values: dict[str, Any],
+        grads: Sequence[Tensor | None],
+        needed: set[str],
+        shape: torch.Size,
     ) -> dict[str, Tensor | None]:
         """Return the gradients of heads and of leaves, by the adjoint operator."""
-        needed, shape = values.pop("needed"), values.pop("heads_shape")
         heads = self._kind.HEADS
         given = {o.like: g for o, g in zip(self._kind.OUTPUTS, grads, strict=True)}
         upstream = dict(given)

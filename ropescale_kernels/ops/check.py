@@ -240,7 +240,7 @@ def check_flag(name: str, value: Any) -> None:
 def is_plain(spec: Spec) -> bool:
     """Return whether raw pointers give all there is: no subclass, lazy negation or transform."""
     if spec.is_plain is None:
-        inputs = spec.inputs
+        inputs = [getattr(spec, name) for name in spec.INPUTS]
         spec.is_plain = not is_transformed(*inputs) and all(
             x is None or (type(x) in _PLAIN and not x.is_neg()) for x in inputs
         )

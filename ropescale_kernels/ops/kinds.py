@@ -142,11 +142,6 @@ class Call:
     HEADS: ClassVar[tuple[str, ...]]
     INPUTS: ClassVar[tuple[str, ...]]
 
-    @property
-    def inputs(self) -> tuple[Any, ...]:
-        """The tensors that the caller passed besides the table."""
-        return tuple([getattr(self, name) for name in self.INPUTS])
-
 
 _Call = TypeVar("_Call", bound=Call)
 

@@ -44,7 +44,10 @@ def yarn(rotary_dim: int, **options: Any) -> rk.RopeScaling:
 def accessed(spec: Any) -> tuple[list[Tensor], list[Tensor]]:
     """What a call may read, and what it has to write."""
     state = spec.table.state if isinstance(spec, RotaryQKSpec) else ()
-    inputs, outputs = [*spec.inputs, *state], [spec.q_out, spec.k_out]
+    inputs, outputs = (
+        [*(getattr(spec, name) for name in spec.INPUTS), *state],
+        [spec.q_out, spec.k_out],
+    )
     if spec.q_out is spec.q:
         # In place, channels beyond are no business of the kernel's.
         outputs = [None if x is None else x[..., : spec.rotary_dim] for x in outputs]
