@@ -65,7 +65,7 @@ class Formula:
             elif kind is not Kind.BUFFER and (kind is not Kind.HEADS or of_leaves):
                 saved[slot.key] = values[slot.key]
         ctx.heads_shape = values[self._kind.HEADS[0]].shape
-        ctx.absent = {name for name, value in values.items() if value is None}
+        ctx.exists = [output.exists(values) for output in self._kind.OUTPUTS]
         ctx.names = list(saved)
         # Saved tensors let autograd see a table that is updated, or positions that are rewritten,
         # before backward.
@@ -87,14 +87,12 @@ class Formula:
 
     def _per_output(self, ctx: Any, grads: tuple[Any, ...]) -> list[Tensor | None]:
         """Return the upstream gradient of each output, None for an output that was absent."""
-        outputs = self._kind.OUTPUTS
         if not returns_list(self._kind):
             # An empty tensor stood for the result of heads that were None.
-            return [
-                None if o.like in ctx.absent else g for g, o in zip(grads, outputs, strict=True)
-            ]
+            return [g if is_there else None for g, is_there in zip(grads, ctx.exists, strict=True)]
+        # torch.library gives the gradients of a list in one list, an autograd.Function one by one.
         rest = list(grads[0] if len(grads) == 1 and isinstance(grads[0], list | tuple) else grads)
-        return [rest.pop(0) if not o.option or ctx.rest[o.option] else None for o in outputs]
+        return [rest.pop(0) if is_there else None for is_there in ctx.exists]
 
     def _rotate_back(
         self,

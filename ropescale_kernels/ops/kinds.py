@@ -107,6 +107,10 @@ class Output(NamedTuple):
     dtype: torch.dtype | None = None
     option: str = ""
 
+    def exists(self, values: dict[str, Any]) -> bool:
+        """Return whether a call with these arguments has the result."""
+        return values[self.like] is not None and (not self.option or bool(values[self.option]))
+
 
 class Slot(NamedTuple):
     """One argument in a schema."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch._library.autograd import Info, make_autograd_impl
 from torch._subclasses.fake_tensor import FakeTensor
 
+from ..table.state import TableTensors
 from . import autograd, vmap
 from .implementations import empty_like
 from .kinds import Call, Kind, Output, bind, call_from, returns_list, schema_of, values_of
@@ -72,19 +73,20 @@ def call_operator(kind: type[Call], call: Any) -> tuple[Tensor | None, ...]:
     heads = getattr(call, kind.HEADS[0])
     if isinstance(heads, FakeTensor) and not torch.compiler.is_compiling():
         # A table may hold real tensors while the activations are fake.
-        mode = heads.fake_mode
-        values = [
-            mode.from_tensor(x) if isinstance(x, Tensor) and not isinstance(x, FakeTensor) else x
-            for x in values
-        ]
+        for at, (slot, x) in enumerate(zip(kind.SLOTS, values, strict=True)):
+            is_of_table = slot.part in TableTensors._fields and x is not None
+            if is_of_table and not isinstance(x, FakeTensor):
+                values[at] = heads.fake_mode.from_tensor(x)
     results = autograd.call_in_sight(kind, values)
+    # The tensors of a table are no fields of a call, and they are never None.
+    exists = [
+        getattr(call, output.like, heads) is not None
+        and (not output.option or getattr(call, output.option))
+        for output in kind.OUTPUTS
+    ]
     if not returns_list(kind):
-        return tuple(
-            None if getattr(call, output.like, heads) is None else x
-            for output, x in zip(kind.OUTPUTS, results, strict=True)
-        )
+        return tuple(x if is_there else None for x, is_there in zip(results, exists, strict=True))
     rest = list(results)
-    exists = [not output.option or getattr(call, output.option) for output in kind.OUTPUTS]
     return tuple(rest.pop(0) if is_there else None for is_there in exists)
 
 
@@ -130,9 +132,9 @@ def _results_without_data(kind: type[Call]) -> Callable[..., Any]:
 
 
 def _without_data(output: Output, values: dict[str, Any]) -> Tensor | None:
-    x = values[output.like]
-    if x is None or (output.option and not values[output.option]):
+    if not output.exists(values):
         return None
+    x = values[output.like]
     if output.lead:
         dtype = output.dtype or x.dtype
         return x.new_empty((values[output.lead].shape[0], *x.shape), dtype=dtype)  # type: ignore[no-any-return]

@@ -78,11 +78,13 @@ def _refuse_batched_tables(
 def _unfolded(kind: type[Call], values: dict[str, Any], fold: _Fold, results: Any) -> Any:
     """Return the results, and the mapped axis of each."""
     rest = [results] if isinstance(results, Tensor) else list(results)
-    outputs = [o for o in kind.OUTPUTS if not o.option or values[o.option]]
+    outputs = kind.OUTPUTS
+    if returns_list(kind):
+        outputs = tuple(output for output in outputs if output.exists(values))
     found, dims = [], []
     for output, x in zip(outputs, rest, strict=True):
         # An empty tensor stands for a result that is absent.
-        exists = values[output.like] is not None
+        exists = output.exists(values)
         lead = int(bool(output.lead))
         found.append(fold.unfold(x, lead) if exists else x)
         dims.append(lead if exists else None)
