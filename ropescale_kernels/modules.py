@@ -54,7 +54,7 @@ class RotaryEmbedding(nn.Module):
         *,
         profile_ids: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Rotate q and k; arguments and result as `apply_rotary_qk`."""
+        """Rotate q and k, as `apply_rotary_qk` does."""
         return apply_rotary_qk(
             q, k, position_ids, self.table, profile_ids=profile_ids, interleaved=self.interleaved
         )

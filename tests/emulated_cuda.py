@@ -89,7 +89,7 @@ def build(name: str = "plain", *, sanitize: str = "") -> Path:
 
 
 def load(path: Path) -> Any:
-    """Return the extension at a path, bound to torch, beside the one of the package."""
+    """Import the extension at a path, beside the one of the package, and bind torch to it."""
     from ropescale_kernels.backends.compiled import bind_torch
 
     # The name is unique to the path, because pybind11 keeps one module per name.

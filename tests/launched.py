@@ -40,9 +40,9 @@ class Launched:
 
 def words(variant: Any) -> str:
     """Say what distinguishes the code of a Triton variant, widths apart."""
-    sources = [str(dtype).removeprefix("torch.") for dtype in variant.sources]
+    inputs = [str(dtype).removeprefix("torch.") for dtype in variant.input_dtypes]
     pairs = "interleaved" if variant.interleaved else "halves"
     rows = "aligned" if variant.aligned else "unaligned"
     dtype = str(variant.dtype).removeprefix("torch.")
     flags = [str(flag) for flag in variant.flags]
-    return " ".join([variant.kernel.__name__, dtype, pairs, rows, *sources, *flags])
+    return " ".join([variant.kernel.__name__, dtype, pairs, rows, *inputs, *flags])

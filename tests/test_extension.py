@@ -17,7 +17,7 @@ from torch import Tensor
 
 import ropescale_kernels as rk
 from ropescale_kernels.backends import compiled as compiled
-from ropescale_kernels.ops.check import RotaryQKSpec
+from ropescale_kernels.ops.arguments import RotaryQKSpec
 
 extension: Any = compiled.extension
 SCALING = rk.RopeScaling.yarn(
@@ -45,8 +45,8 @@ def test_the_sanitized_build_is_the_one_under_test() -> None:
 
 def spec_of(q: Any, k: Any, q_out: Any, k_out: Any, position_ids: Any, table: Any) -> RotaryQKSpec:
     """A call as the bindings take it, unchecked."""
-    options: Any = (None, False, False, False)
-    return RotaryQKSpec(q, k, position_ids, table, *options, q_out=q_out, k_out=k_out)
+    flags: Any = (False, False, False)
+    return RotaryQKSpec(q, k, position_ids, None, table, *flags, q_out=q_out, k_out=k_out)
 
 
 class NoExchange(Tensor):
@@ -317,13 +317,13 @@ def test_threads_of_its_own_where_no_openmp_is_used() -> None:
     """Without the runtime's entry points the ranges run on threads started for the call."""
     program = """
 import torch, ropescale_kernels as rk, ropescale_kernels._C as extension
-from ropescale_kernels.ops.check import RotaryQKSpec
+from ropescale_kernels.ops.arguments import RotaryQKSpec
 extension.set_tensor_type(torch.Tensor)
 table = rk.RotaryTable(rk.RopeScaling.default(rotary_dim=64, rope_theta=1e4))
 q, positions = torch.randn(2000, 8, 64), torch.arange(2000)
 outs = [torch.full_like(q, float("nan")) for _ in range(2)]
 for out, threads in zip(outs, (1, 3)):
-    spec = RotaryQKSpec(q, None, positions, table, None, False, False, False, q_out=out)
+    spec = RotaryQKSpec(q, None, positions, None, table, False, False, False, q_out=out)
     extension.rotary_qk(spec, threads)
 assert torch.equal(*outs)
 print(extension.use_loaded_openmp("torch"))

@@ -16,7 +16,13 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree
 
 import ropescale_kernels as rk
-from ropescale_kernels.ops import torch_library
+import ropescale_kernels.operators
+from ropescale_kernels.ops.arguments import (
+    RotaryCosSinSpec,
+    RotaryQKInPlaceSpec,
+    RotaryQKScalingGradSpec,
+    RotaryQKSpec,
+)
 
 SCALING = rk.RopeScaling.yarn(
     rotary_dim=16, rope_theta=1e6, factor=4.0, original_max_position_embeddings=32768
@@ -180,7 +186,7 @@ def test_a_table_is_a_pytree() -> None:
     table = dynamic_table()
     leaves, spec = _pytree.tree_flatten(table)
     again = _pytree.tree_unflatten(leaves, spec)
-    assert again.steps is table.steps
+    assert again.turns_per_token is table.turns_per_token
     assert again.scalings == table.scalings
     lengths = torch.tensor([100_000, 5, 200_000])
     again.update_(lengths)
@@ -211,7 +217,7 @@ def test_a_table_is_loaded_with_weights_only() -> None:
     torch.save({"table": dynamic_table()}, file)
     file.seek(0)
     table = torch.load(file, weights_only=True)["table"]
-    assert torch.equal(table.steps, dynamic_table().steps)
+    assert torch.equal(table.turns_per_token, dynamic_table().turns_per_token)
 
 
 def test_a_trace_holds_the_operator() -> None:
@@ -222,8 +228,8 @@ def test_a_trace_holds_the_operator() -> None:
 
 
 def test_every_operator_is_registered() -> None:
-    for name in torch_library._SCHEMAS:
-        assert torch.Tag.pt2_compliant_tag in getattr(torch.ops.ropescale, name).default.tags
+    for kind in (RotaryQKSpec, RotaryQKInPlaceSpec, RotaryQKScalingGradSpec, RotaryCosSinSpec):
+        assert torch.Tag.pt2_compliant_tag in getattr(torch.ops.ropescale, kind.NAME).default.tags
 
 
 def changed(arguments: tuple[Any, ...], at: int, value: Any) -> tuple[Any, ...]:
@@ -237,9 +243,9 @@ def test_an_operator_checks_what_it_is_given() -> None:
         (1, heads(1).half(), "k: expected torch.float32 as q"),
         (2, torch.arange(4), "position_ids: expected shape"),
         (3, torch.zeros(2, 5), "profile_ids: expected int32"),
-        (4, TABLE.steps[:, :3], "steps: expected contiguous int32"),
+        (4, TABLE.turns_per_token[:, :3], "steps: expected contiguous int32"),
         (5, TABLE.inv_freq_bits.long(), "inv_freq_bits: expected|steps: expected"),
-        (6, TABLE.factor_bits[:, :1], "factor_bits: expected"),
+        (6, TABLE.attention_factor_bits[:, :1], "factor_bits: expected"),
         (7, torch.zeros(3, dtype=torch.int32), "axis_ids: expected"),
         (8, TABLE.inv_freq_bits, "scales: expected pos_freqs, ramp and scales"),
         (16, "gpu", "impl: expected one of"),

@@ -22,13 +22,13 @@ DTYPES = list(FORMATS)
 class StandInTable:
     """What the reference reads of a RotaryTable, made without it."""
 
-    steps: Tensor
+    turns_per_token: Tensor
     inv_freq_bits: Tensor
-    factor_bits: Tensor
+    attention_factor_bits: Tensor
     axis_ids: Tensor | None = None
     num_axes: int = 0
     blend: tuple[Tensor, Tensor, Tensor] | None = None
-    exact_source: str = "float32"
+    frequency_dtype: str = "float32"
 
     @property
     def num_profiles(self) -> int:
@@ -46,7 +46,7 @@ class StandInTable:
             for row in inv_freq.tolist()
         ]
         unsigned = torch.tensor(words, dtype=torch.int64)
-        self.steps = ((unsigned + 2**31) % 2**32 - 2**31).to(torch.int32)
+        self.turns_per_token = ((unsigned + 2**31) % 2**32 - 2**31).to(torch.int32)
 
 
 def make_table(
@@ -90,8 +90,10 @@ def test_float64_frequencies_are_those_of_their_steps() -> None:
     step, position = 0x123456789ABCDEF0, 2**45 + 12345
     table = make_table(rotary_dim=2)
     words = [step & 0xFFFFFFFF, step >> 32]
-    table.steps = torch.tensor([[[w - (w >> 31 << 32) for w in words]]], dtype=torch.int32)
-    table.exact_source = "float64"
+    table.turns_per_token = torch.tensor(
+        [[[w - (w >> 31 << 32) for w in words]]], dtype=torch.int32
+    )
+    table.frequency_dtype = "float64"
     q = torch.tensor([[[1.0, 0.0]]])
     got, _ = reference.apply_rotary_qk(q, None, torch.tensor([position]), table)
     angle = math.tau * float(Fraction(position * step % 2**64, 2**64))

@@ -108,7 +108,7 @@ def test_magnitude_sets_the_two_factors() -> None:
         "none": (1.0, 1.0),
     }
     for magnitude, factors in want.items():
-        bits = rk.RotaryTable(scaling, magnitude=magnitude).factor_bits
+        bits = rk.RotaryTable(scaling, magnitude=magnitude).attention_factor_bits
         got = bits.view(torch.float32)[0].tolist()
         assert got == [torch.tensor(float(x), dtype=torch.float32).item() for x in factors]
 
@@ -136,10 +136,12 @@ def pair_sums(x: torch.Tensor) -> torch.Tensor:
 def test_float64_frequencies_keep_their_own_bits(impl: str) -> None:
     inv_freq = 1e4 ** (-torch.arange(HALF, dtype=torch.float64) / HALF) * (1 + 2.0**-40)
     table = rk.RotaryTable.from_inv_freq(inv_freq)
-    joined = [(hi & 0xFFFFFFFF) << 32 | (lo & 0xFFFFFFFF) for lo, hi in table.steps[0].tolist()]
+    joined = [
+        (hi & 0xFFFFFFFF) << 32 | (lo & 0xFFFFFFFF) for lo, hi in table.turns_per_token[0].tolist()
+    ]
     assert joined == [reference.turns_from_float64(x) for x in inv_freq.tolist()]
     single = rk.RotaryTable.from_inv_freq(inv_freq.float())
-    assert not torch.equal(single.steps, table.steps)
+    assert not torch.equal(single.turns_per_token, table.turns_per_token)
     assert torch.equal(single.inv_freq_bits, table.inv_freq_bits)
     q, positions = heads(3), torch.tensor([2**31 - 1, 2**34, -(2**33) - 1])
     got = rk.apply_rotary_qk(q, None, positions, table, impl=impl)[0]

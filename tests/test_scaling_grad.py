@@ -54,7 +54,7 @@ def test_the_truth_is_the_reference_and_passes_gradcheck() -> None:
     inv_freq = SCALING.inv_freq.double()
     table = rk.RotaryTable.from_inv_freq(inv_freq, FACTOR)
     want = rk.reference.apply_rotary_qk(x, None, at, table, precision="float64")[0]
-    factor = table.factor_bits.view(torch.float32)[0, 0].double()
+    factor = table.attention_factor_bits.view(torch.float32)[0, 0].double()
     got = truth(x.double(), at[:, None].double(), inv_freq, factor)
     torch.testing.assert_close(got, want.double(), rtol=0, atol=1e-11)
     for options in ({}, {"conjugate": True}, {"interleaved": True}):

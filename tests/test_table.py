@@ -158,7 +158,7 @@ def test_magnitudes_are_rounded_once() -> None:
     want = {"both": (factor, factor), "query": (factor * factor, 1.0), "none": (1.0, 1.0)}
     for magnitude, pair in want.items():
         table = rk.RotaryTable(SCALING, magnitude=magnitude)
-        got = table.factor_bits.view(torch.float32)[0]
+        got = table.attention_factor_bits.view(torch.float32)[0]
         assert torch.equal(got, torch.tensor(pair, dtype=torch.float64).float())
 
 
@@ -167,11 +167,11 @@ def test_float64_frequencies_give_steps_of_their_own() -> None:
     frequency = torch.tensor([0.1, 7.0, -0.3, 0.0], dtype=torch.float64)
     table = rk.RotaryTable.from_inv_freq(frequency)
     with mpmath.workprec(300):
-        for value, words in zip(frequency.tolist(), table.steps[0].tolist(), strict=True):
+        for value, words in zip(frequency.tolist(), table.turns_per_token[0].tolist(), strict=True):
             want = int(mpmath.nint(mpmath.mpf(value) * 2**64 / (2 * mpmath.pi))) % 2**64
             assert (words[0] % 2**32) | (words[1] % 2**32) << 32 == want
     single = rk.RotaryTable.from_inv_freq(frequency.float())
-    assert not torch.equal(single.steps[0, 0], table.steps[0, 0])
+    assert not torch.equal(single.turns_per_token[0, 0], table.turns_per_token[0, 0])
     assert torch.equal(single.inv_freq_bits, table.inv_freq_bits)
 
 

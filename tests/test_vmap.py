@@ -118,7 +118,7 @@ def test_gradients_by_torch_func() -> None:
         return 0.5 * rotated(q, None, at, TABLE).square().sum()
 
     again = torch.func.grad(lambda q: torch.func.grad(square)(q).sum())(q[0])
-    factor = TABLE.factor_bits.view(torch.float32)[0, 0]
+    factor = TABLE.attention_factor_bits.view(torch.float32)[0, 0]
     torch.testing.assert_close(again[..., :16], torch.full((S, 2, 16), float(factor) ** 2))
 
 

@@ -1,1 +1,1 @@
-"""One module per implementation, loaded on first use by `_dispatch`."""
+"""One module per implementation, loaded on first use by `ops/implementations.py`."""

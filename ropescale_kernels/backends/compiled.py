@@ -1,4 +1,4 @@
-"""The extension module, told what it needs of torch and of this package."""
+"""The extension module, and the functions of torch and of this package that it calls."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from typing import Any
 import torch
 
 from ..errors import RopeScaleRuntimeError, RopeScaleValueError, expected
+from ..names import CPU_ISAS
 from ..table import RotaryTable
-
-_ISAS = ("baseline", "avx2", "avx512")
 
 
 def bind_torch(extension: Any) -> None:
-    """Tell a compiled module of torch's types and functions, once after its import."""
+    """Give a compiled module the types and functions of torch, once after its import."""
     library_dir = os.path.join(os.path.dirname(torch.__file__), "lib")
     extension.set_tensor_type(torch.Tensor)
     extension.use_loaded_openmp(library_dir)
@@ -41,25 +40,25 @@ def _load() -> tuple[Any, str | None]:
     bind_torch(extension)
     isa = os.environ.get("ROPESCALE_CPU_ISA")
     if isa:
-        if isa not in _ISAS:
+        if isa not in CPU_ISAS:
             raise RopeScaleValueError(
-                expected("ROPESCALE_CPU_ISA", f"one of {', '.join(_ISAS)}", isa)
+                expected("ROPESCALE_CPU_ISA", f"one of {', '.join(CPU_ISAS)}", isa)
             )
         extension.use_cpu_isa(isa)
     return extension, None
 
 
-# None, and why it does not import, where there is none.
+# The extension module and None, or None and the reason why it does not import.
 extension, reason = _load()
 
 
 def _fall_back(*arguments: Any) -> None:
-    """Serve no call, where there is no extension."""
+    """Serve no call, because there is no extension."""
     return
 
 
-# fast_rotary_qk(q, k, position_ids, table, interleaved, conjugate, phase, out): the whole of an
-# ordinary call in one function of C, on the CPU or on a CUDA device. `out` is None, a pair of
-# buffers, or True to rotate in place. Gives the outputs (True in place); or None, having done
-# nothing, where the checked path must look.
+# fast_rotary_qk(q, k, position_ids, table, interleaved, conjugate, phase, out): an
+# ordinary call in one function of C++, on the CPU or on a CUDA device. `out` is None, a pair of
+# buffers, or True to rotate in place. Returns the outputs (True in place). Returns None and writes
+# nothing if the checked path must serve the call.
 fast_rotary_qk = _fall_back if extension is None else extension.fast_rotary_qk

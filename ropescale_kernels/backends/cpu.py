@@ -7,22 +7,23 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ..ops.check import RotaryCosSinSpec, RotaryQKSpec, is_plain
+from ..ops.arguments import RotaryCosSinSpec, RotaryQKSpec
+from ..ops.check import is_plain
 from .compiled import extension, reason
 
 
 def unavailable() -> str | None:
-    """Say why the extension module cannot be used, or None."""
+    """Return why the extension module cannot be used, or None."""
     return reason
 
 
-def passed_over() -> str | None:
-    """Give None: it is the one for CPU tensors."""
+def excluded_from_auto() -> str | None:
+    """Return None: "auto" chooses these kernels for CPU tensors."""
     return None
 
 
 def unsupported(spec: RotaryQKSpec | RotaryCosSinSpec) -> str | None:
-    """Refuse what has no data on the CPU that a pointer could reach."""
+    """Return why the kernels cannot serve a call, or None: they read plain CPU tensors."""
     if spec.q.device.type != "cpu":
         return f"the tensors are on {spec.q.device}"
     if not is_plain(spec):
@@ -45,7 +46,7 @@ def launch_rotary_qk_scaling_grad(
 ) -> tuple[Tensor, Tensor]:
     """Sum over tokens and heads in float64, in an order that threads do not change."""
     of_inv_freq = torch.empty_like(spec.table.inv_freq_bits, dtype=torch.float32)
-    of_factors = torch.empty_like(spec.table.factor_bits, dtype=torch.float32)
+    of_factors = torch.empty_like(spec.table.attention_factor_bits, dtype=torch.float32)
     call = replace(spec, q_out=grad_q, k_out=grad_k)
     extension.scaling_grad(call, of_inv_freq, of_factors, torch.get_num_threads())
     return of_inv_freq, of_factors

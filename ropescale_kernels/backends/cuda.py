@@ -13,7 +13,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from ..ops.check import RotaryCosSinSpec, RotaryQKSpec, is_plain
+from ..ops.arguments import RotaryCosSinSpec, RotaryQKSpec
+from ..ops.check import is_plain
 from .compiled import extension, reason
 
 _extension = extension
@@ -21,7 +22,7 @@ _extension = extension
 
 @cache
 def unavailable() -> str | None:
-    """Say why the kernels cannot run on any device here, or None."""
+    """Return why the kernels cannot run on any device here, or None."""
     if _extension is None:
         return reason
     words: str = _extension.cuda_unavailable(-1)
@@ -32,13 +33,13 @@ def unavailable() -> str | None:
     return None
 
 
-def passed_over() -> str | None:
-    """Say why "auto" leaves this implementation to those who name it, or None."""
+def excluded_from_auto() -> str | None:
+    """Return why "auto" never chooses this implementation, or None."""
     return "its kernels are emulated on the host here" if _is_emulated() else None
 
 
 def unsupported(spec: RotaryQKSpec | RotaryCosSinSpec) -> str | None:
-    """Refuse what is on no device that the kernels run on, or has no data."""
+    """Return why the kernels cannot serve a call, or None: they read plain tensors of a device."""
     wanted = "cuda" if _extension is None else _extension.cuda_device_type
     if spec.q.device.type != wanted:
         return f"the tensors are on {spec.q.device}"
@@ -80,20 +81,20 @@ def launch_rotary_qk_scaling_grad(
     _extension.scaling_grad_cuda(call, sums, device, _stream_of(device))
     total = sums.sum(dim=0)  # (num_pairs, 3)
     # The cosines and sines that were summed are multiplied by the factors already.
-    of_factors = total[:, 1:].sum(dim=0) / spec.table.factor_bits.view(torch.float32)
+    of_factors = total[:, 1:].sum(dim=0) / spec.table.attention_factor_bits.view(torch.float32)
     return total[None, :, 0].to(torch.float32), of_factors.to(torch.float32)
 
 
 def warmup(spec: RotaryQKSpec) -> int:
-    """Load the kernels onto the device, which else happens at their first launches."""
+    """Load the kernels onto the device, which the first launches would do otherwise."""
     _extension.load_cuda_kernels(_device_of(spec.q))
     return 0
 
 
 @cache
 def _reason_against_device(device: int) -> str | None:
-    # unavailable() speaks for all devices; this one may be older than the others. If the device
-    # serves, this loads the kernels onto it, because a capture may not allow a launch to do so.
+    # unavailable() speaks for all devices, and this device may be older than the others. A device
+    # that serves gets the kernels loaded here, because a capture may not allow a launch to load.
     return None if _extension is None else _extension.prepare_device(device) or None
 
 

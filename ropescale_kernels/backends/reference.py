@@ -5,22 +5,23 @@ from __future__ import annotations
 from torch import Tensor
 
 from .. import reference
-from ..ops.check import RotaryCosSinSpec, RotaryQKSpec, is_plain
+from ..ops.arguments import RotaryCosSinSpec, RotaryQKSpec
+from ..ops.check import is_plain
 from . import torch_ops
 
 
 def unavailable() -> str | None:
-    """Give None: pure Python runs everywhere."""
+    """Return None, because pure Python runs everywhere."""
     return None
 
 
-def passed_over() -> str | None:
-    """Give a reason: it is a definition, and slow."""
+def excluded_from_auto() -> str | None:
+    """Return a reason, because the definition is slow."""
     return "it is the definition, and slow"
 
 
 def unsupported(spec: RotaryQKSpec | RotaryCosSinSpec) -> str | None:
-    """Refuse tensors whose values Python cannot read."""
+    """Return why a call cannot be served, or None: Python must be able to read the values."""
     if not is_plain(spec) or spec.q.is_meta:
         return "it takes plain tensors with values"
     return None
@@ -71,5 +72,5 @@ def launch_rotary_cos_sin(spec: RotaryCosSinSpec) -> None:
 def launch_rotary_qk_scaling_grad(
     spec: RotaryQKSpec, grad_q: Tensor, grad_k: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Sum in float64; what defines bits is the forward alone."""
+    """Sum in float64; only the forward defines bits."""
     return torch_ops.launch_rotary_qk_scaling_grad(spec, grad_q, grad_k)

@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..ops.check import RotaryCosSinSpec, RotaryQKSpec
+from ..ops.arguments import RotaryCosSinSpec, RotaryQKSpec
 from ..table.state import TableState
 from ..table.turns import turns_from_float32
 
@@ -20,17 +20,17 @@ _DEVICES = ("cpu", "cuda", "meta", "xpu", "hpu")
 
 
 def unavailable() -> str | None:
-    """Give None: torch is always here."""
+    """Return None, because torch is always here."""
     return None
 
 
-def passed_over() -> str | None:
-    """Give None: it is the last."""
+def excluded_from_auto() -> str | None:
+    """Return None: "auto" chooses torch operations last."""
     return None
 
 
 def unsupported(spec: RotaryQKSpec | RotaryCosSinSpec) -> str | None:
-    """Refuse devices without float64, and vmap."""
+    """Return why a call cannot be served, or None: the device must have float64."""
     if spec.q.device.type not in _DEVICES:
         return f"torch has no float64 on {spec.q.device.type}"
     return None
@@ -42,7 +42,7 @@ def launch_rotary_qk(spec: RotaryQKSpec) -> None:
     cos, sin = _cos_sin(spec, positions, profile)
     nan = torch.where(valid, 0.0, math.nan).unsqueeze(-1)
     cos, sin = (cos + nan).to(torch.float32), (sin + nan).to(torch.float32)
-    factors = spec.table.factor_bits.view(torch.float32)[profile]
+    factors = spec.table.attention_factor_bits.view(torch.float32)[profile]
     for x, out, column in ((spec.q, spec.q_out, 0), (spec.k, spec.k_out, 1)):
         if x is not None and out is not None:
             factor = factors[..., column].unsqueeze(-1)
@@ -57,7 +57,7 @@ def launch_rotary_qk_scaling_grad(
     cos, sin = _cos_sin(spec, positions, profile)
     if spec.conjugate:
         sin = -sin
-    factors = spec.table.factor_bits.view(torch.float32)[0].to(torch.float64)
+    factors = spec.table.attention_factor_bits.view(torch.float32)[0].to(torch.float64)
     of_angle, of_factors = torch.zeros_like(cos), []
     for x, grad, factor in ((spec.q, grad_q, factors[0]), (spec.k, grad_k, factors[1])):
         if x is None or grad is None:
@@ -92,11 +92,11 @@ def launch_rotary_cos_sin(spec: RotaryCosSinSpec) -> None:
 
 
 def _tokens(spec: RotaryQKSpec) -> tuple[Tensor, Tensor, Tensor]:
-    """Per token: positions per pair, a profile that is there, and whether it was asked for."""
+    """Return per token the positions per pair, a valid profile, and whether the id was valid."""
     token_dims = spec.q.dim() - 2
     positions = _positions_per_pair(spec.position_ids, token_dims, spec.table)
-    # One profile for all tokens has axes of its own: an index of no axes is read on the host, which
-    # waits for the device and breaks a graph.
+    # One profile for all tokens has an axis per axis of tokens, because an index without axes is
+    # read on the host, which waits for the device and breaks a graph.
     profile = positions.new_zeros((1,) * token_dims)
     if spec.profile_ids is not None:
         profile = spec.profile_ids.to(torch.int64)
@@ -107,12 +107,12 @@ def _tokens(spec: RotaryQKSpec) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _cos_sin(spec: RotaryQKSpec, positions: Tensor, profile: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosines and sines before the factor, float64 `(..., rotary_dim / 2)`."""
-    steps, inv_freq = _frequencies(spec.table)
+    """Return cosines and sines before the factor, float64 `(..., rotary_dim / 2)`."""
+    turns_per_token, inv_freq = _frequencies(spec.table)
     if spec.phase_float32:
         radians = (positions.to(torch.float32) * inv_freq[profile]).to(torch.float64)
     else:
-        words = steps[profile].to(torch.int64)
+        words = turns_per_token[profile].to(torch.int64)
         step = (words[..., 0] & 0xFFFFFFFF) | (words[..., 1] << 32)
         turns = (positions * step) >> 32  # signed, so between -1/2 and 1/2 turn
         radians = turns.to(torch.float64) * (2 * math.pi / 2**32)
@@ -120,7 +120,7 @@ def _cos_sin(spec: RotaryQKSpec, positions: Tensor, profile: Tensor) -> tuple[Te
 
 
 def _positions_per_pair(position_ids: Tensor, token_dims: int, table: TableState) -> Tensor:
-    """Positions as int64 `(..., rotary_dim / 2)`, or `(..., 1)` where all pairs share one."""
+    """Return positions as int64 `(..., rotary_dim / 2)`, or `(..., 1)` if all pairs share one."""
     positions = position_ids.to(torch.int64)
     if table.axis_ids is None or position_ids.dim() == token_dims:
         return positions.unsqueeze(-1)
@@ -128,17 +128,19 @@ def _positions_per_pair(position_ids: Tensor, token_dims: int, table: TableState
 
 
 def _frequencies(table: TableState) -> tuple[Tensor, Tensor]:
-    """Steps and float32 inverse frequencies per profile, those of a dynamic table blended."""
+    """Return turns per token and float32 inv_freq per profile, blended if the table is dynamic."""
     inv_freq = table.inv_freq_bits.view(torch.float32)
     if table.blend is None:
-        return table.steps, inv_freq
-    pos_freqs, ramp, scale = (x.view(torch.float32) for x in table.blend)
-    scale = scale.unsqueeze(-1)
+        return table.turns_per_token, inv_freq
+    pos_freqs, ramp, factor = (x.view(torch.float32) for x in table.blend)
+    factor = factor.unsqueeze(-1)
     keep = 1.0 - ramp
-    blended = (1.0 / (scale * pos_freqs)) * (1.0 - keep) + (1.0 / pos_freqs) * keep
-    is_blend = scale != 0
+    blended = (1.0 / (factor * pos_freqs)) * (1.0 - keep) + (1.0 / pos_freqs) * keep
+    is_blend = factor != 0
     inv_freq = torch.where(is_blend, blended, inv_freq)
-    return torch.where(is_blend.unsqueeze(-1), turns_from_float32(inv_freq), table.steps), inv_freq
+    return torch.where(
+        is_blend.unsqueeze(-1), turns_from_float32(inv_freq), table.turns_per_token
+    ), inv_freq
 
 
 def _pairs(

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from .._version import __version__
+from ..names import CPU_ISAS, IMPLS
 from .build_info import build_info
 
 OK, NOTE, PROBLEM = "ok", "note", "problem"
@@ -41,9 +42,7 @@ _VARIABLES = {
     "CUDA_VISIBLE_DEVICES": "hides the devices it does not name",
     "OMP_NUM_THREADS": "threads of torch and of the kernels",
 }
-# The names that impl takes, in a table of their own: the one of _dispatch needs torch.
-_IMPLS = ("auto", "cuda", "triton", "cpu", "torch", "reference")
-_ISAS = ("baseline", "avx2", "avx512")
+_IMPL_CHOICES = ("auto", *IMPLS)
 _EXTRAS = {
     "typer": "the ropescale command",
     "rich": "the ropescale command",
@@ -104,7 +103,7 @@ def _choice() -> str:
     reasons = importlib.import_module("ropescale_kernels.ops.implementations").available_impls()
     forced = os.environ.get("ROPESCALE_IMPL") or "auto"
     if forced != "auto":
-        reason = reasons.get(forced, f"expected one of {', '.join(_IMPLS)}")
+        reason = reasons.get(forced, f"expected one of {', '.join(_IMPL_CHOICES)}")
         if reason is not None:
             return f"nothing can run: ROPESCALE_IMPL asks for {forced}: {reason}"
         return f"impl='auto' takes {forced} for every tensor: ROPESCALE_IMPL says so"
@@ -316,7 +315,7 @@ def _environment() -> Iterator[_Line]:
 
 
 def _variable(name: str, value: str) -> tuple[str, str]:
-    choices = {"ROPESCALE_IMPL": _IMPLS, "ROPESCALE_CPU_ISA": _ISAS}.get(name, ())
+    choices = {"ROPESCALE_IMPL": _IMPL_CHOICES, "ROPESCALE_CPU_ISA": CPU_ISAS}.get(name, ())
     if choices and value and value not in choices:
         return PROBLEM, f"expected one of {', '.join(choices)}, got {value}"
     if name == "ROPESCALE_IMPL" and value not in ("", "auto") and _has_torch():
@@ -327,7 +326,12 @@ def _variable(name: str, value: str) -> tuple[str, str]:
             if reason is not None:
                 return PROBLEM, f"expected an implementation that can run, got {value}: {reason}"
     best = build_info().get("best_cpu_isa")
-    if name == "ROPESCALE_CPU_ISA" and value and best and _ISAS.index(value) > _ISAS.index(best):
+    if (
+        name == "ROPESCALE_CPU_ISA"
+        and value
+        and best
+        and CPU_ISAS.index(value) > CPU_ISAS.index(best)
+    ):
         return NOTE, f"{value!r}: this processor and build go up to {best}"
     return OK, f"{value!r}: {_VARIABLES[name]}"
 

@@ -1,84 +1,137 @@
-"""Gradients, and what torch.func sees.
+"""Gradients of an operator from the kinds of its arguments, registered and seen by torch.func.
 
-Those of q and k are the same operator with `conjugate` flipped, as a rotation's adjoint is; a
-rotation is linear in q and k, so they are differentiable again, to any order. Those of a table's
-inv_freq and factors are a reduction of their own.
+An operator is linear in its heads. The gradient of heads is therefore the adjoint operator on the
+upstream gradients, which is the same operator with its adjoint flag flipped; it is differentiable
+again, to any order. The gradients of a table's leaves are an operator of their own.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..errors import RopeScaleUnsupportedError, expected
+from ..table.state import GradLeaves
 from . import vmap
+from .kinds import Call, Kind, bind, returns_list
 
-Grads = tuple[Tensor | None, ...]
-# Positions of inv_freq and factors among the arguments of rotary_qk.
-_INV_FREQ, _FACTORS = 11, 12
-_ARGUMENTS = 17
-
-
-def setup_rotary_qk(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    """Keep what says by how much; q and k only where the scaling requires grad."""
-    q, k, *sources = inputs[: _FACTORS + 1]
-    of_scaling = any(x is not None and x.requires_grad for x in sources[-2:])
-    ctx.q_shape, ctx.flags = q.shape, inputs[_FACTORS + 1 :]
-    ctx.set_materialize_grads(False)
-    # Saved, so that autograd sees a table updated, or positions rewritten, before backward.
-    ctx.save_for_backward(*sources, *((q, k) if of_scaling else (None, None)))
+# From the arguments by name and the upstream gradient of each output, the gradients by name.
+Gradients = Callable[[dict[str, Any], "Sequence[Tensor | None]"], "dict[str, Tensor | None]"]
 
 
-def backward_rotary_qk(ctx: Any, grad_q: Tensor | None, grad_k: Tensor | None) -> Grads:
-    """Rotate the upstream gradients backwards."""
-    *sources, q, k = ctx.saved_tensors
-    interleaved, conjugate, phase_float32, impl = ctx.flags
-    grads: list[Tensor | None] = [None] * _ARGUMENTS
-    of_q, of_k = _as_heads(ctx, grad_q, grad_k)
-    if of_q is None:
-        return tuple(grads)
-    if ctx.needs_input_grad[0] or ctx.needs_input_grad[1]:
-        flags = interleaved, not conjugate, phase_float32, impl
-        dq, dk = rotary_qk(of_q, of_k, *sources, *flags)
-        if ctx.needs_input_grad[0] and grad_q is not None:
-            grads[0] = dq
-        if ctx.needs_input_grad[1] and grad_k is not None:
-            grads[1] = dk
-    if q is not None and (ctx.needs_input_grad[_INV_FREQ] or ctx.needs_input_grad[_FACTORS]):
-        if grad_q is None:
-            q = of_q
-        of_scaling = torch.ops.ropescale.rotary_qk_scaling_grad(
-            of_q, of_k, q, None if of_k is None else k, *sources[:-2], *ctx.flags
-        )
-        for at, grad in zip((_INV_FREQ, _FACTORS), of_scaling, strict=True):
-            grads[at] = grad if ctx.needs_input_grad[at] else None
-    return tuple(grads)
+# For each differentiable operator, the autograd.Function that torch.func sees.
+_FUNCTIONS: dict[type[Call], Any] = {}
 
 
-def setup_rotary_cos_sin(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    """Keep the caller's rows."""
-    ctx.q_shape, ctx.flags = inputs[0].shape, inputs[5:]
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*inputs[2:5])
+class Formula:
+    """The backward of one operator.
+
+    Args:
+        kind: The operator's dataclass.
+        gradients: Returns the gradients of an operator that is not its own adjoint.
+        leaf_gradients: The operator that computes the gradients of a table's leaves.
+    """
+
+    def __init__(
+        self,
+        kind: type[Call],
+        gradients: Gradients | None,
+        leaf_gradients: type[Call] | None,
+    ) -> None:
+        self._kind = kind
+        self._gradients = gradients
+        self._leaf_gradients = leaf_gradients
+        has_adjoint = bool(_adjoint_flag(kind) and kind.OUTPUTS)
+        self.is_differentiable = gradients is not None or has_adjoint
+        if self.is_differentiable:
+            _FUNCTIONS[kind] = _function(kind, self)
+
+    def setup(self, ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        """Save the tensors besides heads; save heads only if a leaf of the table requires grad."""
+        values = bind(self._kind, inputs, {})
+        slots = self._kind.SLOTS
+        leaves = [values[slot.key] for slot in slots if slot.part in GradLeaves._fields]
+        of_leaves = any(x is not None and x.requires_grad for x in leaves)
+        ctx.set_materialize_grads(False)
+        saved: dict[str, Tensor] = {}
+        ctx.rest = {}
+        for slot in slots:
+            kind = slot.argument.kind
+            if not slot.is_tensor:
+                ctx.rest[slot.key] = values[slot.key]
+            elif kind is not Kind.BUFFER and (kind is not Kind.HEADS or of_leaves):
+                saved[slot.key] = values[slot.key]
+        ctx.heads_shape = values[self._kind.HEADS[0]].shape
+        ctx.exists = [output.exists(values) for output in self._kind.OUTPUTS]
+        ctx.names = list(saved)
+        # Saved tensors let autograd see a table that is updated, or positions that are rewritten,
+        # before backward.
+        ctx.save_for_backward(*saved.values())
+
+    def backward(self, ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
+        """Return the gradients of all arguments."""
+        slots = self._kind.SLOTS
+        needed = {slot.key for slot, need in zip(slots, ctx.needs_input_grad, strict=False) if need}
+        upstream = self._per_output(ctx, grads)
+        found: dict[str, Tensor | None] = {}
+        if any(x is not None for x in upstream):
+            values = {**ctx.rest, **dict(zip(ctx.names, ctx.saved_tensors, strict=True))}
+            if self._gradients is not None:
+                found = self._gradients(values, upstream)
+            else:
+                found = self._rotate_back(values, upstream, needed, ctx.heads_shape)
+        return tuple(found.get(slot.key) if slot.key in needed else None for slot in slots)
+
+    def _per_output(self, ctx: Any, grads: tuple[Any, ...]) -> list[Tensor | None]:
+        """Return the upstream gradient of each output, None for an output that was absent."""
+        if not returns_list(self._kind):
+            # An empty tensor stood for the result of heads that were None.
+            return [g if is_there else None for g, is_there in zip(grads, ctx.exists, strict=True)]
+        # torch.library gives the gradients of a list in one list, an autograd.Function one by one.
+        rest = list(grads[0] if len(grads) == 1 and isinstance(grads[0], list | tuple) else grads)
+        return [rest.pop(0) if is_there else None for is_there in ctx.exists]
+
+    def _rotate_back(
+        self,
+        values: dict[str, Any],
+        grads: Sequence[Tensor | None],
+        needed: set[str],
+        shape: torch.Size,
+    ) -> dict[str, Tensor | None]:
+        """Return the gradients of heads and of leaves, by the adjoint operator."""
+        heads = self._kind.HEADS
+        given = {o.like: g for o, g in zip(self._kind.OUTPUTS, grads, strict=True)}
+        upstream = dict(given)
+        if upstream[heads[0]] is None:
+            # An operator always takes its first heads; a tensor of 0 heads costs nothing.
+            other = next(g for g in grads if g is not None)
+            upstream[heads[0]] = other.new_empty((*shape[:-2], 0, shape[-1]))
+        found: dict[str, Tensor | None] = {}
+        if needed.intersection(heads):
+            flag = _adjoint_flag(self._kind)
+            adjoint = {**values, **upstream, flag: not values[flag]}
+            for output, grad in zip(
+                self._kind.OUTPUTS, _call_by_name(self._kind, adjoint), strict=True
+            ):
+                found[output.like] = None if given[output.like] is None else grad
+        leaves = GradLeaves._fields
+        if self._leaf_gradients is not None and needed.intersection(leaves):
+            for name in heads:
+                values[f"grad_{name}"] = upstream[name]
+                if given[name] is None:
+                    values[name] = upstream[name]
+            of_leaves = _call_by_name(self._leaf_gradients, values)
+            found |= dict(zip(leaves, of_leaves, strict=True))
+        return found
 
 
-def backward_rotary_cos_sin(ctx: Any, grad_q: Tensor | None, grad_k: Tensor | None) -> Grads:
-    """Rotate the upstream gradients backwards."""
-    rotary_dim, interleaved, conjugate, impl = ctx.flags
-    of_q, of_k = _as_heads(ctx, grad_q, grad_k)
-    rest = (None,) * 7
-    if of_q is None:
-        return None, None, *rest
-    dq, dk = rotary_cos_sin(
-        of_q, of_k, *ctx.saved_tensors, rotary_dim, interleaved, not conjugate, impl
-    )
-    return None if grad_q is None else dq, None if grad_k is None or of_k is None else dk, *rest
-
-
-def refuse_second_order(ctx: Any, *grads: Tensor | None) -> Grads:
-    """Say that a gradient of inv_freq or factors has no gradient of its own."""
+def refuse_second_order(
+    values: dict[str, Any], grads: Sequence[Tensor | None]
+) -> dict[str, Tensor | None]:
+    """Refuse the gradient of a gradient of inv_freq or of the attention factors."""
     raise RopeScaleUnsupportedError(
         expected(
             "table",
@@ -89,57 +142,38 @@ def refuse_second_order(ctx: Any, *grads: Tensor | None) -> Grads:
     )
 
 
-def _as_heads(
-    ctx: Any, grad_q: Tensor | None, grad_k: Tensor | None
-) -> tuple[Tensor | None, Tensor | None]:
-    """Give gradients as the operators take q and k: a q always."""
-    # Where there was no k, its output was an empty tensor.
-    if grad_k is not None and grad_k.dim() != len(ctx.q_shape):
-        grad_k = None
-    if grad_q is None and grad_k is not None:
-        # A q without heads costs nothing.
-        grad_q = grad_k.new_empty((*ctx.q_shape[:-2], 0, ctx.q_shape[-1]))
-    return grad_q, grad_k
+def call_in_sight(kind: type[Call], values: Sequence[Any]) -> tuple[Any, ...]:
+    """Return the results of an operator, which torch.func can see.
+
+    torch.func does not see gradients that are registered with torch.library, so a call under
+    torch.func goes through an autograd.Function.
+    """
+    if torch._C._are_functorch_transforms_active() and kind in _FUNCTIONS:
+        results = _FUNCTIONS[kind].apply(*values)
+    else:
+        results = vmap.operator_of(kind)(*values)
+    if results is None:
+        return ()
+    return (results,) if isinstance(results, Tensor) else tuple(results)
 
 
-def rotary_qk(*arguments: Any) -> tuple[Tensor, Tensor]:
-    """Call the operator of that name, in sight of torch.func where it is at work."""
-    return _seen(RotaryQK, torch.ops.ropescale.rotary_qk, arguments)
+def _call_by_name(kind: type[Call], values: dict[str, Any]) -> tuple[Any, ...]:
+    return call_in_sight(kind, [values[slot.key] for slot in kind.SLOTS])
 
 
-def rotary_cos_sin(*arguments: Any) -> tuple[Tensor, Tensor]:
-    """Call the operator of that name, in sight of torch.func where it is at work."""
-    return _seen(RotaryCosSin, torch.ops.ropescale.rotary_cos_sin, arguments)
+def _adjoint_flag(kind: type[Call]) -> str:
+    return next((slot.key for slot in kind.SLOTS if slot.argument.is_adjoint), "")
 
 
-def _seen(function: Any, operator: Any, arguments: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
-    if torch._C._are_functorch_transforms_active():
-        operator = function.apply
-    outputs: tuple[Tensor, Tensor] = operator(*arguments)
-    return outputs
-
-
-class RotaryQK(torch.autograd.Function):
-    """The operator for torch.func, which sees no gradients that torch.library registers."""
-
-    setup_context = staticmethod(setup_rotary_qk)
-    backward = staticmethod(backward_rotary_qk)
-    vmap = staticmethod(vmap.batch_rotary_qk)
-
-    @staticmethod
+def _function(kind: type[Call], formula: Formula) -> Any:
     def forward(*arguments: Any) -> Any:
-        """Rotate."""
-        return torch.ops.ropescale.rotary_qk(*arguments)
+        results = vmap.operator_of(kind)(*arguments)
+        return tuple(results) if isinstance(results, list) else results
 
-
-class RotaryCosSin(torch.autograd.Function):
-    """The same of `rotary_cos_sin`."""
-
-    setup_context = staticmethod(setup_rotary_cos_sin)
-    backward = staticmethod(backward_rotary_cos_sin)
-    vmap = staticmethod(vmap.batch_rotary_cos_sin)
-
-    @staticmethod
-    def forward(*arguments: Any) -> Any:
-        """Rotate."""
-        return torch.ops.ropescale.rotary_cos_sin(*arguments)
+    members = {
+        "forward": staticmethod(forward),
+        "setup_context": staticmethod(formula.setup),
+        "backward": staticmethod(formula.backward),
+        "vmap": staticmethod(vmap.batched(kind)),
+    }
+    return type(kind.__name__, (torch.autograd.Function,), members)

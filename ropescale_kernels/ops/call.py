@@ -1,4 +1,4 @@
-"""The way of a checked call: straight to an implementation, or through the operators."""
+"""A checked call: straight to an implementation, or through the dispatcher."""
 
 from __future__ import annotations
 
@@ -6,30 +6,28 @@ import torch
 from torch import Tensor
 from torch.compiler import is_compiling
 
-from .check import RotaryQKSpec, is_plain
-from .implementations import Spec, launch
-from .transforms import in_forward_ad, is_watched
+from .arguments import RotaryQKInPlaceSpec, RotaryQKSpec, Spec
+from .check import is_plain
+from .implementations import launch
+from .transforms import in_forward_ad, in_trace_or_mode
 
 
-def rotate(spec: Spec, impl: str) -> tuple[Tensor, Tensor | None]:
+def rotate(spec: Spec) -> tuple[Tensor, Tensor | None]:
     """Run a checked call, allocating the outputs it lacks.
-
-    Args:
-        spec: The call, from `_check`.
-        impl: Name of the implementation.
 
     Returns:
         q_out, and k_out or None.
     """
     if _is_negated(spec):
-        # The kernels read memory, where a lazy negation has not happened yet.
+        # The kernels read memory, which a lazy negation has not changed yet.
         spec.q = spec.q.resolve_neg()
         spec.k = None if spec.k is None else spec.k.resolve_neg()
-    if not _is_watched(spec):
-        return launch(spec, impl)
-    from . import torch_library
+    if not _needs_dispatcher(spec):
+        return launch(spec)
+    from . import registered
 
-    q_out, k_out = torch_library.rotate(spec, impl)
+    q_out, k_out = registered.call_operator(type(spec), spec)
+    assert q_out is not None
     if spec.q_out is None:
         return q_out, k_out
     spec.q_out.copy_(q_out)
@@ -38,33 +36,33 @@ def rotate(spec: Spec, impl: str) -> tuple[Tensor, Tensor | None]:
     return spec.q_out, spec.k_out
 
 
-def rotate_in_place(spec: RotaryQKSpec, impl: str) -> bool:
+def rotate_in_place(spec: RotaryQKSpec) -> bool:
     """Run a checked call whose outputs are its inputs.
 
     Returns:
-        Whether autograd has yet to be told of the write.
+        Whether the caller must tell autograd of the write.
     """
     q, k = spec.q, spec.k
     if _requires_grad(spec) or _is_negated(spec):
-        # Through a copy: autograd, and the lazy negation, see the write only this way.
+        # Autograd, and a lazy negation, see a write only as a copy.
         spec.q_out = spec.k_out = None
-        q_out, k_out = rotate(spec, impl)
+        q_out, k_out = rotate(spec)
         q.copy_(q_out)
         if k is not None and k_out is not None:
             k.copy_(k_out)
         return False
-    if not _is_watched(spec):
-        launch(spec, impl)
+    if not _needs_dispatcher(spec):
+        launch(spec)
         return True
-    from . import torch_library
+    from . import registered
 
-    torch_library.rotate_in_place(spec, impl)
+    registered.call_operator(RotaryQKInPlaceSpec, spec)
     return False
 
 
-def _is_watched(spec: Spec) -> bool:
-    """Whether more than the tensors' memory takes part: then the dispatcher must see the call."""
-    if is_watched():
+def _needs_dispatcher(spec: Spec) -> bool:
+    """Return whether more than the tensors' memory takes part in the call."""
+    if in_trace_or_mode():
         return True
     if in_forward_ad():
         # The operators carry no tangents; torch's own operations do.
@@ -73,7 +71,7 @@ def _is_watched(spec: Spec) -> bool:
 
 
 def _is_negated(spec: Spec) -> bool:
-    # In a graph, the operator sees to it.
+    # In a graph, the operator resolves a negation.
     if torch.compiler.is_compiling():
         return False
     return spec.q.is_neg() or (spec.k is not None and spec.k.is_neg())
@@ -82,12 +80,12 @@ def _is_negated(spec: Spec) -> bool:
 def _requires_grad(spec: Spec) -> bool:
     if not torch.is_grad_enabled():
         return False
-    sources = spec.sources if isinstance(spec, RotaryQKSpec) else ()
-    return any(x is not None and x.requires_grad for x in (spec.q, spec.k, *sources))
+    leaves = spec.table.sources if isinstance(spec, RotaryQKSpec) else ()
+    return any(x is not None and x.requires_grad for x in (spec.q, spec.k, *leaves))
 
 
 def bump_versions(*written: Tensor | None) -> None:
-    """Let autograd know of writes through raw pointers, so that it refuses stale saved tensors."""
+    """Tell autograd of writes through raw pointers, so that it refuses stale saved tensors."""
     if is_compiling():
         return
     for x in written:

@@ -1,79 +1,30 @@
-"""Every user error of the operators is raised here, before anything is written.
+"""Checks of a call: every user error is raised here, before anything is written.
 
-The happy path is part of the time of a one-token call, so it reads each attribute once and words
-no message until it must.
+The checks are part of the time of a one-token call, so they read each attribute once, and word a
+message only for an error.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..errors import RopeScaleTypeError, RopeScaleUnsupportedError, RopeScaleValueError, expected
+from ..names import MAX_HEAD_DIM
 from ..table.state import TableState
 from . import check_outputs
+from .arguments import RotaryCosSinSpec, RotaryQKSpec, Spec
+from .kinds import Argument
 from .transforms import is_transformed
 
-MAX_HEAD_DIM = 512
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-_INDEX_DTYPES = (torch.int32, torch.int64)
 _PLAIN = (Tensor, torch.nn.Parameter)
 _CONTIGUOUS_HINT = "Call .contiguous() on it."
-
-
-@dataclass(slots=True)
-class RotaryQKSpec:
-    """One checked call of `apply_rotary_qk`; `q_out`, `k_out` None until they are allocated."""
-
-    q: Tensor
-    k: Tensor | None
-    position_ids: Tensor
-    table: TableState
-    profile_ids: Tensor | None
-    interleaved: bool
-    conjugate: bool
-    phase_float32: bool
-    # inv_freq and factors of the table, where they require grad.
-    sources: tuple[Tensor | None, Tensor | None] = (None, None)
-    q_out: Tensor | None = None
-    k_out: Tensor | None = None
-    # Whether memory is all there is to the inputs, once somebody has looked.
-    is_plain: bool | None = None
-
-    @property
-    def rotary_dim(self) -> int:
-        """Channels rotated."""
-        return self.table.rotary_dim
-
-    @property
-    def inputs(self) -> tuple[Tensor | None, ...]:
-        """What a caller passed, the table aside."""
-        return self.q, self.k, self.position_ids, self.profile_ids
-
-
-@dataclass(slots=True)
-class RotaryCosSinSpec:
-    """One checked call of `apply_rotary_cos_sin`."""
-
-    q: Tensor
-    k: Tensor | None
-    cos: Tensor
-    sin: Tensor
-    position_ids: Tensor | None
-    rotary_dim: int
-    interleaved: bool
-    conjugate: bool
-    q_out: Tensor | None = None
-    k_out: Tensor | None = None
-    is_plain: bool | None = None
-
-    @property
-    def inputs(self) -> tuple[Tensor | None, ...]:
-        """What a caller passed."""
-        return self.q, self.k, self.position_ids, self.cos, self.sin
+_POSITIONS = RotaryQKSpec.ARGUMENTS["position_ids"]
+_PROFILES = RotaryQKSpec.ARGUMENTS["profile_ids"]
+_ROW_INDICES = RotaryCosSinSpec.ARGUMENTS["position_ids"]
 
 
 def check_rotary_qk(
@@ -86,16 +37,21 @@ def check_rotary_qk(
     interleaved: bool,
     conjugate: bool,
     phase: str,
+    impl: str = "auto",
     out: Any = None,
     in_place: bool = False,
 ) -> RotaryQKSpec:
-    """Check the arguments of `apply_rotary_qk` and its in-place twin.
+    """Check the arguments of `apply_rotary_qk` and of `apply_rotary_qk_`.
 
     Returns:
-        The call, with `q_out` and `k_out` set where the caller gave them.
+        The call, with `q_out` and `k_out` set if the caller gave them.
 
     Raises:
-        RopeScaleTypeError, RopeScaleValueError, RopeScaleUnsupportedError: As BAD_INPUTS has it.
+        RopeScaleTypeError: A dtype or kind; the message names the argument and the value.
+        RopeScaleValueError: A shape, stride, range or device, or buffers that overlap.
+        RopeScaleUnsupportedError: A nested tensor, or a tensor to write under torch.func or
+            forward-mode AD.
+        RopeScaleRuntimeError: A leaf that requires grad is written, under grad mode.
     """
     if not isinstance(table, TableState):
         hint = "Build one with RotaryTable(scaling)."
@@ -114,34 +70,19 @@ def check_rotary_qk(
         hint = f"Move it once with table.to({str(device)!r})."
         raise RopeScaleValueError(expected("table", f"device {device}", str(table.device), hint))
     tokens = shape[:-2]
-    _check_index("position_ids", position_ids, _INDEX_DTYPES, device)
-    positions = position_ids.shape
-    axes = table.num_axes
-    if axes and len(positions) > len(tokens):
-        if positions[0] != axes:
-            want = f"a leading axis of {axes} (one per M-RoPE section)"
-            raise RopeScaleValueError(expected("position_ids", want, f"shape {tuple(positions)}"))
-        positions = positions[1:]
-    if len(positions) != len(tokens) or positions != tokens:
-        _check_token_shape("position_ids", positions, tokens)
+    check_tokens("position_ids", position_ids, _POSITIONS, tokens, device, table.num_axes)
     if profile_ids is not None:
-        _check_index("profile_ids", profile_ids, (torch.int32,), device)
-        ids = profile_ids.shape
-        if ids != tokens and not (len(tokens) == 2 and ids == tokens[:1]):
-            want = f"shape {tuple(tokens)}" + (
-                f" or {tuple(tokens[:1])}" if len(tokens) == 2 else ""
-            )
-            raise RopeScaleValueError(expected("profile_ids", want, f"shape {tuple(ids)}"))
+        check_tokens("profile_ids", profile_ids, _PROFILES, tokens, device)
     spec = RotaryQKSpec(
         q,
         k,
         position_ids,
-        table,
         profile_ids,
+        table,
         interleaved,
         conjugate,
         phase == "float32",
-        table.sources,
+        impl,
     )
     if in_place:
         spec.q_out, spec.k_out = q, k
@@ -161,6 +102,7 @@ def check_rotary_cos_sin(
     rotary_dim: int | None,
     interleaved: bool,
     conjugate: bool,
+    impl: str = "auto",
     out: Any = None,
 ) -> RotaryCosSinSpec:
     """Check the arguments of `apply_rotary_cos_sin`.
@@ -169,7 +111,10 @@ def check_rotary_cos_sin(
         The call, with `rotary_dim` resolved from the width of `cos`.
 
     Raises:
-        RopeScaleTypeError, RopeScaleValueError, RopeScaleUnsupportedError: As BAD_INPUTS has it.
+        RopeScaleTypeError: A dtype or kind; the message names the argument and the value.
+        RopeScaleValueError: A shape, stride, range or device, or buffers that overlap.
+        RopeScaleUnsupportedError: A nested tensor, or cos or sin that require grad.
+        RopeScaleRuntimeError: `out` beside a tensor that requires grad, under grad mode.
     """
     check_flag("interleaved", interleaved)
     check_flag("conjugate", conjugate)
@@ -205,22 +150,20 @@ def check_rotary_cos_sin(
             raise RopeScaleValueError(
                 expected("cos", "one row per token", f"shape {tuple(cos.shape)}")
             )
-        _check_token_shape("cos", cos.shape[:-1], tokens)
+        _check_token_shape("cos", cos.shape[:-1], tokens, tail=", ...")
     else:
         if cos.dim() != 2:
             want = "shape (num_rows, width), as position_ids are row indices"
             raise RopeScaleValueError(expected("cos", want, f"shape {tuple(cos.shape)}"))
-        _check_index("position_ids", position_ids, _INDEX_DTYPES, device)
-        if position_ids.shape != tokens:
-            _check_token_shape("position_ids", position_ids.shape, tokens)
-    spec = RotaryCosSinSpec(q, k, cos, sin, position_ids, resolved, interleaved, conjugate)
+        check_tokens("position_ids", position_ids, _ROW_INDICES, tokens, device)
+    spec = RotaryCosSinSpec(q, k, cos, sin, position_ids, resolved, interleaved, conjugate, impl)
     if out is not None:
         spec.q_out, spec.k_out = check_outputs.check_out(q, k, out)
     return spec
 
 
 def _rotary_dim_of(width: int, head_dim: int, rotary_dim: Any) -> int:
-    """Read rotary_dim off the width of cos: half of it, or (Transformers) doubled."""
+    """Return rotary_dim from the width of cos: twice the width, or (Transformers) the width."""
     if rotary_dim is None:
         resolved = 2 * width if 2 * width <= head_dim else width
     elif isinstance(rotary_dim, bool) or not isinstance(rotary_dim, int):
@@ -240,7 +183,7 @@ def _rotary_dim_of(width: int, head_dim: int, rotary_dim: Any) -> int:
 
 
 def check_heads(q: Any, k: Any) -> torch.Size:
-    """Check q and k, alone and against each other; give q's shape."""
+    """Check q and k, alone and against each other, and return q's shape."""
     check_kind("q", q)
     if q.dtype not in DTYPES:
         raise RopeScaleTypeError(expected("q", "float32, float16 or bfloat16", str(q.dtype)))
@@ -274,7 +217,7 @@ def check_heads(q: Any, k: Any) -> torch.Size:
 
 
 def check_kind(name: str, x: Any) -> None:
-    """Refuse what is no strided tensor."""
+    """Refuse a value that is no strided tensor."""
     if not isinstance(x, Tensor):
         raise RopeScaleTypeError(expected(name, "a torch.Tensor", type(x).__name__))
     if x.layout is not torch.strided or x.is_quantized:
@@ -289,37 +232,68 @@ def check_kind(name: str, x: Any) -> None:
 
 
 def check_flag(name: str, value: Any) -> None:
-    """Refuse what is no bool; a tensor would read the device."""
+    """Refuse a flag that is no bool, because the truth of a tensor is read from the device."""
     if value is not True and value is not False:
         raise RopeScaleTypeError(expected(name, "a bool", type(value).__name__))
 
 
-def is_plain(spec: RotaryQKSpec | RotaryCosSinSpec) -> bool:
-    """Whether raw pointers are all there is: no subclass, lazy negation or transform."""
+def is_plain(spec: Spec) -> bool:
+    """Return whether raw pointers give all there is: no subclass, lazy negation or transform."""
     if spec.is_plain is None:
-        inputs = spec.inputs
+        inputs = [getattr(spec, name) for name in spec.INPUTS]
         spec.is_plain = not is_transformed(*inputs) and all(
             x is None or (type(x) in _PLAIN and not x.is_neg()) for x in inputs
         )
     return spec.is_plain
 
 
-def _check_index(name: str, x: Any, dtypes: tuple[torch.dtype, ...], device: torch.device) -> None:
+def check_tokens(
+    name: str,
+    x: Any,
+    argument: Argument,
+    tokens: torch.Size,
+    device: torch.device,
+    num_axes: int = 0,
+) -> None:
+    """Check an argument of one value per token.
+
+    Args:
+        name: The argument's name.
+        x: Its value.
+        argument: Its declaration.
+        tokens: Shape of the tokens, `(batch, seqlen)` or `(num_tokens,)`.
+        device: Device of the heads.
+        num_axes: Position axes of the table; 0 if the values have no axis in front of the tokens'.
+    """
     check_kind(name, x)
-    if x.dtype not in dtypes:
-        want = " or ".join(str(d).removeprefix("torch.") for d in dtypes)
+    if x.dtype not in argument.dtypes:
+        want = " or ".join(str(d).removeprefix("torch.") for d in argument.dtypes)
         raise RopeScaleTypeError(expected(name, want, str(x.dtype)))
     if x.device != device:
         raise RopeScaleValueError(expected(name, f"device {device} as q", str(x.device)))
+    shape = x.shape
+    if num_axes and len(shape) > len(tokens):
+        if shape[0] != num_axes:
+            want = f"a leading axis of {num_axes} (one per M-RoPE section)"
+            raise RopeScaleValueError(expected(name, want, f"shape {tuple(shape)}"))
+        shape = shape[1:]
+    # Lengths first, because a tracer is not to compare the sizes of shapes of other lengths.
+    if len(shape) != len(tokens) or shape != tokens:
+        _check_token_shape(name, shape, tokens, by_sequence=argument.by_sequence)
 
 
-def _check_token_shape(name: str, shape: torch.Size, tokens: torch.Size) -> None:
-    """Accept (batch, seqlen), (1, seqlen), (seqlen,) for 4-d q and (num_tokens,) for 3-d q."""
+def _check_token_shape(
+    name: str,
+    shape: torch.Size,
+    tokens: torch.Size,
+    *,
+    tail: str = "",
+    by_sequence: bool = False,
+) -> None:
+    """Accept the tokens' shape, and for sequences `(1, seqlen)` and `(seqlen,)`, or `(batch,)`."""
     allowed = [tuple(tokens)]
     if len(tokens) == 2:
-        allowed += [(1, tokens[1]), (tokens[1],)]
-    # Lengths first: sizes of unequal shapes are not for a tracer to compare.
+        allowed += [(tokens[0],)] if by_sequence else [(1, tokens[1]), (tokens[1],)]
     if not any(len(shape) == len(a) and tuple(shape) == a for a in allowed):
         want = "shape " + " or ".join(str(a) for a in dict.fromkeys(allowed))
-        tail = ", ..." if name == "cos" else ""
         raise RopeScaleValueError(expected(name, want + tail, f"shape {tuple(shape)}"))

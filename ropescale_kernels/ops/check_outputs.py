@@ -1,4 +1,4 @@
-"""Checks of what is written: output buffers, and q and k when they are rotated in place."""
+"""Checks of written tensors: output buffers, and q and k that are rotated in place."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _check_buffer(name: str, out: Any, x: Tensor) -> None:
 
 
 def _has_memory(x: Tensor) -> bool:
-    # A graph in the making has none, and makes copies of what overlaps.
+    # A graph in the making has no memory, and copies buffers that overlap.
     if torch.compiler.is_compiling():
         return False
     return type(x) in (Tensor, torch.nn.Parameter) and not x.is_meta
@@ -113,7 +113,7 @@ def _refuse_overlap(name: str, x: Tensor, other_name: str, other: Tensor) -> Non
     if not (_has_memory(x) and _has_memory(other)):
         return
     if x.is_contiguous() and other.is_contiguous():
-        # The usual case, told by two addresses.
+        # Two addresses decide the usual case.
         first, second = x.data_ptr(), other.data_ptr()
         if first + x.nbytes <= second or second + other.nbytes <= first:
             return
@@ -124,7 +124,7 @@ def _refuse_overlap(name: str, x: Tensor, other_name: str, other: Tensor) -> Non
 
 
 def _refuse_partial(name: str, out: Tensor, x_name: str, x: Tensor) -> None:
-    """Accept the very same elements (in place), refuse any other sharing."""
+    """Accept the same elements in the same order (in place), and refuse any other overlap."""
     same = _has_memory(out) and _has_memory(x) and out.data_ptr() == x.data_ptr()
     if same and out.stride() == x.stride():
         return

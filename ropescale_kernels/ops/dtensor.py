@@ -1,137 +1,172 @@
-"""DTensor q and k: every rank rotates its own shard, and nothing is gathered.
+"""DTensor heads: every rank rotates its own shard, and nothing is gathered.
 
-A rotation mixes only the channels of one head of one token, so shards of batch, tokens and heads
-are calls of their own; shards of head_dim are not.
+A rotation mixes only the channels of one head of one token. Shards of batch, tokens and heads are
+therefore calls of their own, and shards of head_dim are not. The kinds of an operator's arguments
+say how each argument is cut.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from ..errors import RopeScaleUnsupportedError, RopeScaleValueError, expected
+from ..table.state import TableState
+from .kinds import Argument, Call, Kind
 
 if TYPE_CHECKING:
     from torch.distributed.tensor import DTensor
 
 
 def is_sharded(q: object, k: object) -> bool:
-    """Whether q or k is a DTensor; imports nothing, as who has one has imported it."""
+    """Return whether q or k is a DTensor.
+
+    Nothing is imported, because a caller with a DTensor has imported its module.
+    """
     module = sys.modules.get("torch.distributed.tensor")
     return module is not None and isinstance(q, module.DTensor) | isinstance(k, module.DTensor)
 
 
-class Shards(NamedTuple):
-    """The local call of one rank, and what it is a part of."""
+def call_on_shards(function: Callable[..., Any], kind: type[Call], **arguments: Any) -> Any:
+    """Return the results of a public function on the shards of this rank, as DTensors.
 
-    q: DTensor
-    k: DTensor | None
+    Args:
+        function: Takes the arguments by name.
+        kind: The operator behind the function; its kinds say how each argument is cut. The function
+            returns the operator's results in order, None for a result that is absent.
+        arguments: The function's arguments. Those that are no fields of `kind` are passed as they
+            are.
 
-    @classmethod
-    def of(cls, q: Any, k: Any) -> Shards:
-        """Check q and k.
+    Raises:
+        RopeScaleUnsupportedError: Heads that are no DTensor, a shard of head_dim, a partial sum, or
+            a DTensor as `out` or as a buffer to write.
+        RopeScaleValueError: Meshes or placements that do not go together.
+    """
+    _refuse_out(arguments.pop("out", None))
+    heads = {name: arguments[name] for name in kind.HEADS}
+    _check_heads(heads)
+    like = heads[kind.HEADS[0]]
+    for name, meaning in kind.ARGUMENTS.items():
+        if name in arguments:
+            arguments[name] = _local(name, meaning, arguments, like)
+    results = function(**arguments)
+    if results is None:
+        return None
+    found = (results,) if isinstance(results, Tensor) else tuple(results)
+    wholes = [
+        None if x is None else _as_shard(x, heads[output.like], int(bool(output.lead)))
+        for output, x in zip(kind.OUTPUTS, found, strict=True)
+    ]
+    return wholes[0] if isinstance(results, Tensor) else type(results)(wholes)
 
-        Raises:
-            RopeScaleUnsupportedError: One of them is no DTensor, a shard of head_dim, or a partial
-                sum.
-            RopeScaleValueError: Their meshes, or their shards of batch and tokens, differ.
-        """
-        from torch.distributed.tensor import DTensor
 
-        for name, x in (("q", q), ("k", k)):
-            if x is None and name == "k":
-                continue
-            if not isinstance(x, DTensor):
-                raise RopeScaleUnsupportedError(
-                    expected(name, "a DTensor, as the other is one", type(x).__name__)
-                )
-            _check_placements(name, x)
-        if k is not None:
-            if k.device_mesh != q.device_mesh:
-                raise RopeScaleValueError(
-                    expected("k", f"{q.device_mesh} as q", str(k.device_mesh))
-                )
-            mine, yours = (_token_placements(x) for x in (q, k))
-            if mine != yours:
-                raise RopeScaleValueError(
-                    expected("k", f"batch and tokens placed {mine} as q's", str(yours))
-                )
-        return cls(q, k)
+def _check_heads(heads: dict[str, Any]) -> None:
+    """Check the tensors that are rotated, alone and against the first of them."""
+    from torch.distributed.tensor import DTensor
 
-    def local(self) -> tuple[Tensor, Tensor | None]:
-        """Give this rank's shards of q and k."""
-        return self.q.to_local(), None if self.k is None else self.k.to_local()
-
-    def local_to_write(self) -> tuple[Tensor, Tensor | None]:
-        """Give this rank's shards to be rotated in place; autograd would not see that."""
-        if torch.is_grad_enabled():
-            for name, x in (("q", self.q), ("k", self.k)):
-                if x is not None and x.requires_grad:
-                    want, hint = "no grad of a DTensor in place", "Use apply_rotary_qk."
-                    raise RopeScaleUnsupportedError(
-                        expected(name, want, "one that requires it", hint)
-                    )
-        return self.local()
-
-    def positions(self, position_ids: Any, num_axes: int) -> Any:
-        """Give this rank's position_ids."""
-        dims = position_ids.dim() if isinstance(position_ids, Tensor) else 0
-        return self._tokens("position_ids", position_ids, lead=num_axes and dims > self.q.dim() - 2)
-
-    def profiles(self, profile_ids: Any) -> Any:
-        """Give this rank's profile_ids; those of `(batch,)` go with the sequences."""
-        if isinstance(profile_ids, Tensor) and profile_ids.dim() < self.q.dim() - 2:
-            return self._tokens("profile_ids", profile_ids.unsqueeze(-1)).squeeze(-1)
-        return self._tokens("profile_ids", profile_ids)
-
-    def rows(self, name: str, x: Any) -> Any:
-        """Give this rank's rows of cos or sin."""
-        return self._tokens(name, x, tail=1)
-
-    def whole(self, q_out: Tensor, k_out: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Make DTensors of this rank's results, placed as q and k are."""
-        return _as_shard(q_out, self.q), (
-            None if k_out is None or self.k is None else _as_shard(k_out, self.k)
-        )
-
-    def _tokens(self, name: str, x: Any, *, lead: int = 0, tail: int = 0) -> Any:
-        """Give what holds one value (or row) per token of this rank.
-
-        A plain tensor is local already. A DTensor that is replicated is cut as q's tokens are.
-
-        Args:
-            name: Of the argument.
-            x: `(lead axes, [batch,] seqlen, tail axes)`; what is shorter serves every sequence.
-            lead: Axes in front of the tokens'.
-            tail: Axes behind them.
-        """
-        from torch.distributed.tensor import DTensor, Replicate, Shard
-
+    (first_name, first), *_ = heads.items()
+    for name, x in heads.items():
+        if x is None and name != first_name:
+            continue
         if not isinstance(x, DTensor):
-            return x
-        token_dims = self.q.dim() - 2
-        missing = token_dims - (x.dim() - lead - tail)
-        wanted: list[Any] = []
-        for mine, its in zip(_token_placements(self.q), x.placements, strict=True):
-            place: Any = Replicate()
-            if mine is not None:
-                dim = lead + mine - missing
-                shared = mine < missing or x.shape[dim] == 1
-                place = Replicate() if shared else Shard(dim)
-            if its != place and not its.is_replicate():
-                raise RopeScaleValueError(
-                    expected(name, f"{place} or Replicate() to go with q", str(its))
-                )
-            wanted.append(place)
-        return x.redistribute(placements=wanted).to_local()
+            raise RopeScaleUnsupportedError(
+                expected(name, "a DTensor, as the other is one", type(x).__name__)
+            )
+        _check_placements(name, x)
+    for name, x in heads.items():
+        if x is None or x is first:
+            continue
+        if x.device_mesh != first.device_mesh:
+            raise RopeScaleValueError(
+                expected(name, f"{first.device_mesh} as {first_name}", str(x.device_mesh))
+            )
+        want, got = (_token_placements(each) for each in (first, x))
+        if want != got:
+            raise RopeScaleValueError(
+                expected(name, f"batch and tokens placed {want} as {first_name}'s", str(got))
+            )
 
 
-def refuse_out(out: object) -> None:
-    """Refuse buffers for results that are DTensors."""
+def _local(name: str, meaning: Argument, arguments: dict[str, Any], like: DTensor) -> Any:
+    """Return this rank's part of an argument. A plain tensor is this rank's part already."""
+    x = arguments[name]
+    if not isinstance(x, Tensor):
+        return x
+    token_dims = like.dim() - 2
+    if meaning.kind is Kind.HEADS:
+        return _local_heads(name, x, meaning.written)
+    if meaning.kind is Kind.TOKENS:
+        if meaning.by_sequence and x.dim() < token_dims:
+            # One value per sequence goes with the sequences.
+            return _cut(name, x.unsqueeze(-1), like).squeeze(-1)
+        has_axes = meaning.lead == "axes" and _num_axes(arguments) > 0 and x.dim() > token_dims
+        return _cut(name, x, like, lead=int(has_axes or meaning.lead == "copies"))
+    if meaning.kind is Kind.ROWS and arguments[meaning.row_index] is None:
+        return _cut(name, x, like, tail=1)
+    if meaning.kind is Kind.BUFFER and _is_dtensor(x):
+        raise RopeScaleUnsupportedError(
+            expected(name, "this rank's own buffer", "a DTensor", "Pass its .to_local().")
+        )
+    return x
+
+
+def _num_axes(arguments: dict[str, Any]) -> int:
+    tables = [x for x in arguments.values() if isinstance(x, TableState)]
+    return tables[0].num_axes if tables else 0
+
+
+def _local_heads(name: str, x: Any, written: bool) -> Tensor:
+    # Autograd does not see a shard that is written.
+    if written and torch.is_grad_enabled() and x.requires_grad:
+        want, hint = "no grad of a DTensor in place", "Use apply_rotary_qk."
+        raise RopeScaleUnsupportedError(expected(name, want, "one that requires it", hint))
+    local: Tensor = x.to_local()
+    return local
+
+
+def _cut(name: str, x: Tensor, like: DTensor, *, lead: int = 0, tail: int = 0) -> Tensor:
+    """Return the values (or rows) of this rank's tokens. A replicated DTensor is cut as `like` is.
+
+    Args:
+        name: The argument's name.
+        x: `(lead axes, [batch,] seqlen, tail axes)`; a tensor without batch serves every sequence.
+        like: The heads whose tokens are cut.
+        lead: Axes in front of the tokens'.
+        tail: Axes behind them.
+    """
+    if not _is_dtensor(x):
+        return x
+    from torch.distributed.tensor import Replicate, Shard
+
+    whole: Any = x
+    missing = like.dim() - 2 - (x.dim() - lead - tail)
+    wanted: list[Any] = []
+    for mine, its in zip(_token_placements(like), whole.placements, strict=True):
+        place: Any = Replicate()
+        if mine is not None:
+            dim = lead + mine - missing
+            shared = mine < missing or x.shape[dim] == 1
+            place = Replicate() if shared else Shard(dim)
+        if its != place and not its.is_replicate():
+            raise RopeScaleValueError(
+                expected(name, f"{place} or Replicate() to go with q", str(its))
+            )
+        wanted.append(place)
+    local: Tensor = whole.redistribute(placements=wanted).to_local()
+    return local
+
+
+def _is_dtensor(x: object) -> bool:
+    from torch.distributed.tensor import DTensor
+
+    return isinstance(x, DTensor)
+
+
+def _refuse_out(out: object) -> None:
     if out is not None:
         raise RopeScaleUnsupportedError(
             expected("out", "None where q is a DTensor", type(out).__name__, "Rotate in place.")
@@ -157,28 +192,33 @@ def _check_placements(name: str, x: DTensor) -> None:
 
 
 def _token_placements(x: DTensor) -> list[int | None]:
-    """For each mesh axis, the axis of batch or tokens that it cuts, or None."""
+    """Return for each mesh axis the axis of batch or tokens that it cuts, or None."""
     heads = x.dim() - 2
     dims = [getattr(place, "dim", None) for place in x.placements]
     return [dim if dim is not None and dim < heads else None for dim in dims]
 
 
-def _as_shard(local: Tensor, like: DTensor) -> Tensor:
-    from torch.distributed.tensor import DTensor
+def _as_shard(local: Tensor, like: DTensor, lead: int) -> Tensor:
+    """Return the DTensor of a result: placed as the heads it is like, behind `lead` axes."""
+    from torch.distributed.tensor import DTensor, Shard
 
+    shape = (*local.shape[:lead], *like.shape)
+    placements = like.placements
+    if lead:
+        placements = tuple(Shard(p.dim + lead) if isinstance(p, Shard) else p for p in placements)
     whole: Tensor = DTensor.from_local(
         local,
         like.device_mesh,
-        like.placements,
+        placements,
         run_check=False,
-        shape=like.shape,
-        stride=_strides_ordered_as(local, like.shape),
+        shape=torch.Size(shape),
+        stride=_strides_ordered_as(local, shape),
     )
     return whole
 
 
 def _strides_ordered_as(local: Tensor, shape: Sequence[int]) -> tuple[int, ...]:
-    """Give strides of a dense tensor of `shape` whose axes are in the order of local's."""
+    """Return the strides of a dense tensor of `shape` whose axes are in the order of local's."""
     strides, reach = [0] * len(shape), 1
     for dim in sorted(range(len(shape)), key=lambda d: (local.stride(d), -d)):
         strides[dim] = reach

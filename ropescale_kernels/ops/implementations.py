@@ -11,22 +11,21 @@ import torch
 from torch import Tensor
 
 from ..errors import RopeScaleUnsupportedError, RopeScaleValueError, RopeScaleWarning, expected
-from .check import RotaryCosSinSpec, RotaryQKSpec
-
-Spec = RotaryQKSpec | RotaryCosSinSpec
+from ..names import AUTO_IMPLS, IMPLS, MODULES_OF_IMPLS
+from .arguments import RotaryCosSinSpec, RotaryQKSpec, Spec
 
 
 class Backend(Protocol):
-    """What a module of `backends/` provides. Reasons are worded to follow `<impl>: `."""
+    """The functions of a module of `backends/`. Reasons are worded to follow `<impl>: `."""
 
     def unavailable(self) -> str | None:
-        """Say why this implementation cannot run here at all, or None."""
+        """Return why this implementation cannot run here at all, or None."""
 
-    def passed_over(self) -> str | None:
-        """Say why "auto" leaves it to those who name it, or None."""
+    def excluded_from_auto(self) -> str | None:
+        """Return why "auto" never chooses this implementation, or None."""
 
     def unsupported(self, spec: Spec) -> str | None:
-        """Say why it cannot serve this call, or None."""
+        """Return why this implementation cannot serve the call, or None."""
 
     def launch_rotary_qk(self, spec: RotaryQKSpec) -> None:
         """Fill spec.q_out and spec.k_out."""
@@ -37,18 +36,9 @@ class Backend(Protocol):
     def launch_rotary_qk_scaling_grad(
         self, spec: RotaryQKSpec, grad_q: Tensor, grad_k: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Give the gradients of inv_freq and of factors, float32, of a table of one profile."""
+        """Return the float32 gradients of inv_freq and attention factors, for one profile."""
 
 
-# Modules of `backends/`, in the order that "auto" tries them.
-_MODULES = {
-    "cuda": "cuda",
-    "triton": "triton",
-    "cpu": "cpu",
-    "torch": "torch_ops",
-    "reference": "reference",
-}
-_AUTO = ("cuda", "triton", "cpu", "torch")
 _loaded: dict[str, Backend] = {}
 
 
@@ -56,21 +46,23 @@ def load_backend(name: str) -> Backend:
     """Import the module of an implementation on first use."""
     backend = _loaded.get(name)
     if backend is None:
-        backend = _loaded[name] = importlib.import_module(f"...backends.{_MODULES[name]}", __name__)
+        backend = _loaded[name] = importlib.import_module(
+            f"...backends.{MODULES_OF_IMPLS[name]}", __name__
+        )
     return backend
 
 
 def available_impls() -> dict[str, str | None]:
-    """Say which implementations can run here.
+    """Return which implementations can run here.
 
     Returns:
         For each name that `impl` takes, None, or the reason it cannot run.
     """
-    return {name: load_backend(name).unavailable() for name in _MODULES}
+    return {name: load_backend(name).unavailable() for name in IMPLS}
 
 
 def choose_impl(spec: Spec, impl: str) -> Backend:
-    """Give the implementation named by `impl`, or for "auto" the first that supports the call.
+    """Return the implementation named by `impl`, or for "auto" the first that supports the call.
 
     Raises:
         RopeScaleValueError: An unknown name, in `impl` or in the variable ROPESCALE_IMPL.
@@ -82,8 +74,8 @@ def choose_impl(spec: Spec, impl: str) -> Backend:
         argument = "ROPESCALE_IMPL"
     if impl == "auto":
         return _choose_auto(spec)
-    if impl not in _MODULES:
-        choices = ", ".join(["auto", *_MODULES])
+    if impl not in IMPLS:
+        choices = ", ".join(["auto", *IMPLS])
         raise RopeScaleValueError(expected(argument, f"one of {choices}", impl))
     backend = load_backend(impl)
     reason = backend.unavailable() or backend.unsupported(spec)
@@ -96,10 +88,10 @@ def choose_impl(spec: Spec, impl: str) -> Backend:
 
 def _choose_auto(spec: Spec) -> Backend:
     reasons: dict[str, str] = {}
-    for name in _AUTO:
+    for name in AUTO_IMPLS:
         backend = load_backend(name)
-        # The tensors' device first: a call on the CPU does not wake a driver.
-        reason = backend.unsupported(spec) or backend.unavailable() or backend.passed_over()
+        # The tensors' device is asked first, so that a call on the CPU does not wake a driver.
+        reason = backend.unsupported(spec) or backend.unavailable() or backend.excluded_from_auto()
         if reason is None:
             _warn_of_a_substitute(name, reasons)
             return backend
@@ -110,12 +102,12 @@ def _choose_auto(spec: Spec) -> Backend:
     )
 
 
-def launch(spec: Spec, impl: str) -> tuple[Tensor, Tensor | None]:
-    """Allocate the outputs a call lacks and run it, unseen by autograd.
+def launch(spec: Spec) -> tuple[Tensor, Tensor | None]:
+    """Allocate the outputs that a call lacks, and run it without autograd.
 
     Empty tensors launch nothing; meta tensors give outputs without data.
     """
-    backend = None if spec.q.is_meta else choose_impl(spec, impl)
+    backend = None if spec.q.is_meta else choose_impl(spec, spec.impl)
     if spec.q_out is None:
         spec.q_out = empty_like(spec.q)
         spec.k_out = None if spec.k is None else empty_like(spec.k)
@@ -128,35 +120,34 @@ def launch(spec: Spec, impl: str) -> tuple[Tensor, Tensor | None]:
 
 
 def launch_scaling_grad(
-    spec: RotaryQKSpec, grad_q: Tensor, grad_k: Tensor | None, impl: str
+    spec: RotaryQKSpec, grad_q: Tensor, grad_k: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Give the gradients of a table's inv_freq and factors; the same bits in every run.
+    """Return the gradients of a table's inv_freq and attention factors, the same bits in every run.
 
     Args:
-        spec: The call that was made; its outputs are not looked at.
+        spec: The call that was made; its outputs are not read.
         grad_q: Like spec.q.
         grad_k: Like spec.k.
-        impl: Name of the implementation.
 
     Returns:
         float32 `(1, rotary_dim / 2)` and `(1, 2)`.
     """
-    assert spec.table.num_profiles == 1, "only RotaryTable.from_inv_freq has sources"
+    assert spec.table.num_profiles == 1, "only RotaryTable.from_inv_freq has leaves"
     if spec.q.is_meta or not (grad_q.numel() or (grad_k is not None and grad_k.numel())):
         of_inv_freq = torch.zeros_like(spec.table.inv_freq_bits, dtype=torch.float32)
-        return of_inv_freq, torch.zeros_like(spec.table.factor_bits, dtype=torch.float32)
-    return choose_impl(spec, impl).launch_rotary_qk_scaling_grad(spec, grad_q, grad_k)
+        return of_inv_freq, torch.zeros_like(spec.table.attention_factor_bits, dtype=torch.float32)
+    return choose_impl(spec, spec.impl).launch_rotary_qk_scaling_grad(spec, grad_q, grad_k)
 
 
-def empty_like(x: Tensor) -> Tensor:
-    """Keep the order of x's strides; an expanded axis may not end up innermost."""
-    out = torch.empty_like(x)
+def empty_like(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """Return a tensor with the order of x's strides; channels stay innermost if x is expanded."""
+    out = torch.empty_like(x, dtype=dtype)
     if out.stride(-1) != 1:
-        out = torch.empty_like(x, memory_format=torch.contiguous_format)
+        out = torch.empty_like(x, dtype=dtype, memory_format=torch.contiguous_format)
     return out
 
 
-# What stands in for the kernels that a device should have, and what that costs.
+# Implementations that replace the kernels a device should have, and their cost.
 _SUBSTITUTES = {
     "triton": "expected the CUDA kernels, got Triton's: the same bits, and more time to launch",
     "torch": "expected a compiled kernel, got torch operations, which are slower and not "

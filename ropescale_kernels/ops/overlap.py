@@ -1,8 +1,8 @@
-"""Whether two strided buffers share an element, decided by arithmetic on shapes and strides.
+"""Overlap of two strided buffers, decided by arithmetic on shapes and strides.
 
-Rows are runs of the last axis (stride 1); an element is shared where two rows come closer than
-their length. The common layouts are proved apart by comparing ranges or residues; what is left is
-decided exactly, by trying every offset along all axes but the longest, up to a limit.
+Rows are runs of the last axis (stride 1). An element is shared if two rows come closer than their
+length. Comparing ranges or residues proves the common layouts apart. Other layouts are decided
+exactly, by trying every offset along all axes but the longest, up to a limit.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-# Above this many offsets an overlap is not looked for: it cannot be proved, so it is not refused.
+# Above this many offsets no overlap is searched for, and none is refused.
 _MOST_OFFSETS = 200_000
 
 
@@ -30,12 +30,12 @@ class Layout(NamedTuple):
 
 
 def is_empty(layout: Layout) -> bool:
-    """Whether the buffer has no element."""
+    """Return whether the buffer has no element."""
     return 0 in layout.shape
 
 
 def overlaps_itself(layout: Layout) -> bool:
-    """Whether two different indices of one buffer provably name the same element."""
+    """Return whether two different indices of one buffer provably name the same element."""
     axes = sorted((s, n) for n, s in zip(layout.shape, layout.strides, strict=True) if n > 1)
     if is_empty(layout):
         return False
@@ -54,7 +54,7 @@ def overlaps_itself(layout: Layout) -> bool:
 
 
 def overlap(a: Layout, b: Layout) -> bool:
-    """Whether two buffers of one storage provably share an element."""
+    """Return whether two buffers of one storage provably share an element."""
     if is_empty(a) or is_empty(b):
         return False
     if a.start + a.extent <= b.start or b.start + b.extent <= a.start:
@@ -97,7 +97,7 @@ def _apart_by_residue(a: Layout, b: Layout) -> bool:
 def _hits(
     axes: list[tuple[int, int, int]], offset: int, low: int, high: int, *, skip_zero: bool
 ) -> bool:
-    """Whether offset + sum(stride * d) can lie in [low, high], each d in its axis' range."""
+    """Return whether offset + sum(stride * d) can lie in [low, high], each d in its range."""
     axes = sorted(axes, key=lambda axis: axis[2] - axis[1])
     if not axes:
         return not skip_zero and low <= offset <= high

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from .arguments import RotaryCosSinSpec
 from .call import bump_versions, rotate
 from .check import check_rotary_cos_sin
-from .dtensor import Shards, is_sharded, refuse_out
+from .dtensor import call_on_shards, is_sharded
 
 
 def apply_rotary_cos_sin(
@@ -58,21 +59,20 @@ def apply_rotary_cos_sin(
         >>> q_out, _ = rk.apply_rotary_cos_sin(q, None, angle.cos(), angle.sin())
     """
     if is_sharded(q, k):
-        refuse_out(out)
-        shards = Shards.of(q, k)
-        rows = cos, sin
-        if position_ids is None:
-            rows = shards.rows("cos", cos), shards.rows("sin", sin)
-        results = apply_rotary_cos_sin(
-            *shards.local(),
-            *rows,
-            shards.positions(position_ids, 0),
+        return call_on_shards(  # type: ignore[no-any-return]
+            apply_rotary_cos_sin,
+            RotaryCosSinSpec,
+            q=q,
+            k=k,
+            cos=cos,
+            sin=sin,
+            position_ids=position_ids,
             rotary_dim=rotary_dim,
             interleaved=interleaved,
             conjugate=conjugate,
             impl=impl,
+            out=out,
         )
-        return shards.whole(*results)
     spec = check_rotary_cos_sin(
         q,
         k,
@@ -82,9 +82,10 @@ def apply_rotary_cos_sin(
         rotary_dim=rotary_dim,
         interleaved=interleaved,
         conjugate=conjugate,
+        impl=impl,
         out=out,
     )
-    result = rotate(spec, impl)
+    result = rotate(spec)
     if out is not None:
         bump_versions(*result)
     return result

@@ -7,9 +7,10 @@ from torch.compiler import is_compiling
 
 from ..backends.compiled import fast_rotary_qk
 from ..table import RotaryTable
+from .arguments import RotaryQKInPlaceSpec, RotaryQKSpec
 from .call import bump_versions, rotate, rotate_in_place
 from .check import check_rotary_qk
-from .dtensor import Shards, is_sharded, refuse_out
+from .dtensor import call_on_shards, is_sharded
 
 
 def apply_rotary_qk(
@@ -84,19 +85,20 @@ def apply_rotary_qk(
         if result is not None:
             return result  # type: ignore[no-any-return]
     if is_sharded(q, k):
-        refuse_out(out)
-        shards = Shards.of(q, k)
-        results = apply_rotary_qk(
-            *shards.local(),
-            shards.positions(position_ids, table.num_axes),
-            table,
-            profile_ids=shards.profiles(profile_ids),
+        return call_on_shards(  # type: ignore[no-any-return]
+            apply_rotary_qk,
+            RotaryQKSpec,
+            q=q,
+            k=k,
+            position_ids=position_ids,
+            table=table,
+            profile_ids=profile_ids,
             interleaved=interleaved,
             conjugate=conjugate,
             phase=phase,
             impl=impl,
+            out=out,
         )
-        return shards.whole(*results)
     spec = check_rotary_qk(
         q,
         k,
@@ -106,9 +108,10 @@ def apply_rotary_qk(
         interleaved=interleaved,
         conjugate=conjugate,
         phase=phase,
+        impl=impl,
         out=out,
     )
-    result = rotate(spec, impl)
+    result = rotate(spec)
     if out is not None:
         bump_versions(*result)
     return result
@@ -155,12 +158,14 @@ def apply_rotary_qk_(
     ):
         return
     if is_sharded(q, k):
-        shards = Shards.of(q, k)
-        apply_rotary_qk_(
-            *shards.local_to_write(),
-            shards.positions(position_ids, table.num_axes),
-            table,
-            profile_ids=shards.profiles(profile_ids),
+        call_on_shards(
+            apply_rotary_qk_,
+            RotaryQKInPlaceSpec,
+            q=q,
+            k=k,
+            position_ids=position_ids,
+            table=table,
+            profile_ids=profile_ids,
             interleaved=interleaved,
             conjugate=conjugate,
             phase=phase,
@@ -176,7 +181,8 @@ def apply_rotary_qk_(
         interleaved=interleaved,
         conjugate=conjugate,
         phase=phase,
+        impl=impl,
         in_place=True,
     )
-    if rotate_in_place(spec, impl):
+    if rotate_in_place(spec):
         bump_versions(q, k)

@@ -1,221 +1,152 @@
-"""The operators as torch.library knows them: schemas, kernels, and outputs without data.
+"""Registration of an operator with torch.library, from the kinds of its arguments.
 
-They serve whatever watches a call: autograd, torch.compile, torch.export, torch.func, modes and
-subclasses. A call that nothing watches goes straight to an implementation (`_call`).
+The operators serve autograd, torch.compile, torch.export, torch.func, modes and subclasses. Other
+calls go straight to an implementation.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._library.autograd import Info, make_autograd_impl
 from torch._subclasses.fake_tensor import FakeTensor
 
-from ..errors import RopeScaleValueError, expected
-from ..table.state import State, TableState
+from ..table.state import TableTensors
 from . import autograd, vmap
-from .check import RotaryCosSinSpec, RotaryQKSpec, check_rotary_cos_sin, check_rotary_qk
-from .implementations import empty_like, launch, launch_scaling_grad
+from .implementations import empty_like
+from .kinds import Call, Kind, Output, bind, call_from, returns_list, schema_of, values_of
 
-_TOKENS = "Tensor position_ids, Tensor? profile_ids"
-_TABLE = (
-    "Tensor steps, Tensor inv_freq_bits, Tensor factor_bits, Tensor? axis_ids, "
-    "Tensor? pos_freqs, Tensor? ramp, Tensor? scales"
-)
-_FLAGS = "bool interleaved, bool conjugate, bool phase_float32, str impl"
-_SCHEMAS = {
-    # Where there is no k, the second output is empty. `inv_freq` and `factors` are what `table`
-    # holds as bits, for gradients to flow to.
-    "rotary_qk": f"(Tensor q, Tensor? k, {_TOKENS}, {_TABLE}, Tensor? inv_freq, Tensor? factors, "
-    f"{_FLAGS}) -> (Tensor, Tensor)",
-    "rotary_qk_": f"(Tensor(a!) q, Tensor(b!)? k, {_TOKENS}, {_TABLE}, {_FLAGS}) -> ()",
-    # Gradients of inv_freq, (num_profiles, rotary_dim / 2), and of factors, (num_profiles, 2).
-    "rotary_qk_scaling_grad": f"(Tensor grad_q, Tensor? grad_k, Tensor q, Tensor? k, {_TOKENS}, "
-    f"{_TABLE}, {_FLAGS}) -> (Tensor, Tensor)",
-    "rotary_cos_sin": "(Tensor q, Tensor? k, Tensor cos, Tensor sin, Tensor? position_ids, "
-    "int rotary_dim, bool interleaved, bool conjugate, str impl) -> (Tensor, Tensor)",
-}
-for _name, _schema in _SCHEMAS.items():
-    torch.library.define(f"ropescale::{_name}", _schema, tags=(torch.Tag.pt2_compliant_tag,))
+# The results of a kernel in the order of OUTPUTS, None for a result that is absent.
+Kernel = Callable[[Any], "Sequence[Tensor | None]"]
 
 
-def _plain(x: Tensor | None) -> Any:
-    """Give the tensor that a subclass without a dispatch of its own is."""
-    if x is None or type(x) is Tensor:
-        return x
-    return x.as_subclass(Tensor)
+def register(
+    kind: type[Call],
+    kernel: Kernel,
+    *,
+    gradients: autograd.Gradients | None = None,
+    leaf_gradients: type[Call] | None = None,
+) -> None:
+    """Register an operator: schema, kernel, results without data, gradients and batches.
 
-
-def _rows(x: Tensor | None) -> Any:
-    """Give memory as the kernels read it: negated, and with rows that are contiguous.
-
-    The public functions refuse other rows; a compiler is free to choose them.
+    Args:
+        kind: The operator's dataclass.
+        kernel: Takes a call and returns its results. The kernel writes those fields of the call
+            that are declared as written.
+        gradients: Returns the gradients of an operator that is not its own adjoint.
+        leaf_gradients: The operator that computes the gradients of a table's leaves.
     """
-    if x is None:
-        return None
-    x = _plain(x).resolve_neg()
-    return x if x.stride(-1) == 1 else x.contiguous()
-
-
-def _qk_spec(
-    q: Tensor,
-    k: Tensor | None,
-    position_ids: Tensor,
-    profile_ids: Tensor | None,
-    *rest: Any,
-) -> RotaryQKSpec:
-    state: State = tuple(_plain(x) for x in rest[:7])
-    interleaved, conjugate, phase_float32 = rest[-4:-1]
-    has_axes = state[3] is not None and position_ids.dim() > q.dim() - 2
-    table = TableState(state, position_ids.shape[0] if has_axes else 0)
-    table.check()
-    return check_rotary_qk(
-        _rows(q),
-        _rows(k),
-        _plain(position_ids),
-        table,
-        _plain(profile_ids),
-        interleaved=interleaved,
-        conjugate=conjugate,
-        phase="float32" if phase_float32 else "exact",
-    )
-
-
-def _as_pair(outputs: tuple[Tensor, Tensor | None]) -> tuple[Tensor, Tensor]:
-    q_out, k_out = outputs
-    return q_out, q_out.new_empty(0) if k_out is None else k_out
-
-
-@torch.library.impl("ropescale::rotary_qk", "default")
-def _rotary_qk(*arguments: Any) -> tuple[Tensor, Tensor]:
-    spec = _qk_spec(*arguments)
-    return _as_pair(launch(spec, arguments[-1]))
-
-
-@torch.library.impl("ropescale::rotary_qk_", "default")
-def _rotary_qk_(*arguments: Any) -> None:
-    spec = _qk_spec(*arguments)
-    written = arguments[:2]
-    spec.q_out, spec.k_out = spec.q, spec.k
-    launch(spec, arguments[-1])
-    for x, result in zip(written, (spec.q, spec.k), strict=True):
-        # Other memory was read than is to be written.
-        if x is not None and result is not None and result.data_ptr() != x.data_ptr():
-            x.copy_(result)
-
-
-@torch.library.impl("ropescale::rotary_qk_scaling_grad", "default")
-def _rotary_qk_scaling_grad(
-    grad_q: Tensor, grad_k: Tensor | None, *arguments: Any
-) -> tuple[Tensor, Tensor]:
-    spec = _qk_spec(*arguments)
-    for name, grad, x in (("grad_q", grad_q, spec.q), ("grad_k", grad_k, spec.k)):
-        got, want = (None if y is None else (tuple(y.shape), y.dtype) for y in (grad, x))
-        if got != want:
-            raise RopeScaleValueError(expected(name, f"{want}", f"{got}"))
-    return launch_scaling_grad(spec, _rows(grad_q), _rows(grad_k), arguments[-1])
-
-
-@torch.library.impl("ropescale::rotary_cos_sin", "default")
-def _rotary_cos_sin(
-    q: Tensor,
-    k: Tensor | None,
-    cos: Tensor,
-    sin: Tensor,
-    position_ids: Tensor | None,
-    rotary_dim: int,
-    interleaved: bool,
-    conjugate: bool,
-    impl: str,
-) -> tuple[Tensor, Tensor]:
-    spec = check_rotary_cos_sin(
-        _rows(q),
-        _rows(k),
-        _rows(cos),
-        _rows(sin),
-        _plain(position_ids),
-        rotary_dim=rotary_dim,
-        interleaved=interleaved,
-        conjugate=conjugate,
-    )
-    return _as_pair(launch(spec, impl))
-
-
-def _rotated_without_data(q: Tensor, k: Tensor | None, *rest: Any) -> tuple[Tensor, Tensor]:
-    return _as_pair((empty_like(q), None if k is None else empty_like(k)))
-
-
-def _nothing_without_data(*arguments: Any) -> None:
-    return None
-
-
-def _scaling_grad_without_data(
-    grad_q: Tensor, grad_k: Tensor | None, *arguments: Any
-) -> tuple[Tensor, Tensor]:
-    inv_freq_bits, factor_bits = arguments[5:7]
-    of_inv_freq = torch.empty_like(inv_freq_bits, dtype=torch.float32)
-    return of_inv_freq, torch.empty_like(factor_bits, dtype=torch.float32)
-
-
-_FAKES = {
-    "rotary_qk": _rotated_without_data,
-    "rotary_qk_": _nothing_without_data,
-    "rotary_qk_scaling_grad": _scaling_grad_without_data,
-    "rotary_cos_sin": _rotated_without_data,
-}
-_BATCHED = {
-    "rotary_qk": vmap.batch_rotary_qk,
-    "rotary_qk_": vmap.refuse,
-    "rotary_qk_scaling_grad": vmap.refuse,
-    "rotary_cos_sin": vmap.batch_rotary_cos_sin,
-}
-_GRADIENTS = {
-    "rotary_qk": (autograd.backward_rotary_qk, autograd.setup_rotary_qk),
-    "rotary_qk_scaling_grad": (autograd.refuse_second_order, None),
-    "rotary_cos_sin": (autograd.backward_rotary_cos_sin, autograd.setup_rotary_cos_sin),
-}
-for _name in _SCHEMAS:
-    torch.library.register_fake(f"ropescale::{_name}", _FAKES[_name])  # type: ignore[arg-type]
-    torch.library.register_vmap(f"ropescale::{_name}", _BATCHED[_name])
-for _name, (_backward, _setup) in _GRADIENTS.items():
-    torch.library.register_autograd(f"ropescale::{_name}", _backward, setup_context=_setup)  # type: ignore[arg-type]
-
-
-def rotate(spec: RotaryQKSpec | RotaryCosSinSpec, impl: str) -> tuple[Tensor, Tensor | None]:
-    """Call the functional operator of a checked call; its `q_out` and `k_out` are not looked at."""
-    if isinstance(spec, RotaryQKSpec):
-        q_out, k_out = autograd.rotary_qk(*_operands(spec), *spec.sources, *_flags(spec), impl)
+    name = f"{kind.NAMESPACE}::{kind.NAME}"
+    torch.library.define(name, schema_of(kind), tags=(torch.Tag.pt2_compliant_tag,))
+    torch.library.impl(name, "default")(_run(kind, kernel))
+    torch.library.register_fake(name, _results_without_data(kind))
+    torch.library.register_vmap(name, vmap.batched(kind))
+    formula = autograd.Formula(kind, gradients, leaf_gradients)
+    if not formula.is_differentiable:
+        return
+    if any(slot.argument.written for slot in kind.SLOTS):
+        # register_autograd takes no operator that writes an argument.
+        impl = make_autograd_impl(vmap.operator_of(kind), Info(formula.backward, formula.setup))
+        library: Any = _library(kind.NAMESPACE)
+        library.impl(kind.NAME, impl, "Autograd", with_keyset=True)
     else:
-        q_out, k_out = autograd.rotary_cos_sin(
-            spec.q,
-            spec.k,
-            spec.cos,
-            spec.sin,
-            spec.position_ids,
-            spec.rotary_dim,
-            spec.interleaved,
-            spec.conjugate,
-            impl,
-        )
-    return q_out, None if spec.k is None else k_out
+        torch.library.register_autograd(name, formula.backward, setup_context=formula.setup)
 
 
-def rotate_in_place(spec: RotaryQKSpec, impl: str) -> None:
-    """Call the operator that writes q and k."""
-    torch.ops.ropescale.rotary_qk_(*_operands(spec), *_flags(spec), impl)
+@cache
+def _library(namespace: str) -> torch.library.Library:
+    return torch.library.Library(namespace, "FRAGMENT")  # type: ignore[no-untyped-call]
 
 
-def _operands(spec: RotaryQKSpec) -> tuple[Tensor | None, ...]:
-    state = spec.table.state
-    if isinstance(spec.q, FakeTensor) and not torch.compiler.is_compiling():
-        # A table that is not faked yet, as of a model whose activations alone are.
-        mode = spec.q.fake_mode
-        state = tuple(  # type: ignore[assignment]
-            x if x is None or isinstance(x, FakeTensor) else mode.from_tensor(x) for x in state
-        )
-    return *spec.inputs, *state
+def call_operator(kind: type[Call], call: Any) -> tuple[Tensor | None, ...]:
+    """Return the results of an operator on a checked call, None for a result that is absent.
+
+    Args:
+        kind: The operator.
+        call: A call with the operator's fields. Output buffers in it are not read.
+    """
+    values = values_of(kind, call)
+    heads = getattr(call, kind.HEADS[0])
+    if isinstance(heads, FakeTensor) and not torch.compiler.is_compiling():
+        # A table may hold real tensors while the activations are fake.
+        for at, (slot, x) in enumerate(zip(kind.SLOTS, values, strict=True)):
+            is_of_table = slot.part in TableTensors._fields and x is not None
+            if is_of_table and not isinstance(x, FakeTensor):
+                values[at] = heads.fake_mode.from_tensor(x)
+    results = autograd.call_in_sight(kind, values)
+    # The tensors of a table are no fields of a call, and they are never None.
+    exists = [
+        getattr(call, output.like, heads) is not None
+        and (not output.option or getattr(call, output.option))
+        for output in kind.OUTPUTS
+    ]
+    if not returns_list(kind):
+        return tuple(x if is_there else None for x, is_there in zip(results, exists, strict=True))
+    rest = list(results)
+    return tuple(rest.pop(0) if is_there else None for is_there in exists)
 
 
-def _flags(spec: RotaryQKSpec) -> tuple[bool, bool, bool]:
-    return spec.interleaved, spec.conjugate, spec.phase_float32
+def _run(kind: type[Call], kernel: Kernel) -> Callable[..., Any]:
+    def run(*args: Any, **kwargs: Any) -> Any:
+        values = bind(kind, args, kwargs)
+        own = {s.key: _readable(s.argument.kind, values[s.key]) for s in kind.SLOTS}
+        call = call_from(kind, own)
+        results = kernel(call)
+        for slot in kind.SLOTS:
+            given, written = values[slot.key], own[slot.key]
+            if given is None or not slot.argument.written:
+                continue
+            # The kernel wrote a copy if the rows given are not contiguous.
+            if written.data_ptr() != given.data_ptr():
+                given.copy_(written)
+        return _as_returned(kind, values, results)
+
+    return run
+
+
+def _readable(kind: Kind, x: Any) -> Any:
+    """Return the memory that a kernel reads: no subclass; heads and rows not negated, contiguous.
+
+    The public functions refuse rows that are not contiguous, but a compiler may choose them.
+    """
+    if not isinstance(x, Tensor):
+        return x
+    if type(x) is not Tensor:
+        x = x.as_subclass(Tensor)
+    if kind is Kind.HEADS or kind is Kind.ROWS:
+        x = x.resolve_neg()
+        return x if x.stride(-1) == 1 else x.contiguous()
+    return x
+
+
+def _results_without_data(kind: type[Call]) -> Callable[..., Any]:
+    def fake(*args: Any, **kwargs: Any) -> Any:
+        values = bind(kind, args, kwargs)
+        return _as_returned(kind, values, [_without_data(o, values) for o in kind.OUTPUTS])
+
+    return fake
+
+
+def _without_data(output: Output, values: dict[str, Any]) -> Tensor | None:
+    if not output.exists(values):
+        return None
+    x = values[output.like]
+    if output.lead:
+        dtype = output.dtype or x.dtype
+        return x.new_empty((values[output.lead].shape[0], *x.shape), dtype=dtype)  # type: ignore[no-any-return]
+    return empty_like(x, output.dtype)
+
+
+def _as_returned(kind: type[Call], values: dict[str, Any], results: Sequence[Tensor | None]) -> Any:
+    if returns_list(kind):
+        return [x for x in results if x is not None]
+    if not kind.OUTPUTS:
+        return None
+    # A schema knows no optional results, so an empty tensor stands for None.
+    reference = values[kind.HEADS[0]]
+    found = tuple(reference.new_empty(0) if x is None else x for x in results)
+    return found if len(found) > 1 else found[0]

@@ -1,110 +1,142 @@
-"""torch.func.vmap: the mapped axis joins the batch of the sequences."""
+"""torch.func.vmap from the kinds of arguments: the mapped axis joins the batch of sequences."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..errors import RopeScaleUnsupportedError, expected
-
-Dims = tuple[int | None, ...]
-
-
-def batch_rotary_qk(info: Any, in_dims: Dims, *arguments: Any) -> Any:
-    """Rotate all of a batch in one call."""
-    _refuse_batched_tables(in_dims[4:13])
-    q, k, position_ids, profile_ids, *rest = arguments
-    fold = _Fold(info.batch_size, q, in_dims[0])
-    axes = position_ids.dim() - (in_dims[2] is not None) > fold.token_dims
-    q_out, k_out = torch.ops.ropescale.rotary_qk(
-        fold.heads(q, in_dims[0]),
-        None if k is None else fold.heads(k, in_dims[1]),
-        fold.tokens(position_ids, in_dims[2], axes=axes),
-        None if profile_ids is None else fold.tokens(profile_ids, in_dims[3], by_sequence=True),
-        *rest,
-    )
-    return fold.unfolded(q_out, k_out, k)
+from .kinds import Call, Kind, bind, returns_list
 
 
-def batch_rotary_cos_sin(info: Any, in_dims: Dims, *arguments: Any) -> Any:
-    """Rotate all of a batch in one call."""
-    q, k, cos, sin, position_ids, *rest = arguments
-    fold = _Fold(info.batch_size, q, in_dims[0])
-    if position_ids is not None:
-        # Row indices: the rows themselves are shared.
-        _refuse_batched_tables(in_dims[2:4])
-        position_ids = fold.tokens(position_ids, in_dims[4])
-    else:
-        cos = fold.tokens(cos, in_dims[2], rows=True)
-        sin = fold.tokens(sin, in_dims[3], rows=True)
-    q_out, k_out = torch.ops.ropescale.rotary_cos_sin(
-        fold.heads(q, in_dims[0]),
-        None if k is None else fold.heads(k, in_dims[1]),
-        cos,
-        sin,
-        position_ids,
-        *rest,
-    )
-    return fold.unfolded(q_out, k_out, k)
+def batched(kind: type[Call]) -> Callable[..., Any]:
+    """Return the rule of an operator for vmap.
+
+    Heads that are written, and results that are no heads, have no batched form.
+    """
+    slots, names = kind.SLOTS, kind.HEADS
+    heads_are_written = any(s.argument.written and s.argument.kind is Kind.HEADS for s in slots)
+    reduces = any(output.like not in names for output in kind.OUTPUTS)
+    if heads_are_written or reduces:
+        return _refuse
+
+    def rule(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> Any:
+        values = bind(kind, args, {})
+        dims = dict(zip(values, in_dims, strict=False))
+        _refuse_batched_tables(kind, values, dims)
+        fold = _Fold(info.batch_size, values[names[0]], dims.get(names[0]))
+        folded: list[Any] = []
+        for slot in slots:
+            x, dim, meaning = values[slot.key], dims.get(slot.key), slot.argument
+            if x is None:
+                folded.append(None)
+            elif meaning.kind is Kind.HEADS:
+                folded.append(fold.heads(x, dim))
+            elif meaning.kind is Kind.TOKENS:
+                folded.append(fold.tokens(x, dim, meaning.lead, by_sequence=meaning.by_sequence))
+            elif meaning.kind is Kind.ROWS and values[meaning.row_index] is None:
+                folded.append(fold.tokens(x, dim, rows=True))
+            else:
+                folded.append(x)
+        return _unfolded(kind, values, fold, operator_of(kind)(*folded))
+
+    return rule
 
 
-def refuse(info: Any, in_dims: Dims, *arguments: Any) -> Any:
-    """Refuse what has no batched form."""
+def operator_of(kind: type[Call]) -> Any:
+    """Return the operator that torch.library holds."""
+    return getattr(getattr(torch.ops, kind.NAMESPACE), kind.NAME).default
+
+
+def _refuse(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> Any:
     raise RopeScaleUnsupportedError(
         expected("q", "plain tensors where one is written or a scaling requires grad", "vmap")
     )
 
 
-def _refuse_batched_tables(in_dims: Dims) -> None:
-    if any(dim is not None for dim in in_dims):
-        raise RopeScaleUnsupportedError(
-            expected("table", "one table for all that vmap maps over", "a batched one")
-        )
+def _refuse_batched_tables(
+    kind: type[Call], values: dict[str, Any], dims: dict[str, int | None]
+) -> None:
+    for slot in kind.SLOTS:
+        if dims.get(slot.key) is None:
+            continue
+        meaning = slot.argument
+        is_indexed = meaning.kind is Kind.ROWS and values[meaning.row_index] is not None
+        if meaning.kind is Kind.TABLE or is_indexed:
+            raise RopeScaleUnsupportedError(
+                expected("table", "one table for all that vmap maps over", "a batched one")
+            )
+        if meaning.kind is Kind.BUFFER:
+            raise RopeScaleUnsupportedError(
+                expected(slot.name, "one buffer for all that vmap maps over", "a batched one")
+            )
+
+
+def _unfolded(kind: type[Call], values: dict[str, Any], fold: _Fold, results: Any) -> Any:
+    """Return the results, and the mapped axis of each."""
+    rest = [results] if isinstance(results, Tensor) else list(results)
+    outputs = kind.OUTPUTS
+    if returns_list(kind):
+        outputs = tuple(output for output in outputs if output.exists(values))
+    found, dims = [], []
+    for output, x in zip(outputs, rest, strict=True):
+        # An empty tensor stands for a result that is absent.
+        exists = output.exists(values)
+        lead = int(bool(output.lead))
+        found.append(fold.unfold(x, lead) if exists else x)
+        dims.append(lead if exists else None)
+    if returns_list(kind):
+        return found, dims
+    if len(found) == 1:
+        return found[0], dims[0]
+    return tuple(found), tuple(dims)
 
 
 class _Fold:
-    """From (batched, [batch,] seqlen, ...) to (batched x batch, seqlen, ...) and back."""
+    """From (mapped, [batch,] seqlen, ...) to (mapped x batch, seqlen, ...) and back."""
 
-    def __init__(self, size: int, q: Tensor, q_dim: int | None) -> None:
+    def __init__(self, size: int, heads: Tensor, dim: int | None) -> None:
         self._size = size
-        self._tokens = tuple(self._in_front(q, q_dim).shape[1:-2])
-        self.token_dims = len(self._tokens)
+        self._tokens = tuple(self._in_front(heads, dim).shape[1:-2])
+        self._token_dims = len(self._tokens)
 
     def heads(self, x: Tensor, dim: int | None) -> Tensor:
         x = self._in_front(x, dim)
-        return x if self.token_dims == 1 else x.flatten(0, 1)
+        return x if self._token_dims == 1 else x.flatten(0, 1)
 
     def tokens(
         self,
         x: Tensor,
         dim: int | None,
+        lead: str = "",
         *,
-        axes: bool = False,
         rows: bool = False,
         by_sequence: bool = False,
     ) -> Tensor:
-        """Fold one value (or a row) per token; a leading axis of M-RoPE stays in front.
+        """Fold one value (or a row) per token; a leading axis stays in front.
 
-        What lacks an axis, `(seqlen,)`, serves every sequence; or, `by_sequence`, every token.
+        A tensor `(seqlen,)` serves every sequence. With `by_sequence`, a tensor `(batch,)` serves
+        every token of a sequence.
         """
         x = self._in_front(x, dim)
-        if axes:
+        leads = lead == "copies" or (lead == "axes" and x.dim() - 1 > self._token_dims)
+        if leads:
             x = x.movedim(1, 0)
-        lead, tail = (x.shape[:1] if axes else ()), (x.shape[-1:] if rows else ())
-        own = x.shape[len(lead) + 1 : x.dim() - len(tail)]
-        if len(own) < self.token_dims:
-            x = x.unsqueeze(len(lead) + (2 if by_sequence else 1))
-        x = x.expand(*lead, self._size, *self._tokens, *tail)
-        return x if self.token_dims == 1 else x.flatten(len(lead), len(lead) + 1)
+        front, tail = (x.shape[:1] if leads else ()), (x.shape[-1:] if rows else ())
+        own = x.shape[len(front) + 1 : x.dim() - len(tail)]
+        if len(own) < self._token_dims:
+            x = x.unsqueeze(len(front) + (2 if by_sequence else 1))
+        x = x.expand(*front, self._size, *self._tokens, *tail)
+        return x if self._token_dims == 1 else x.flatten(len(front), len(front) + 1)
 
-    def unfolded(self, q_out: Tensor, k_out: Tensor, k: Tensor | None) -> Any:
-        if self.token_dims == 2:
-            batches = self._size, self._tokens[0]
-            q_out = q_out.view(*batches, *q_out.shape[1:])
-            k_out = k_out if k is None else k_out.view(*batches, *k_out.shape[1:])
-        return (q_out, k_out), (0, None if k is None else 0)
+    def unfold(self, x: Tensor, lead: int) -> Tensor:
+        """Return a result with the mapped axis apart from the batch, behind `lead` axes."""
+        if self._token_dims == 1:
+            return x
+        return x.view(*x.shape[:lead], self._size, self._tokens[0], *x.shape[lead + 1 :])
 
     def _in_front(self, x: Tensor, dim: int | None) -> Tensor:
         if dim is None:

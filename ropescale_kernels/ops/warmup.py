@@ -1,4 +1,4 @@
-"""Doing before the first request what would otherwise be done in it."""
+"""Compilation before the first request, which would otherwise wait for it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 
 from ..errors import RopeScaleTypeError, RopeScaleValueError, expected
+from ..names import MAX_HEAD_DIM
 from ..table import RotaryTable
-from .check import DTYPES, MAX_HEAD_DIM, check_rotary_qk
+from .check import DTYPES, check_rotary_qk
 from .implementations import choose_impl
 
 
@@ -21,21 +22,21 @@ def warmup(
     phase: str = "exact",
     impl: str = "auto",
 ) -> int:
-    """Compile whatever calls of `apply_rotary_qk` with this table can need.
+    """Compile every variant that calls of `apply_rotary_qk` with this table can need.
 
-    Afterwards no number of tokens or heads, no layout and no kind of indices compiles anything.
+    Afterwards no number of tokens or heads, no layout and no dtype of indices compiles anything.
     Implementations that are compiled already have nothing to do.
 
     Args:
-        table: On the device that calls will run on.
+        table: The table, on the device of the calls.
         head_dim: Channels of a head; default the table's rotary_dim.
-        dtype: Of q and k; one or several.
-        interleaved: As calls will have it.
-        phase: As calls will have it.
-        impl: As calls will have it.
+        dtype: The dtype of q and k; one or several.
+        interleaved: As in the calls.
+        phase: As in the calls.
+        impl: As in the calls.
 
     Returns:
-        How many variants are ready.
+        The number of variants that are ready.
 
     Raises:
         RopeScaleTypeError: A wrong kind.
@@ -67,7 +68,7 @@ def warmup(
         spec = check_rotary_qk(
             q, None, none, table, None, interleaved=interleaved, conjugate=False, phase=phase
         )
-        # Only what compiles as it runs has this to offer.
+        # Only an implementation that compiles at run time has a warmup.
         compile_all = getattr(choose_impl(spec, impl), "warmup", None)
         count += compile_all(spec) if compile_all else 0
     return count

@@ -51,10 +51,10 @@ def _frequency(table: TableState, profile: int, pair: int) -> _Frequency | None:
             return None
         wide = ph.turns_from_float64(inv_freq, ph.WIDE_BITS)
         return _Frequency(inv_freq, ph.turns_from_float32(inv_freq), wide)
-    low, high = table.steps[profile, pair].tolist()
+    low, high = table.turns_per_token[profile, pair].tolist()
     step = (high & ph.WORD) << 32 | (low & ph.WORD)
     inv_freq = f32.float32_from_bits(int(table.inv_freq_bits[profile, pair]))
-    if table.exact_source == "float64":
+    if table.frequency_dtype == "float64":
         return _Frequency(inv_freq, step, step << (ph.WIDE_BITS - ph.TURNS_BITS))
     return _Frequency(inv_freq, step, ph.turns_from_float64(inv_freq, ph.WIDE_BITS))
 
@@ -152,7 +152,9 @@ def apply_rotary_qk(
     )
 
     def factor(column: int) -> Tensor:
-        of_profile = [f32.float32_from_bits(x) for x in table.factor_bits[:, column].tolist()]
+        of_profile = [
+            f32.float32_from_bits(x) for x in table.attention_factor_bits[:, column].tolist()
+        ]
         of_token = [of_profile[p] if p in frequencies else math.nan for p in profiles]
         return torch.tensor(of_token, dtype=torch.float64).view(token_shape)
 

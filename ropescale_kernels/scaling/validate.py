@@ -9,12 +9,11 @@ from numbers import Integral, Real
 import torch
 
 from ..errors import RopeScaleConfigError, RopeScaleTypeError, RopeScaleValueError, expected
+from ..names import MAX_HEAD_DIM
 
 # Every integer up to this one is a float64, so the float arithmetic of the rules keeps lengths.
 MAX_LENGTH = 2**53
-# The operators rotate heads of up to this many channels.
-MAX_HEAD_DIM = 512
-# Python refuses to print integers of thousands of digits.
+# Python refuses to write out integers of thousands of digits.
 _SHOWN_BITS = 8192
 FLOAT32_MAX = float(torch.finfo(torch.float32).max)
 FLOAT32_TINY = float(torch.finfo(torch.float32).tiny)

@@ -1,7 +1,7 @@
-"""RotaryTable as a pytree: its tensors are leaves, all else is static.
+"""RotaryTable as a pytree: tensors are leaves, other values are static.
 
-So a table can be passed to what torch.export and torch.func flatten, and saved with an exported
-program.
+torch.export and torch.func can therefore flatten a table, and an exported program can be saved with
+one.
 """
 
 from __future__ import annotations
@@ -17,33 +17,38 @@ from torch.utils import _pytree
 
 from ..scaling import RopeScaling
 from ..scaling.parameters import Parameters
-from .state import TableState
+from .state import GradLeaves, TableState, TableTensors, schema_name
 
 if TYPE_CHECKING:
     from .rotary_table import RotaryTable
 
 
+# The leaves of every table; the index tensors of its groups follow.
+_FIELDS = (*TableTensors._fields, *GradLeaves._fields)
+_NUM_TENSORS = len(TableTensors._fields)
+
+
 class _Static(NamedTuple):
-    """What is no tensor."""
+    """The values of a table that are no tensors."""
 
     scalings: tuple[RopeScaling, ...]
     dynamic: bool
     magnitude: str
     num_axes: int
-    exact_source: str
+    frequency_dtype: str
 
 
 def _flatten(table: RotaryTable) -> tuple[list[Any], _Static]:
     indices = [index for _, index in table._groups]
     static = _Static(
-        table.scalings, table.dynamic, table.magnitude, table.num_axes, table.exact_source
+        table.scalings, table.dynamic, table.magnitude, table.num_axes, table.frequency_dtype
     )
     return [*table.state, *table.sources, *indices], static
 
 
 def _flatten_with_keys(table: RotaryTable) -> tuple[list[tuple[Any, Any]], _Static]:
     leaves, static = _flatten(table)
-    names = [*TableState.NAMES, "inv_freq", "factors"]
+    names = [schema_name(name) for name in _FIELDS]
     names += [f"group_{i}" for i in range(len(leaves) - len(names))]
     keys = [_pytree.GetAttrKey(name) for name in names]
     return list(zip(keys, leaves, strict=True)), static
@@ -51,17 +56,18 @@ def _flatten_with_keys(table: RotaryTable) -> tuple[list[tuple[Any, Any]], _Stat
 
 def _unflatten(kind: type[RotaryTable], leaves: Iterable[Any], static: _Static) -> RotaryTable:
     leaves = list(leaves)
-    count = len(TableState.NAMES)
+    tensors, sources = leaves[:_NUM_TENSORS], leaves[_NUM_TENSORS : len(_FIELDS)]
     table = kind.__new__(kind)
     table.scalings, table.dynamic, table.magnitude = static[:3]
-    table.sources = leaves[count], leaves[count + 1]
-    table._groups = table._grouped(leaves[count + 2 :])
-    if isinstance(leaves[0], Tensor):
-        TableState.__init__(table, tuple(leaves[:count]), static.num_axes, static.exact_source)
+    table.sources = tuple(sources)
+    table._groups = table._grouped(leaves[len(_FIELDS) :])
+    if isinstance(tensors[0], Tensor):
+        own = TableTensors(*tensors)
+        TableState.__init__(table, own, static.num_axes, static.frequency_dtype)
     else:
-        # Whatever else a tree is mapped to: a shape, a sharding, a name.
-        table.state, table.num_axes = tuple(leaves[:count]), static.num_axes
-        table.exact_source = static.exact_source
+        # A tree may be mapped to something else than tensors: shapes, shardings, names.
+        table.state, table.num_axes = tuple(tensors), static.num_axes
+        table.frequency_dtype = static.frequency_dtype
     return table
 
 
@@ -82,21 +88,21 @@ def _load(dumped: Any) -> _Static:
 
 
 def reduced(table: RotaryTable) -> tuple[list[Any], Any]:
-    """Give what `rebuild` takes: tensors and plain values, which any unpickler accepts."""
+    """Return the arguments of `rebuild`: tensors and plain values, which any unpickler accepts."""
     leaves, static = _flatten(table)
     return leaves, _dump(static)
 
 
 def rebuild(leaves: list[Any], dumped: Any) -> RotaryTable:
-    """Build the table that was pickled."""
+    """Return the table that was pickled."""
     from .rotary_table import RotaryTable
 
     return _unflatten(RotaryTable, leaves, _load(dumped))
 
 
 def register(kind: type[RotaryTable]) -> None:
-    """Make torch know of the class, and accept it in `torch.load(..., weights_only=True)`."""
-    # The second is how tables of version 0.1.0 name it.
+    """Register the class with torch, also for `torch.load(..., weights_only=True)`."""
+    # Tables saved by version 0.1.0 name the second.
     old = "ropescale_kernels._table_tree.rebuild"
     torch.serialization.add_safe_globals([rebuild, (rebuild, old)])
     _pytree.register_pytree_node(

@@ -1,4 +1,4 @@
-"""RotaryTable: what the kernels read of one or several scalings. Its size knows no positions."""
+"""RotaryTable: frequencies and magnitudes of one or several scalings, without positions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..reference import turns_from_float64
 from ..scaling import RopeScaling
 from . import pytree
 from .mrope import axis_ids_of
-from .state import TableState
+from .state import TableState, TableTensors
 from .turns import turns_from_float32
 
 _MAGNITUDES = ("both", "query", "none")
@@ -46,7 +46,7 @@ class RotaryTable(TableState):
     Example:
         >>> import ropescale_kernels as rk
         >>> table = rk.RotaryTable(rk.RopeScaling.default(rotary_dim=64, rope_theta=10000.0))
-        >>> table.steps.shape
+        >>> table.turns_per_token.shape
         torch.Size([1, 32, 2])
     """
 
@@ -62,20 +62,23 @@ class RotaryTable(TableState):
         self.scalings: tuple[RopeScaling, ...] = scalings
         self.dynamic = dynamic
         self.magnitude = _check_magnitude(magnitude)
-        # Made on the CPU and for any use, whatever a context makes the default.
+        # Built on the CPU and outside inference mode, even if a context sets other defaults.
         with torch.device("cpu"), torch.inference_mode(False):
             self._groups = self._grouped()
             inv_freq = torch.stack([s.inv_freq for s in scalings])
             attention = torch.tensor([s.attention_factor for s in scalings], dtype=torch.float64)
             sections = first.mrope_section
-            state = (
-                turns_from_float32(inv_freq),
-                inv_freq.view(torch.int32),
-                self._factors(attention).view(torch.int32),
-                axis_ids_of(sections, first.mrope_interleaved, inv_freq.shape[-1]),
-                *((_initial_blend(scalings) if dynamic else None) or (None, None, None)),
+            blend = (_initial_blend(scalings) if dynamic else None) or (None, None, None)
+            tensors = TableTensors(
+                turns_per_token=turns_from_float32(inv_freq),
+                inv_freq_bits=inv_freq.view(torch.int32),
+                attention_factor_bits=self._attention_factors(attention).view(torch.int32),
+                axis_ids=axis_ids_of(sections, first.mrope_interleaved, inv_freq.shape[-1]),
+                pos_freqs=blend[0],
+                ramp=blend[1],
+                factors=blend[2],
             )
-        super().__init__(state, 0 if sections is None else len(sections))
+        super().__init__(tensors, 0 if sections is None else len(sections))
         self._move(torch.get_default_device() if device is None else torch.device(device))
 
     @classmethod
@@ -90,7 +93,7 @@ class RotaryTable(TableState):
     ) -> RotaryTable:
         """Build a static table of one profile from frequencies you already hold.
 
-        Where `inv_freq` or `attention_factor` requires grad, gradients of the operators flow to it.
+        If `inv_freq` or `attention_factor` requires grad, gradients of the operators flow to it.
         The table is a snapshot: build it anew after an optimiser's step.
 
         Args:
@@ -122,34 +125,31 @@ class RotaryTable(TableState):
         table.magnitude = _check_magnitude(magnitude)
         table._groups = []
         single = inv_freq.to(device=target, dtype=torch.float32).unsqueeze(0)
-        factors = table._factors(factor.to(device=target, dtype=torch.float64).reshape(1))
-        # What gradients flow to; the kernels read the bits.
+        factors = table._attention_factors(factor.to(target, torch.float64).reshape(1))
+        # Gradients flow to these floats; the kernels read the bits of detached copies.
         table.sources = (
             single if single.requires_grad else None,
             factors if factors.requires_grad else None,
         )
         single, factors = single.detach().contiguous(), factors.detach()
-        if inv_freq.dtype == torch.float64:
-            steps = _steps_of_float64(inv_freq).to(target)
-        else:
-            steps = turns_from_float32(single)
+        is_float64 = inv_freq.dtype == torch.float64
         axis_ids = axis_ids_of(mrope_section, mrope_interleaved, single.shape[-1])
-        state = (
-            steps,
-            single.view(torch.int32),
-            factors.view(torch.int32),
-            None if axis_ids is None else axis_ids.to(target),
-            *(None, None, None),
+        tensors = TableTensors(
+            turns_per_token=(
+                _turns_of_float64(inv_freq).to(target) if is_float64 else turns_from_float32(single)
+            ),
+            inv_freq_bits=single.view(torch.int32),
+            attention_factor_bits=factors.view(torch.int32),
+            axis_ids=None if axis_ids is None else axis_ids.to(target),
         )
         num_axes = 0 if mrope_section is None else len(mrope_section)
-        source = "float64" if inv_freq.dtype == torch.float64 else "float32"
-        TableState.__init__(table, state, num_axes, source)
+        TableState.__init__(table, tensors, num_axes, "float64" if is_float64 else "float32")
         return table
 
     def _grouped(self, indices: Sequence[Any] = ()) -> list[tuple[RopeScaling, Tensor | None]]:
-        """Gather what `update_` sets together; an index of None means every profile.
+        """Return the groups of profiles that `update_` sets together; None stands for all profiles.
 
-        `indices` are tensors that were made before, in the same order.
+        `indices` are the tensors of an earlier call, in the same order.
         """
         groups = _groups_of(self.scalings) if self.dynamic else []
         if not indices:
@@ -157,8 +157,8 @@ class RotaryTable(TableState):
             indices = [None if len(rows) == every else torch.tensor(rows) for _, rows in groups]
         return [(scaling, index) for (scaling, _), index in zip(groups, indices, strict=True)]
 
-    def _factors(self, attention_factor: Tensor) -> Tensor:
-        """Give the float32 multipliers of q and k, `(n, 2)`, from float64 `(n,)`."""
+    def _attention_factors(self, attention_factor: Tensor) -> Tensor:
+        """Return the float32 multipliers of q and k, `(n, 2)`, from float64 `(n,)`."""
         one = torch.ones_like(attention_factor)
         q, k = {
             "both": (attention_factor, attention_factor),
@@ -169,14 +169,14 @@ class RotaryTable(TableState):
 
     def _move(self, device: torch.device) -> None:
         with torch.inference_mode(False):
-            self._take(tuple(None if x is None else x.to(device) for x in self.state))  # type: ignore[arg-type]
+            self._take(TableTensors(*(None if x is None else x.to(device) for x in self.state)))  # type: ignore[arg-type]
             self.sources = tuple(None if x is None else x.to(device) for x in self.sources)  # type: ignore[assignment]
             self._groups = [(s, None if i is None else i.to(device)) for s, i in self._groups]
 
     def to(self, device: torch.device | str) -> RotaryTable:
-        """Give a table on `device`: this one where it is there already, else a copy.
+        """Return a table on `device`: this table if it is there already, else a copy.
 
-        A table of scalings on the meta device is built anew, as it has no values to copy.
+        A table of scalings on the meta device is built anew, because it has no values to copy.
         """
         target = torch.device(device)
         if target == self.device:
@@ -189,7 +189,7 @@ class RotaryTable(TableState):
         return copy
 
     def _with_values(self, device: torch.device) -> RotaryTable:
-        """Build the table that this one, without values, describes."""
+        """Return the table that this table without values describes."""
         if not self.scalings:
             hint = "Build it again with RotaryTable.from_inv_freq."
             raise RopeScaleValueError(
@@ -214,15 +214,16 @@ class RotaryTable(TableState):
         self._check_seq_lens(seq_lens)
         for scaling, index in self._groups:
             lengths = seq_lens if index is None else seq_lens.index_select(0, index)
-            factors = self._factors(scaling.attention_factor_at(lengths))
-            _write(self.factor_bits, index, factors.view(torch.int32))
+            attention_factors = self._attention_factors(scaling.attention_factor_at(lengths))
+            _write(self.attention_factor_bits, index, attention_factors.view(torch.int32))
             if scaling.is_blend:
-                assert self.blend is not None
+                factors = self.tensors.factors
+                assert factors is not None
                 factor = scaling.factor_at(lengths).to(torch.float32)
-                _write(self.blend[2], index, factor.view(torch.int32))
+                _write(factors, index, factor.view(torch.int32))
             else:
                 inv_freq = scaling.inv_freq_at(lengths)
-                _write(self.steps, index, turns_from_float32(inv_freq))
+                _write(self.turns_per_token, index, turns_from_float32(inv_freq))
                 _write(self.inv_freq_bits, index, inv_freq.view(torch.int32))
 
     def _check_seq_lens(self, seq_lens: Tensor) -> None:
@@ -276,7 +277,7 @@ def _as_scalings(scaling: object) -> tuple[RopeScaling, ...]:
 
 
 def _initial_blend(scalings: Sequence[RopeScaling]) -> tuple[Tensor, Tensor, Tensor] | None:
-    """Bits of pos_freqs, ramp and factor per profile; factor 0 for a profile that is no blend."""
+    """Return the bits of pos_freqs, ramp and factor; the factor of a profile without blend is 0."""
     if not any(s.is_blend for s in scalings):
         return None
     one = torch.ones(scalings[0].rotary_dim // 2)
@@ -287,7 +288,7 @@ def _initial_blend(scalings: Sequence[RopeScaling]) -> tuple[Tensor, Tensor, Ten
 
 
 def _groups_of(scalings: Sequence[RopeScaling]) -> list[tuple[RopeScaling, list[int]]]:
-    """Gather the profiles that follow lengths by equal scaling."""
+    """Return the profiles that follow lengths, grouped by equal scaling."""
     members: dict[str, list[int]] = {}
     for i, scaling in enumerate(scalings):
         if scaling.depends_on_seq_len:
@@ -359,8 +360,8 @@ def _check_magnitude(magnitude: Any) -> str:
     return str(magnitude)
 
 
-def _steps_of_float64(inv_freq: Tensor) -> Tensor:
-    """Give steps of float64 frequencies, from their own bits."""
+def _turns_of_float64(inv_freq: Tensor) -> Tensor:
+    """Return the turns per token of float64 frequencies, from their own bits."""
     turns = [turns_from_float64(x) for x in inv_freq.detach().cpu().tolist()]
     words = [[t & 0xFFFFFFFF, t >> 32] for t in turns]
     signed = [[w - (1 << 32) if w >> 31 else w for w in pair] for pair in words]

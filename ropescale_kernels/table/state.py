@@ -1,49 +1,112 @@
-"""What the kernels read of a rotary table: flat integer tensors, and the sizes they imply."""
+"""The tensors of a rotary table that kernels read, and the sizes that these tensors imply."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..errors import RopeScaleValueError, expected
 
-# Steps, inv_freq, factors, axis_ids, and of a blend pos_freqs, ramp, scales.
-State = tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None, Tensor | None]
+
+class TableTensors(NamedTuple):
+    """The tensors of a table, in the one order that operators, kernels and saved tables follow.
+
+    Every tensor is int32; float32 values are held as their bits, so that no cast rounds them.
+    """
+
+    # (num_profiles, rotary_dim / 2, 2): low and high words, in 2^-64 turns per token
+    turns_per_token: Tensor
+    # (num_profiles, rotary_dim / 2): float32 bits, radians per token
+    inv_freq_bits: Tensor
+    # (num_profiles, 2): float32 bits, for q and for k
+    attention_factor_bits: Tensor
+    # (rotary_dim / 2,): the position axis of each pair, None if the table has one axis
+    axis_ids: Tensor | None = None
+    # (num_profiles, rotary_dim / 2): float32 bits, of a dynamic table that blends
+    pos_freqs: Tensor | None = None
+    # (num_profiles, rotary_dim / 2): float32 bits, of a dynamic table that blends
+    ramp: Tensor | None = None
+    # (num_profiles,): float32 bits, 0 for a profile that is not blended
+    factors: Tensor | None = None
+
+
+class GradLeaves(NamedTuple):
+    """The tensors that gradients of a table flow to, None for those that require no grad."""
+
+    inv_freq: Tensor | None = None
+    attention_factors: Tensor | None = None
+
+
+# Saved programs name these arguments, so their names in a schema are frozen.
+_SCHEMA_NAMES = {
+    "turns_per_token": "steps",
+    "attention_factor_bits": "factor_bits",
+    "factors": "scales",
+    "attention_factors": "factors",
+}
+
+
+def schema_name(name: str) -> str:
+    """Return the argument in a schema that holds a field of `TableTensors` or `GradLeaves`."""
+    return _SCHEMA_NAMES.get(name, name)
 
 
 class TableState:
-    """Tensors of a table, in the order in which operators and kernels take them.
+    """The tensors of a table, checked against one another where they come from outside.
 
     Args:
-        state: `steps` int32 `(num_profiles, rotary_dim / 2, 2)`, the low and high words of turns
-            per token; `inv_freq` and `factors`, float32 as int32 bits, `(num_profiles,
-            rotary_dim / 2)` and `(num_profiles, 2)` for q and k; `axis_ids` int32
-            `(rotary_dim / 2,)` or None; and of a dynamic table that blends, as bits, `pos_freqs`,
-            `ramp` `(num_profiles, rotary_dim / 2)` and `scales` `(num_profiles,)`.
-        num_axes: Position axes, 0 where there is no `axis_ids`.
-        exact_source: "float64" where the steps are of float64 frequencies.
+        tensors: The tensors in the order of `TableTensors`.
+        num_axes: Position axes, 0 if the table has no `axis_ids`.
+        frequency_dtype: "float64" if `turns_per_token` holds float64 frequencies.
     """
 
-    # What gradients of inv_freq and factors would flow to.
+    # The fast call in C++ reads `state` and `sources`, and takes exact tuples only.
+    state: tuple[Tensor | None, ...]
     sources: tuple[Tensor | None, Tensor | None] = (None, None)
-    NAMES = ("steps", "inv_freq_bits", "factor_bits", "axis_ids", "pos_freqs", "ramp", "scales")
 
-    def __init__(self, state: State, num_axes: int, exact_source: str = "float32") -> None:
+    def __init__(
+        self, tensors: TableTensors, num_axes: int, frequency_dtype: str = "float32"
+    ) -> None:
         self.num_axes = num_axes
-        self.exact_source = exact_source
-        self._take(state)
+        self.frequency_dtype = frequency_dtype
+        self._take(tensors)
 
-    def _take(self, state: State) -> None:
-        self.state = state
-        self.kinds = tuple(None if x is None else x.dtype for x in state)
-        self.steps, self.inv_freq_bits, self.factor_bits, self.axis_ids, *blend = state
-        pos_freqs, ramp, scales = blend
+    def _take(self, tensors: TableTensors) -> None:
+        self.state = tuple(tensors)
+        self.dtypes = tuple(None if x is None else x.dtype for x in tensors)
+        self.turns_per_token = tensors.turns_per_token
+        self.inv_freq_bits = tensors.inv_freq_bits
+        self.attention_factor_bits = tensors.attention_factor_bits
+        self.axis_ids = tensors.axis_ids
         self.blend: tuple[Tensor, Tensor, Tensor] | None = None
-        if pos_freqs is not None and ramp is not None and scales is not None:
-            self.blend = pos_freqs, ramp, scales
-        self.device = self.steps.device
+        pos_freqs, ramp, factors = tensors.pos_freqs, tensors.ramp, tensors.factors
+        if pos_freqs is not None and ramp is not None and factors is not None:
+            self.blend = pos_freqs, ramp, factors
+        self.device = self.turns_per_token.device
         self.num_profiles, num_pairs = self.inv_freq_bits.shape
         self.rotary_dim = 2 * num_pairs
+
+    @property
+    def tensors(self) -> TableTensors:
+        """The tensors under their names."""
+        return TableTensors(*self.state)  # type: ignore[arg-type]
+
+    @property
+    def grad_leaves(self) -> GradLeaves:
+        """The tensors that gradients of inv_freq and of the attention factors flow to."""
+        return GradLeaves(*self.sources)
+
+    @property
+    def steps(self) -> Tensor:
+        """`turns_per_token`, under the name that it has in the operators' schemas."""
+        return self.turns_per_token
+
+    @property
+    def factor_bits(self) -> Tensor:
+        """`attention_factor_bits`, under the name that it has in the operators' schemas."""
+        return self.attention_factor_bits
 
     def check(self) -> None:
         """Check tensors that come from outside, one against the other.
@@ -52,24 +115,27 @@ class TableState:
             RopeScaleValueError: A dtype, shape, device or stride; the message names the tensor.
         """
         profiles, pairs = self.num_profiles, self.rotary_dim // 2
-        per_pair = (profiles, pairs)
-        wanted = (
-            (*per_pair, 2),
-            per_pair,
-            (profiles, 2),
-            (pairs,),
-            per_pair,
-            per_pair,
-            (profiles,),
-        )
-        for name, x, want in zip(self.NAMES, self.state, wanted, strict=True):
+        wanted = {
+            "turns_per_token": (profiles, pairs, 2),
+            "inv_freq_bits": (profiles, pairs),
+            "attention_factor_bits": (profiles, 2),
+            "axis_ids": (pairs,),
+            "pos_freqs": (profiles, pairs),
+            "ramp": (profiles, pairs),
+            "factors": (profiles,),
+        }
+        tensors = self.tensors
+        for name, x in tensors._asdict().items():
             if x is None:
                 continue
+            want = wanted[name]
             got = tuple(x.shape), x.dtype, x.device
             if got != (want, torch.int32, self.device) or not x.is_contiguous():
                 words = f"contiguous int32 {want} on {self.device}"
-                raise RopeScaleValueError(expected(name, words, f"{x.dtype} {got[0]} on {got[2]}"))
-        if len({x is None for x in self.state[4:]}) > 1:
+                raise RopeScaleValueError(
+                    expected(schema_name(name), words, f"{x.dtype} {got[0]} on {got[2]}")
+                )
+        if len({x is None for x in (tensors.pos_freqs, tensors.ramp, tensors.factors)}) > 1:
             raise RopeScaleValueError(
                 expected("scales", "pos_freqs, ramp and scales, or none of them", "some")
             )

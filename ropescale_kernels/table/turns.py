@@ -1,4 +1,4 @@
-"""From float32 radians to turns, in torch integer operations, so that a device makes its own steps.
+"""From float32 radians to turns, in torch integer operations, so that any device can convert.
 
 The same function as csrc/math/turns.h and `reference.turns_from_float32`, bit for bit.
 """
@@ -16,8 +16,8 @@ _WORD = 0xFFFFFFFF
 def turns_from_float32(x: Tensor) -> Tensor:
     """Compute round(x / (2 pi) * 2^64) mod 2^64 as two 32-bit words.
 
-    The 24-bit mantissa times the 96-bit constant 2^98 / (2 pi) is exact, and is rounded once by the
-    shift that the exponent asks for.
+    The 24-bit mantissa times the 96-bit constant 2^98 / (2 pi) is exact. The shift that the
+    exponent asks for rounds once.
 
     Args:
         x: float32 of any shape, in radians; finite.
@@ -57,7 +57,7 @@ def turns_from_float32(x: Tensor) -> Tensor:
         return ((low | (high << 32)) >> (bit & 31)) & _WORD
 
     lo, hi = word_at(shift), word_at(shift + 32)
-    # Two's complement where x is negative, over both words.
+    # Two's complement over both words if x is negative.
     negative = bits < 0
     negated_lo = (-lo) & _WORD
     negated_hi = (~hi + (lo == 0).to(torch.int64)) & _WORD

@@ -90,7 +90,7 @@ def test_of_two_devices_one_may_be_too_old(
 def test_triton_takes_over_with_one_warning(reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # As for tensors on a device, where neither is passed over.
     for backend in (cuda, triton):
-        monkeypatch.setattr(backend, "passed_over", lambda: None)
+        monkeypatch.setattr(backend, "excluded_from_auto", lambda: None)
     monkeypatch.setattr(triton, "unavailable", lambda: None)
     monkeypatch.setattr(triton, "unsupported", lambda spec: None)
     monkeypatch.setattr(implementations, "_warned_of", set())
@@ -130,7 +130,7 @@ def test_a_device_without_code_for_it_is_left_to_triton(emulator: Emulator, exte
 
 
 def test_auto_never_takes_emulated_kernels(extension: Any) -> None:
-    assert cuda.passed_over() == "its kernels are emulated on the host here"
+    assert cuda.excluded_from_auto() == "its kernels are emulated on the host here"
 
 
 def test_a_build_without_kernels_says_why(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 import ropescale_kernels as rk
 from ropescale_kernels.backends import cuda
-from ropescale_kernels.ops.check import RotaryQKSpec, check_rotary_qk
+from ropescale_kernels.ops.arguments import RotaryQKSpec
+from ropescale_kernels.ops.check import check_rotary_qk
 
 TABLE = rk.RotaryTable(rk.RopeScaling.default(rotary_dim=64, rope_theta=1e4))
 THREADS = 128

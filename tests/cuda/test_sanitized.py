@@ -42,11 +42,11 @@ import os, sys
 sys.path.insert(0, "tests")
 import torch
 import emulated_cuda, ropescale_kernels as rk
-from ropescale_kernels.ops.check import RotaryQKSpec
+from ropescale_kernels.ops.arguments import RotaryQKSpec
 module = emulated_cuda.load(os.environ["ROPESCALE_EMULATED_CUDA"])
 table = rk.RotaryTable(rk.RopeScaling.default(rotary_dim=64, rope_theta=1e4))
 q, positions = torch.zeros(5, 1, 64), torch.arange(4)
-module.rotary_qk_cuda(RotaryQKSpec(q, None, positions, table, None, 0, 0, 0, q_out=q), 0, 0, False)
+module.rotary_qk_cuda(RotaryQKSpec(q, None, positions, None, table, 0, 0, 0, q_out=q), 0, 0, False)
 """
 
 

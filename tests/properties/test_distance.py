@@ -62,7 +62,9 @@ def test_logits_do_not_see_a_common_shift(impl: str, shift: int, distance: int) 
 def test_a_period_of_the_phase_is_invisible(exact_impl: str) -> None:
     """A frequency of 1/1024 of a turn brings every bit back after 1024 tokens."""
     table = rk.RotaryTable.from_inv_freq(torch.ones(HALF))
-    table.steps.copy_(torch.tensor([0, 1 << 22], dtype=torch.int32).expand_as(table.steps))
+    table.turns_per_token.copy_(
+        torch.tensor([0, 1 << 22], dtype=torch.int32).expand_as(table.turns_per_token)
+    )
     q = torch.randn(9, 2, 2 * HALF, generator=torch.Generator().manual_seed(1))
     positions = torch.arange(9) * 101
     want = rk.apply_rotary_qk(q, None, positions, table, impl=exact_impl)[0]

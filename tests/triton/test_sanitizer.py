@@ -18,13 +18,14 @@ from torch import Tensor
 
 import ropescale_kernels as rk
 from ropescale_kernels.ops import check
+from ropescale_kernels.ops.arguments import RotaryQKSpec
 
 pytest.importorskip("triton")
 from triton.runtime.errors import InterpreterError
 
 kernels: Any = importlib.import_module("ropescale_kernels.backends.triton")
 pytestmark = pytest.mark.skipif(
-    kernels.passed_over() is None, reason="Triton compiles here: compute-sanitizer does this"
+    kernels.excluded_from_auto() is None, reason="Triton compiles here: compute-sanitizer does this"
 )
 FOUND = (AccessError, InterpreterError)
 FOLDER = Path(kernels.__file__).parent
@@ -42,8 +43,11 @@ def yarn(rotary_dim: int, **options: Any) -> rk.RopeScaling:
 
 def accessed(spec: Any) -> tuple[list[Tensor], list[Tensor]]:
     """What a call may read, and what it has to write."""
-    state = spec.table.state if isinstance(spec, check.RotaryQKSpec) else ()
-    inputs, outputs = [*spec.inputs, *state], [spec.q_out, spec.k_out]
+    state = spec.table.state if isinstance(spec, RotaryQKSpec) else ()
+    inputs, outputs = (
+        [*(getattr(spec, name) for name in spec.INPUTS), *state],
+        [spec.q_out, spec.k_out],
+    )
     if spec.q_out is spec.q:
         # In place, channels beyond are no business of the kernel's.
         outputs = [None if x is None else x[..., : spec.rotary_dim] for x in outputs]
@@ -57,7 +61,7 @@ def run(package: ModuleType | Any, spec: Any) -> None:
         spec.q_out = torch.full_like(spec.q, torch.nan, memory_format=torch.contiguous_format)
         if spec.k is not None:
             spec.k_out = torch.full_like(spec.k, torch.nan, memory_format=torch.contiguous_format)
-    stem = "rotary_qk" if isinstance(spec, check.RotaryQKSpec) else "rotary_cos_sin"
+    stem = "rotary_qk" if isinstance(spec, RotaryQKSpec) else "rotary_cos_sin"
     module = importlib.import_module(f"{package.__name__}.{stem}")
     with sanitized(*accessed(spec)) as watch:
         getattr(module, f"launch_{stem}")(spec)

@@ -9,12 +9,13 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from ...ops.check import RotaryCosSinSpec, RotaryQKSpec, is_plain
+from ...ops.arguments import RotaryCosSinSpec, RotaryQKSpec
+from ...ops.check import is_plain
 
 
 @cache
 def unavailable() -> str | None:
-    """Say why Triton kernels cannot run here, or None."""
+    """Return why Triton kernels cannot run here, or None."""
     if importlib.util.find_spec("triton") is None:
         return "triton is not installed"
     if not _interpreted() and not torch.cuda.is_available():
@@ -22,13 +23,13 @@ def unavailable() -> str | None:
     return None
 
 
-def passed_over() -> str | None:
-    """Say why "auto" leaves this implementation to those who name it, or None."""
+def excluded_from_auto() -> str | None:
+    """Return why "auto" never chooses this implementation, or None."""
     return "Triton interprets its kernels here" if _interpreted() else None
 
 
 def unsupported(spec: RotaryQKSpec | RotaryCosSinSpec) -> str | None:
-    """Refuse what has no data that a kernel could reach."""
+    """Return why the kernels cannot serve a call, or None: they read plain tensors of a device."""
     wanted = "cpu" if _interpreted() else "cuda"
     if spec.q.device.type != wanted:
         return f"the tensors are on {spec.q.device}"
@@ -59,7 +60,7 @@ def launch_rotary_qk_scaling_grad(
 
 
 def warmup(spec: RotaryQKSpec) -> int:
-    """Compile whatever calls like this one can need."""
+    """Compile every variant that calls like this one can need."""
     from .warmup import warmup as compile_all
 
     return compile_all(spec)

@@ -3,9 +3,9 @@
 import triton
 import triton.language as tl
 
-from ...ops.check import RotaryCosSinSpec
+from ...ops.arguments import RotaryCosSinSpec
 from .heads import block_of_tokens, rotate_q_and_k
-from .launch import Source, launch, layout_of, token_strides
+from .launch import KernelInputs, launch, layout_of, token_strides
 from .math import as_float, as_uint, widen
 
 
@@ -119,10 +119,11 @@ def launch_rotary_cos_sin(spec: RotaryCosSinSpec) -> None:
             interprets.
     """
     tensors = spec.cos, spec.sin, spec.position_ids
-    kinds = tuple(None if x is None else x.dtype for x in tensors)
+    dtypes = tuple(None if x is None else x.dtype for x in tensors)
     layouts = tuple(layout_of(x) for x in tensors)
     sizes = (0 if spec.position_ids is None else spec.cos.shape[0],)
-    launch(rotary_cos_sin_kernel, spec, Source(tensors, kinds, layouts, _row_strides, sizes, ()))
+    inputs = KernelInputs(tensors, dtypes, layouts, _row_strides, sizes, ())
+    launch(rotary_cos_sin_kernel, spec, inputs)
 
 
 def _row_strides(q, cos, sin, rows):

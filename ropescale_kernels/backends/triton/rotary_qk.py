@@ -3,10 +3,10 @@
 import triton
 import triton.language as tl
 
-from ...ops.check import RotaryQKSpec
+from ...ops.arguments import RotaryQKSpec
 from .cos_sin import cos_sin_of_table
 from .heads import block_of_tokens, rotate_q_and_k
-from .launch import launch, table_source
+from .launch import launch, table_inputs
 
 
 @triton.jit
@@ -131,4 +131,4 @@ def launch_rotary_qk(spec: RotaryQKSpec) -> None:
         spec: A checked call with outputs, on one CUDA device; or on the CPU where Triton
             interprets.
     """
-    launch(rotary_qk_kernel, spec, table_source(spec))
+    launch(rotary_qk_kernel, spec, table_inputs(spec))

@@ -6,10 +6,10 @@ import torch
 import triton
 import triton.language as tl
 
-from ...ops.check import RotaryQKSpec
+from ...ops.arguments import RotaryQKSpec
 from .cos_sin import cos_sin_of_table
 from .heads import block_of_tokens, load_pairs
-from .launch import block_count, launch, table_source
+from .launch import block_count, launch, table_inputs
 from .math import as_float, widen
 
 
@@ -184,7 +184,7 @@ def _products(
 def launch_rotary_qk_scaling_grad(
     spec: RotaryQKSpec, grad_q: torch.Tensor, grad_k: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Give the gradients of inv_freq and factors of a table of one profile.
+    """Return the gradients of inv_freq and of the attention factors of a table of one profile.
 
     Args:
         spec: A checked call, on one CUDA device; or on the CPU where Triton interprets.
@@ -198,14 +198,14 @@ def launch_rotary_qk_scaling_grad(
     sums = torch.empty(
         (block_count(spec), num_pairs + 2), dtype=torch.float64, device=spec.q.device
     )
-    source = table_source(spec)
+    inputs = table_inputs(spec)
     launch(
         scaling_grad_kernel,
         replace(spec, q_out=grad_q, k_out=grad_k),
-        source._replace(tensors=(*source.tensors, sums), kinds=(*source.kinds, sums.dtype)),
+        inputs._replace(tensors=(*inputs.tensors, sums), dtypes=(*inputs.dtypes, sums.dtype)),
         one_group=True,
     )
     total = sums.sum(dim=0, keepdim=True)
     # The cosines and sines that were summed are multiplied by the factors already.
-    of_factors = total[:, num_pairs:] / spec.table.factor_bits.view(torch.float32)
+    of_factors = total[:, num_pairs:] / spec.table.attention_factor_bits.view(torch.float32)
     return total[:, :num_pairs].to(torch.float32), of_factors.to(torch.float32)

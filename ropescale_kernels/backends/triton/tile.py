@@ -1,13 +1,13 @@
 """Launch choices, as plain arithmetic on sizes.
 
-Nothing but the grid depends on the number of tokens, so that no number of tokens compiles anything.
+Only the grid depends on the number of tokens, so that no number of tokens compiles anything.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-# Threads of a program, and heads whose loads are in flight together: with more of them Triton 3.6
+# Threads of a program, and heads whose loads are in flight together. With more heads Triton 3.6
 # takes twice the registers, and fewer programs fit a multiprocessor.
 _THREADS = 64
 _BLOCK_HEADS = 2
@@ -16,7 +16,7 @@ PROGRAMS_PER_SM = 16
 
 
 class Tile(NamedTuple):
-    """What one program holds at a time."""
+    """The elements that one program holds at a time."""
 
     block_heads: int
     block_tokens: int
@@ -25,7 +25,7 @@ class Tile(NamedTuple):
 
 
 class Grid(NamedTuple):
-    """How a call is cut into programs."""
+    """The programs that a call is cut into."""
 
     blocks_per_sequence: int
     num_blocks: int
@@ -51,10 +51,10 @@ def tile_of(rotary_dim: int, itemsize: int, warp_size: int = 32) -> Tile:
 
 
 def grid_of(tile: Tile, batch: int, seqlen: int, num_heads: int, wanted: int) -> Grid:
-    """Cut tokens into blocks; and heads into groups, where the blocks alone would leave SMs idle.
+    """Cut tokens into blocks, and heads into groups if the blocks alone would leave SMs idle.
 
     Args:
-        tile: What a program holds.
+        tile: The elements that a program holds.
         batch: Sequences.
         seqlen: Tokens of each.
         num_heads: Heads of q and k together.

@@ -1,4 +1,4 @@
-"""Compiling before the first call what calls with one table can need."""
+"""Compile before the first call every variant that calls with one table can need."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from collections.abc import Iterator
 
 import torch
 
-from ...ops.check import RotaryQKSpec
+from ...ops.arguments import RotaryQKSpec
+from ...table.state import TableTensors
 from .rotary_qk import rotary_qk_kernel
 from .variants import Variant, compiled
 
 
 def warmup(spec: RotaryQKSpec) -> int:
-    """Compile every variant that a call like this one may choose, and count them."""
+    """Compile every variant that a call like this one may choose, and return their number."""
     chosen = list(variants_of(spec))
     for variant in chosen:
         compiled(variant)
@@ -21,9 +22,9 @@ def warmup(spec: RotaryQKSpec) -> int:
 
 
 def variants_of(spec: RotaryQKSpec) -> Iterator[Variant]:
-    """Give what varies from call to call: alignment, kinds of indices, profiles, axes."""
+    """Return the variants of one table: alignment, index dtypes, profiles and axes vary."""
     table, words = spec.table, torch.int32
-    blend = (words if table.blend is not None else None,) * 3
+    dtypes = dict(zip(TableTensors._fields, table.dtypes, strict=True))
     for aligned, positions, profiles, axes in itertools.product(
         (True, False),
         (torch.int64, torch.int32),
@@ -34,7 +35,7 @@ def variants_of(spec: RotaryQKSpec) -> Iterator[Variant]:
             rotary_qk_kernel,
             spec.q.device,
             spec.q.dtype,
-            (positions, profiles, words, words, words, axes, *blend),
+            (positions, profiles, *{**dtypes, "axis_ids": axes}.values()),
             spec.rotary_dim,
             spec.q.shape[-1],
             spec.interleaved,

@@ -1,0 +1,110 @@
+"""The operators of this package: one dataclass each, whose fields are the arguments in order."""
+
+# Each field is declared by a call that returns a dataclass field.
+# ruff: noqa: RUF009
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ..table.state import TableState
+from .kinds import Call, Kind, Output, argument, operator
+
+
+@operator
+@dataclass(slots=True)
+class RotaryQKSpec(Call):
+    """One checked call of `apply_rotary_qk`; `q_out`, `k_out` None until they are allocated."""
+
+    NAME: ClassVar[str] = "rotary_qk"
+    # The second output is empty if k is None.
+    OUTPUTS: ClassVar[tuple[Output, ...]] = (Output("q"), Output("k"))
+
+    q: Tensor = argument(Kind.HEADS)
+    k: Tensor | None = argument(Kind.HEADS, optional=True)
+    position_ids: Tensor = argument(Kind.TOKENS, lead="axes")
+    profile_ids: Tensor | None = argument(
+        Kind.TOKENS, optional=True, by_sequence=True, dtypes=(torch.int32,)
+    )
+    table: TableState = argument(Kind.TABLE, leaves=True)
+    interleaved: bool = argument(Kind.FLAG)
+    conjugate: bool = argument(Kind.FLAG, is_adjoint=True)
+    phase_float32: bool = argument(Kind.FLAG)
+    impl: str = argument(Kind.TEXT, initial="auto")
+    q_out: Tensor | None = None
+    k_out: Tensor | None = None
+    # Whether raw pointers give all there is to the inputs; None until somebody has looked.
+    is_plain: bool | None = None
+
+    @property
+    def rotary_dim(self) -> int:
+        """Channels rotated."""
+        return self.table.rotary_dim
+
+
+@operator
+@dataclass(slots=True)
+class RotaryQKInPlaceSpec(RotaryQKSpec):
+    """One call of `apply_rotary_qk_`, which writes q and k."""
+
+    NAME: ClassVar[str] = "rotary_qk_"
+    OUTPUTS: ClassVar[tuple[Output, ...]] = ()
+
+    q: Tensor = argument(Kind.HEADS, written=True)
+    k: Tensor | None = argument(Kind.HEADS, optional=True, written=True)
+    table: TableState = argument(Kind.TABLE)
+
+
+@operator
+@dataclass(slots=True)
+class RotaryQKScalingGradSpec(Call):
+    """One call of the gradients of inv_freq and of the attention factors."""
+
+    NAME: ClassVar[str] = "rotary_qk_scaling_grad"
+    OUTPUTS: ClassVar[tuple[Output, ...]] = (
+        Output("inv_freq_bits", dtype=torch.float32),  # (num_profiles, rotary_dim / 2)
+        Output("attention_factor_bits", dtype=torch.float32),  # (num_profiles, 2)
+    )
+
+    grad_q: Tensor = argument(Kind.HEADS, gradient=True)
+    grad_k: Tensor | None = argument(Kind.HEADS, optional=True, gradient=True)
+    q: Tensor = argument(Kind.HEADS)
+    k: Tensor | None = argument(Kind.HEADS, optional=True)
+    position_ids: Tensor = argument(Kind.TOKENS, lead="axes")
+    profile_ids: Tensor | None = argument(
+        Kind.TOKENS, optional=True, by_sequence=True, dtypes=(torch.int32,)
+    )
+    table: TableState = argument(Kind.TABLE)
+    interleaved: bool = argument(Kind.FLAG)
+    conjugate: bool = argument(Kind.FLAG)
+    phase_float32: bool = argument(Kind.FLAG)
+    impl: str = argument(Kind.TEXT)
+
+
+@operator
+@dataclass(slots=True)
+class RotaryCosSinSpec(Call):
+    """One checked call of `apply_rotary_cos_sin`."""
+
+    NAME: ClassVar[str] = "rotary_cos_sin"
+    OUTPUTS: ClassVar[tuple[Output, ...]] = (Output("q"), Output("k"))
+
+    q: Tensor = argument(Kind.HEADS)
+    k: Tensor | None = argument(Kind.HEADS, optional=True)
+    cos: Tensor = argument(Kind.ROWS, row_index="position_ids")
+    sin: Tensor = argument(Kind.ROWS, row_index="position_ids")
+    position_ids: Tensor | None = argument(Kind.TOKENS, optional=True)
+    rotary_dim: int = argument(Kind.NUMBER)
+    interleaved: bool = argument(Kind.FLAG)
+    conjugate: bool = argument(Kind.FLAG, is_adjoint=True)
+    impl: str = argument(Kind.TEXT, initial="auto")
+    q_out: Tensor | None = None
+    k_out: Tensor | None = None
+    is_plain: bool | None = None
+
+
+Spec = RotaryQKSpec | RotaryCosSinSpec
