@@ -120,7 +120,7 @@ _Line = tuple[str, str, str]
 
 
 def _package() -> Iterator[_Line]:
-    here = Path(__file__).resolve().parent
+    here = Path(__file__).resolve().parents[1]
     kind = "a source checkout" if (here.parent / "setup.py").is_file() else "an installed copy"
     yield "ropescale_kernels", OK, f"{__version__}, {kind} at {here}"
     installed = _version_of("ropescale_kernels")
