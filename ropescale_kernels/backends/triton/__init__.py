@@ -1,4 +1,4 @@
-"""impl="triton": kernels for any device that Triton compiles for, and interpreted on the CPU."""
+"""impl="triton": kernels that Triton compiles for a device, or interprets on a CPU."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ...ops.check import RotaryCosSinSpec, RotaryQKSpec, is_plain
 
 @cache
 def unavailable() -> str | None:
-    """Say why Triton kernels cannot run here, or None."""
+    """Return the reason Triton kernels cannot run here, or None."""
     if importlib.util.find_spec("triton") is None:
         return "triton is not installed"
     if not _interpreted() and not torch.cuda.is_available():
@@ -28,7 +28,7 @@ def passed_over() -> str | None:
 
 
 def unsupported(spec: RotaryQKSpec | RotaryCosSinSpec) -> str | None:
-    """Refuse what has no data that a kernel could reach."""
+    """Return the reason the kernels cannot reach the tensors of a call, or None."""
     wanted = "cpu" if _interpreted() else "cuda"
     if spec.q.device.type != wanted:
         return f"the tensors are on {spec.q.device}"
@@ -43,7 +43,7 @@ def launch_rotary_qk(spec: RotaryQKSpec) -> None:
 
 
 def launch_rotary_cos_sin(spec: RotaryCosSinSpec) -> None:
-    """Run the same body with the caller's cos and sin."""
+    """Run the kernel that takes cos and sin of the caller, on the current stream."""
     from .rotary_cos_sin import launch_rotary_cos_sin as launch
 
     launch(spec)
@@ -52,14 +52,14 @@ def launch_rotary_cos_sin(spec: RotaryCosSinSpec) -> None:
 def launch_rotary_qk_scaling_grad(
     spec: RotaryQKSpec, grad_q: Tensor, grad_k: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Sum over tokens and heads in float64, in a fixed order."""
+    """Return the gradients of inv_freq and of the attention factors, summed in a fixed order."""
     from .scaling_grad import launch_rotary_qk_scaling_grad as launch
 
     return launch(spec, grad_q, grad_k)
 
 
 def warmup(spec: RotaryQKSpec) -> int:
-    """Compile whatever calls like this one can need."""
+    """Compile every variant that a call like this one can need; return how many."""
     from .warmup import warmup as compile_all
 
     return compile_all(spec)

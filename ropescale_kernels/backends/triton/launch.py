@@ -1,7 +1,7 @@
 """From a checked call to a launch: strides, alignment, the variant, the grid.
 
-All that follows from layouts is worked out once a layout (`_plan`); a call reads layouts and
-addresses, and hands them over.
+`_launch_plan` derives everything that depends on layouts alone, once for each layout. A call only
+reads layouts and addresses and passes them on.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from ...ops.check import RotaryCosSinSpec, RotaryQKSpec
-from .tile import PROGRAMS_PER_SM, grid_of, tile_of
-from .variants import Variant, compiled
+from .compile import Variant, compiled
+from .launch_config import PROGRAMS_PER_SM, grid_of, tile_of
 
 Spec = RotaryQKSpec | RotaryCosSinSpec
 # Shape, and strides in elements.
@@ -23,13 +23,16 @@ Layout = tuple[torch.Size, tuple[int, ...]]
 _ALIGNMENT = 16
 
 
-class Source(NamedTuple):
-    """Where cosines and sines come from.
+class KernelInputs(NamedTuple):
+    """Arguments of a kernel beside q and k: the tensors that cosines and sines come from.
 
-    `tensors` are the kernel's arguments in order, None for what a call does without, and `kinds`
-    their dtypes; `layouts` are of those whose strides it takes, which `strides_of` gives from q's
-    shape and them; `sizes` follow the strides; `flags` are compile-time choices of the kernel's
-    own.
+    Attributes:
+        tensors: In the kernel's order; None for a tensor that the call does without.
+        kinds: Dtypes of `tensors`.
+        layouts: Layouts of the tensors whose strides the kernel takes.
+        strides_of: Returns those strides, from the shape of q and `layouts`.
+        sizes: Runtime sizes, which follow the strides.
+        flags: Compile-time choices that only this kernel has.
     """
 
     tensors: tuple[Tensor | None, ...]
@@ -41,18 +44,18 @@ class Source(NamedTuple):
 
 
 def layout_of(x: Tensor | None) -> Layout | None:
-    """Give what a plan depends on."""
+    """Return shape and strides, which a launch plan depends on."""
     return None if x is None else (x.shape, x.stride())
 
 
-def launch(kernel: Any, spec: Spec, source: Source, *, one_group: bool = False) -> None:
-    """Launch a kernel whose arguments are those of q and k, with those of its source between.
+def launch(kernel: Any, spec: Spec, inputs: KernelInputs, *, one_group: bool = False) -> None:
+    """Launch a kernel on q and k and on its other inputs.
 
     Args:
         kernel: The Triton function.
         spec: The call.
-        source: What it brings besides q and k.
-        one_group: Whether one program takes all heads of its tokens, however few tokens there are.
+        inputs: The arguments beside q and k.
+        one_group: Whether one program takes all heads of its tokens, even if the tokens are few.
     """
     q, q_out, k, k_out = spec.q, spec.q_out, spec.k, spec.k_out
     assert q_out is not None
@@ -60,15 +63,15 @@ def launch(kernel: Any, spec: Spec, source: Source, *, one_group: bool = False) 
     low_bits, in_place = address | out_address, address == out_address
     of_k: tuple[Any, ...] = (None, None, None)
     if k is None or k_out is None:
-        pointers = (q, q_out, q, q_out, *source.tensors)
+        pointers = (q, q_out, q, q_out, *inputs.tensors)
     else:
-        pointers = (q, q_out, k, k_out, *source.tensors)
+        pointers = (q, q_out, k, k_out, *inputs.tensors)
         of_k = k.shape[-2], k.stride(), k_out.stride()
         address, out_address = k.data_ptr(), k_out.data_ptr()
         low_bits |= address | out_address
-        # A q without heads has no address; and of two buffers only one may be its input.
+        # A q without heads has no address, and only one of two buffers may be its input.
         in_place = in_place and address == out_address
-    run, grid, scalars = _plan(
+    run, grid, scalars = _launch_plan(
         kernel,
         low_bits % _ALIGNMENT == 0,
         in_place,
@@ -82,13 +85,13 @@ def launch(kernel: Any, spec: Spec, source: Source, *, one_group: bool = False) 
         spec.rotary_dim,
         spec.interleaved,
         spec.conjugate,
-        *source[1:],
+        *inputs[1:],
     )
     run(grid, pointers, scalars)
 
 
 @lru_cache(maxsize=4096)
-def _plan(
+def _launch_plan(
     kernel: Any,
     aligned_pointers: bool,
     in_place: bool,
@@ -110,13 +113,16 @@ def _plan(
     sizes: tuple[int, ...],
     flags: tuple[bool, ...],
 ) -> tuple[Any, tuple[int, int, int], tuple[int, ...]]:
-    """Work out what runs, its grid and its scalar arguments; q, k and outputs by their strides."""
+    """Return the compiled kernel, its grid and its scalar arguments.
+
+    `q`, `q_out`, `k` and `k_out` are strides.
+    """
     batch, seqlen = sequences(shape)
     nheads, head_dim = shape[-2:]
     if nheads_k is None:
         k, k_out = q, q_out
     strides = [stride for x in (q, q_out, k, k_out) for stride in _head_strides(x, shape)]
-    # Whatever a row is cut into: all of it is whole vectors, or none of it is read as such.
+    # Vector loads need every part of a row to begin and end on a vector boundary.
     lengths = [*strides, rotary_dim if interleaved else rotary_dim // 2]
     if not in_place and rotary_dim < head_dim:
         lengths += [rotary_dim, head_dim]
@@ -141,14 +147,14 @@ def _plan(
     return run, (grid.num_blocks, grid.num_groups, 1), scalars
 
 
-def table_source(spec: RotaryQKSpec) -> Source:
-    """Give what kernels on a rotary table take, in their order."""
+def table_inputs(spec: RotaryQKSpec) -> KernelInputs:
+    """Return the arguments of kernels that read a rotary table, in the kernels' order."""
     positions, profiles, table = spec.position_ids, spec.profile_ids, spec.table
     tensors, kinds = table.state, table.kinds
     if tensors[3] is not None and positions.dim() <= spec.q.dim() - 2:
-        # Of positions without axes, all pairs follow one.
+        # If positions have no axes, all pairs follow one position.
         tensors, kinds = (*tensors[:3], None, *tensors[4:]), (*kinds[:3], None, *kinds[4:])
-    return Source(
+    return KernelInputs(
         (positions, profiles, *tensors),
         (positions.dtype, None if profiles is None else profiles.dtype, *kinds),
         (layout_of(positions), layout_of(profiles)),
@@ -159,7 +165,7 @@ def table_source(spec: RotaryQKSpec) -> Source:
 
 
 def _index_strides(q: torch.Size, positions: Layout, profiles: Layout | None) -> tuple[int, ...]:
-    """Give the strides of positions by axis, batch and token, and of profiles."""
+    """Return strides of positions (axis, batch, token) and of profiles (batch, token)."""
     shape, strides = positions
     axes = int(len(shape) > len(q) - 2)
     of_profiles = (0, 0)
@@ -172,28 +178,31 @@ def _index_strides(q: torch.Size, positions: Layout, profiles: Layout | None) ->
 
 
 def block_count(spec: Spec) -> int:
-    """Count the programs of a launch with `one_group`."""
+    """Return the number of programs of a launch with `one_group`."""
     batch, seqlen = sequences(spec.q.shape)
     tile = tile_of(spec.rotary_dim, spec.q.element_size())
     return grid_of(tile, batch, seqlen, 1, 1).num_blocks
 
 
 def sequences(q: torch.Size) -> tuple[int, int]:
-    """Give the batch and the tokens of each; of sequences of one token, one of the batch."""
+    """Return the number of sequences and the tokens of each.
+
+    Sequences of one token count as one sequence of that many tokens.
+    """
     if len(q) == 3:
         return 1, q[0]
     return (1, q[0]) if q[1] == 1 else (q[0], q[1])
 
 
 def token_strides(q: torch.Size, layout: Layout, tail: int = 0) -> tuple[int, int]:
-    """Give the strides of batch and token of `([batch,] seqlen [, tail])`, 0 where it is shared."""
+    """Return strides of batch and token of `([batch,] seqlen [, tail])`; 0 for a shared axis."""
     shape, strides = layout[0][: len(layout[0]) - tail], layout[1]
     batch = strides[0] if len(shape) == 2 and shape[0] > 1 else 0
     return _as_tokens(batch, strides[len(shape) - 1], q)
 
 
 def _as_tokens(stride_batch: int, stride_token: int, q: torch.Size) -> tuple[int, int]:
-    """Where sequences are of one token, the batch is walked as tokens are."""
+    """Return strides of batch and token; the batch counts as tokens if sequences have one token."""
     return (0, stride_batch) if len(q) == 4 and q[1] == 1 else (stride_batch, stride_token)
 
 
@@ -206,7 +215,7 @@ def _head_strides(strides: tuple[int, ...], q: torch.Size) -> tuple[int, int, in
 @cache
 def _programs_wanted(device: torch.device) -> int:
     if device.type == "cpu":
-        # The interpreter runs them one by one; some, so that groups of heads are met.
+        # The interpreter runs programs one by one. Three are enough for several groups of heads.
         return 3
     count: int = torch.cuda.get_device_properties(device).multi_processor_count
     return PROGRAMS_PER_SM * count

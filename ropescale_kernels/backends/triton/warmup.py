@@ -1,4 +1,4 @@
-"""Compiling before the first call what calls with one table can need."""
+"""Compile, before the first call, the variants that calls with one table can need."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Iterator
 import torch
 
 from ...ops.check import RotaryQKSpec
+from .compile import Variant, compiled
 from .rotary_qk import rotary_qk_kernel
-from .variants import Variant, compiled
 
 
 def warmup(spec: RotaryQKSpec) -> int:
-    """Compile every variant that a call like this one may choose, and count them."""
+    """Compile every variant that a call like this one may choose; return how many."""
     chosen = list(variants_of(spec))
     for variant in chosen:
         compiled(variant)
@@ -21,7 +21,7 @@ def warmup(spec: RotaryQKSpec) -> int:
 
 
 def variants_of(spec: RotaryQKSpec) -> Iterator[Variant]:
-    """Give what varies from call to call: alignment, kinds of indices, profiles, axes."""
+    """Return the variants that calls differ by: alignment, dtypes of indices, profiles, axes."""
     table, words = spec.table, torch.int32
     blend = (words if table.blend is not None else None,) * 3
     for aligned, positions, profiles, axes in itertools.product(

@@ -1,8 +1,8 @@
-"""From a variant of a kernel to code that runs, compiled once per device.
+"""Compile a variant of a kernel, once per device.
 
-Kernels are compiled here and not by calling them: a variant is what DESIGN specialises on and no
-more (sizes, strides and pointers are plain arguments), and the very same source is compiled ahead
-of time for every target by the tests.
+Kernels are compiled here and not by calling them, because Triton's own call specialises on sizes
+and strides too. Sizes, strides and pointers are plain arguments of a variant. The tests compile the
+very same source ahead of time for every target.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import triton
 from torch import Tensor
 from triton.compiler import ASTSource
 
-from .tile import Tile, tile_of
+from .launch_config import Tile, tile_of
 
 _POINTERS = {
     torch.float64: "*fp64",
@@ -26,17 +26,17 @@ _POINTERS = {
     torch.int32: "*i32",
     torch.int64: "*i64",
 }
-# Kernels are decorated when they are imported, so this holds for the whole process.
+# Triton reads this when a kernel is decorated, so one value holds for the whole process.
 INTERPRETED = triton.knobs.runtime.interpret
 
 
 class Variant(NamedTuple):
-    """What a kernel is specialised on."""
+    """Everything that a kernel is specialised on."""
 
     kernel: Any
     device: torch.device
     dtype: torch.dtype
-    sources: tuple[torch.dtype | None, ...]
+    kinds: tuple[torch.dtype | None, ...]
     rotary_dim: int
     head_dim: int
     interleaved: bool
@@ -45,18 +45,18 @@ class Variant(NamedTuple):
 
 
 def source_of(variant: Variant, warp_size: int = 32) -> tuple[ASTSource, dict[str, Any]]:
-    """Give what Triton compiles for a variant, and the options it is compiled with.
+    """Return the source that Triton compiles for a variant, and the compiler's options.
 
     Args:
-        variant: The variant; its device is not looked at.
-        warp_size: Of the target.
+        variant: The variant; its device is not read.
+        warp_size: Threads of a warp of the target.
 
     Returns:
         The source and the options, for `triton.compile(source, target=..., options=...)`.
     """
     constants = _constants(variant, warp_size)
     pointers = [_POINTERS[variant.dtype]] * 4
-    pointers += ["constexpr" if dtype is None else _POINTERS[dtype] for dtype in variant.sources]
+    pointers += ["constexpr" if dtype is None else _POINTERS[dtype] for dtype in variant.kinds]
     signature = {}
     for name in variant.kernel.arg_names:
         if name in constants:
@@ -69,7 +69,7 @@ def source_of(variant: Variant, warp_size: int = 32) -> tuple[ASTSource, dict[st
     for name in [name for name, kind in signature.items() if kind == "constexpr"]:
         constants.setdefault(name, None)
     num_warps = _tile(variant, warp_size).num_warps
-    # Products and sums are rounded each for itself, as everywhere.
+    # Products and sums are rounded separately, because csrc/math rounds them so.
     options = {"num_warps": num_warps, "enable_fp_fusion": False}
     return ASTSource(variant.kernel, signature, constants), options
 
@@ -79,7 +79,7 @@ def _tile(variant: Variant, warp_size: int) -> Tile:
 
 
 def constants_of(variant: Variant, warp_size: int) -> tuple[Any, ...]:
-    """Give the compile-time arguments of a variant, in the kernel's order."""
+    """Return the compile-time arguments of a variant, in the kernel's order."""
     return tuple(_constants(variant, warp_size).values())
 
 
@@ -101,11 +101,11 @@ def _constants(variant: Variant, warp_size: int) -> dict[str, Any]:
 
 
 class _Compiled:
-    """A variant on its device."""
+    """A variant compiled for its device."""
 
     def __init__(self, variant: Variant) -> None:
         driver = triton.runtime.driver.active
-        # torch.cuda, or what stands in for it.
+        # torch.cuda, or the torch module of another kind of device.
         self._devices = driver.get_device_interface()
         self._device = variant.device.index
         with self._devices.device(self._device):
@@ -123,7 +123,7 @@ class _Compiled:
             with self._devices.device(self._device):
                 self(grid, pointers, scalars)
             return
-        # What `kernel[grid](...)` does, without a closure for each call.
+        # The same launch as `kernel[grid](...)`, without a closure for each call.
         kernel, hooks = self._kernel, triton.knobs.runtime
         enter, stream = hooks.launch_enter_hook, self._stream_of(self._device)
         arguments = *pointers, *scalars, *self._constants
@@ -153,12 +153,12 @@ class _Interpreted:
     def __call__(
         self, grid: tuple[int, ...], pointers: tuple[Tensor | None, ...], scalars: tuple[int, ...]
     ) -> None:
-        # Infinities, NaN and integers that wrap around are what the contract asks for.
+        # The contract asks for infinities, NaN and integers that wrap around: numpy must not warn.
         with np.errstate(all="ignore"):
             self._kernel[grid](*pointers, *scalars, *self._constants)
 
 
 @cache
 def compiled(variant: Variant) -> _Compiled | _Interpreted:
-    """Give the code of a variant, compiled at its first use."""
+    """Return the code of a variant, compiled at its first use."""
     return _Interpreted(variant) if INTERPRETED else _Compiled(variant)
