@@ -1,4 +1,4 @@
-"""What no rotation can beat by much: moving the bytes of q and k once."""
+"""Copy bounds: calls that move the bytes of q and k once. No rotation beats them by much."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from torch import Tensor
 from ..cases import Inputs
 from ._baseline import Baseline, Call
 
-# Up to here a floor on a device is one kernel over one buffer: two copies would be two launches,
-# where a rotation of q and k is one.
+# A copy bound of at most so many bytes on a device is one kernel over one buffer. Two copies would
+# be two launches, and a rotation of q and k is one.
 _ONE_KERNEL = 1 << 20
 _WORDS = {2: torch.int16, 4: torch.int32}
 
 
 def _words(inputs: Inputs, q: Tensor, k: Tensor) -> tuple[Tensor, ...]:
-    """Give what a floor moves: q and k as integers; one buffer of their size where that is small.
+    """Return q and k as integers; one buffer of their size if they are small.
 
-    The bits of integers are inverted, which moves the bytes of a copy in a kernel of torch's.
+    Inverting the bits of integers moves the bytes of a copy, in a kernel of torch's.
     """
     words = _WORDS[q.element_size()]
     if inputs.case.bytes <= _ONE_KERNEL:
@@ -62,16 +62,13 @@ CLONE = Baseline("clone", _prepare_clone)
 PASS = Baseline("pass in place", _prepare_pass)
 
 
-def floor_of(writes: str, names: set[str]) -> str:
-    """Name the floor that a call is set against.
+def copy_bound_of(writes: str, names: set[str]) -> str:
+    """Return the name of the copy bound that the time of a call is divided by.
 
     Args:
-        writes: Where the call's output goes, as in `Call`.
-        names: Floors that were timed. Without a pass in place, calls in place are set against the
-            copy.
-
-    Returns:
-        A name of those.
+        writes: Place of the call's output, as in `Call`.
+        names: Copy bounds that were timed. Without a pass in place, the bound of calls in place is
+            the copy.
     """
     if writes == "fresh":
         return CLONE.name
