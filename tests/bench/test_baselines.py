@@ -1,4 +1,4 @@
-"""Every way of rotating gives the right answer, and the check of answers finds a wrong one."""
+"""Every contender gives the right answer, and the check of answers finds a wrong one."""
 
 from __future__ import annotations
 

@@ -163,9 +163,11 @@ class DeviceStandIn:
     def sample(self, *_: object) -> clocks.Sample:
         raise AssertionError("timings are played here")
 
-    def rows(self, case: cases.Case, ways: list[Baseline]) -> tuple[list[Row], dict[str, object]]:
+    def rows(
+        self, case: cases.Case, contenders: list[Baseline]
+    ) -> tuple[list[Row], dict[str, object]]:
         gpu = torch.device("cuda")
-        rows, left_out = measure.measure(case, ways, device=gpu, clock=self, seconds=0.01)
+        rows, left_out = measure.measure(case, contenders, device=gpu, clock=self, seconds=0.01)
         return rows, dict(left_out)
 
 
@@ -173,15 +175,19 @@ def test_on_a_gpu_few_tokens_are_replayed_in_a_graph_of_many_calls(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     stand_in = DeviceStandIn(monkeypatch, dict.fromkeys(("copy", "clone", "pass in place"), 30.0))
-    ways = [*baselines.COPY_BOUNDS_ON_DEVICE, Baseline("eager", eager_prepare), baselines.OURS[0]]
+    contenders = [
+        *baselines.COPY_BOUNDS_ON_DEVICE,
+        Baseline("eager", eager_prepare),
+        baselines.OURS[0],
+    ]
     few, many = replace(CASE, seqlen=64), replace(CASE, seqlen=65)
-    rows, left_out = stand_in.rows(few, ways)
+    rows, left_out = stand_in.rows(few, contenders)
     in_graph = ["copy", "clone", "pass in place", "ours, in place"]
     assert [row.entry for row in rows if row.cache == "graph"] == in_graph
     assert {row.device for row in rows} == {"a card"}
     reason = "eager: no CUDA graph: operation not permitted when stream is capturing"
     assert left_out == {reason: ["glm-4-9b float32 64"]}
-    rows, left_out = stand_in.rows(many, ways)
+    rows, left_out = stand_in.rows(many, contenders)
     assert {row.cache for row in rows} == {"hot", "flushed"}
     assert left_out == {}
 

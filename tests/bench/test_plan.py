@@ -81,7 +81,7 @@ def test_a_run_tells_what_it_does_and_sets_the_threads() -> None:
         found = run(chosen.completed(), Listener())
     finally:
         torch.set_num_threads(before)
-    ways = [b.name for b in (*baselines.COPY_BOUNDS, *baselines.OURS)]
+    contenders = [b.name for b in (*baselines.COPY_BOUNDS, *baselines.OURS)]
     assert heard[:4] == ["begun 1 6", "llama-3.1-70b-tp8 bfloat16 3", "measured 10", "done"]
-    assert heard[4:] == [line for name in ways for line in (f"{name}: one token", "done")]
-    assert [fact.entry for fact in found.facts] == ways[2:]
+    assert heard[4:] == [line for name in contenders for line in (f"{name}: one token", "done")]
+    assert [fact.entry for fact in found.facts] == contenders[2:]
