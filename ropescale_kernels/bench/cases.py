@@ -217,7 +217,7 @@ def suite(names: Iterable[str], device: str = "cpu") -> list[Case]:
 def make_inputs(
     case: Case, device: torch.device | str = "cpu", *, positions: Tensor | None = None
 ) -> Inputs:
-    """Make a case's tensors from a fixed seed.
+    """Return a case's tensors, drawn with a fixed seed.
 
     Args:
         case: The shape.

@@ -12,12 +12,12 @@ import torch
 # A stream holds about a thousand launches before the host has to wait, and a call of unfused
 # operations makes up to twenty launches.
 CALLS_IN_A_QUEUE = 20
-# Seconds that the device is kept busy for each second that the host needs, at the first try. Each
-# further try multiplies them again.
+# Seconds that the device is kept busy for each second that the host needs, at the first try. The
+# second number multiplies them at each further try.
 _MARGIN = 1.5
 _MARGIN_OF_A_RETRY = 2.0
 _TRIES = 4
-# Seconds of work added to it, because the host's time varies from call to call.
+# Seconds of work added, because the host's time varies from call to call.
 _LEAST_BUSY = 50e-6
 _CALIBRATION_CYCLES = 2_000_000
 
