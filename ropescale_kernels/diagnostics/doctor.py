@@ -41,7 +41,7 @@ _VARIABLES = {
     "CUDA_VISIBLE_DEVICES": "hides the devices it does not name",
     "OMP_NUM_THREADS": "threads of torch and of the kernels",
 }
-# Values of `impl`. The table in ops/implementations.py imports torch, and doctor must not.
+# The names that impl takes, in a table of their own: the one of _dispatch needs torch.
 _IMPLS = ("auto", "cuda", "triton", "cpu", "torch", "reference")
 _ISAS = ("baseline", "avx2", "avx512")
 _EXTRAS = {

@@ -23,7 +23,7 @@ def unavailable() -> str | None:
 
 
 def passed_over() -> str | None:
-    """Return the reason "auto" does not take this implementation, or None."""
+    """Say why "auto" leaves this implementation to those who name it, or None."""
     return "Triton interprets its kernels here" if _interpreted() else None
 
 

@@ -1,8 +1,8 @@
-"""Compile a variant of a kernel, once per device.
+"""From a variant of a kernel to code that runs, compiled once per device.
 
-Kernels are compiled here and not by calling them, because Triton's own call specialises on sizes
-and strides too. Sizes, strides and pointers are plain arguments of a variant. The tests compile the
-very same source ahead of time for every target.
+Kernels are compiled here and not by calling them. A variant lists everything that a kernel is
+specialised on, because sizes, strides and pointers are plain arguments. The tests compile the same
+source ahead of time for every target.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ _POINTERS = {
     torch.int32: "*i32",
     torch.int64: "*i64",
 }
-# Triton reads this when a kernel is decorated, so one value holds for the whole process.
+# Kernels are decorated when they are imported, so the choice holds for the whole process.
 INTERPRETED = triton.knobs.runtime.interpret
 
 
 class Variant(NamedTuple):
-    """Everything that a kernel is specialised on."""
+    """The values that a kernel is specialised on."""
 
     kernel: Any
     device: torch.device
     dtype: torch.dtype
-    kinds: tuple[torch.dtype | None, ...]
+    input_dtypes: tuple[torch.dtype | None, ...]
     rotary_dim: int
     head_dim: int
     interleaved: bool
@@ -45,7 +45,7 @@ class Variant(NamedTuple):
 
 
 def source_of(variant: Variant, warp_size: int = 32) -> tuple[ASTSource, dict[str, Any]]:
-    """Return the source that Triton compiles for a variant, and the compiler's options.
+    """Return the source that Triton compiles for a variant, and the options.
 
     Args:
         variant: The variant; its device is not read.
@@ -56,7 +56,9 @@ def source_of(variant: Variant, warp_size: int = 32) -> tuple[ASTSource, dict[st
     """
     constants = _constants(variant, warp_size)
     pointers = [_POINTERS[variant.dtype]] * 4
-    pointers += ["constexpr" if dtype is None else _POINTERS[dtype] for dtype in variant.kinds]
+    pointers += [
+        "constexpr" if dtype is None else _POINTERS[dtype] for dtype in variant.input_dtypes
+    ]
     signature = {}
     for name in variant.kernel.arg_names:
         if name in constants:
@@ -69,7 +71,7 @@ def source_of(variant: Variant, warp_size: int = 32) -> tuple[ASTSource, dict[st
     for name in [name for name, kind in signature.items() if kind == "constexpr"]:
         constants.setdefault(name, None)
     num_warps = _tile(variant, warp_size).num_warps
-    # Products and sums are rounded separately, because csrc/math rounds them so.
+    # Every product and every sum is rounded, as in the other implementations.
     options = {"num_warps": num_warps, "enable_fp_fusion": False}
     return ASTSource(variant.kernel, signature, constants), options
 
@@ -101,11 +103,11 @@ def _constants(variant: Variant, warp_size: int) -> dict[str, Any]:
 
 
 class _Compiled:
-    """A variant compiled for its device."""
+    """A variant on its device."""
 
     def __init__(self, variant: Variant) -> None:
         driver = triton.runtime.driver.active
-        # torch.cuda, or the torch module of another kind of device.
+        # torch.cuda, or the interface that replaces it.
         self._devices = driver.get_device_interface()
         self._device = variant.device.index
         with self._devices.device(self._device):
@@ -123,7 +125,7 @@ class _Compiled:
             with self._devices.device(self._device):
                 self(grid, pointers, scalars)
             return
-        # The same launch as `kernel[grid](...)`, without a closure for each call.
+        # The launch that `kernel[grid](...)` makes, without a closure for each call.
         kernel, hooks = self._kernel, triton.knobs.runtime
         enter, stream = hooks.launch_enter_hook, self._stream_of(self._device)
         arguments = *pointers, *scalars, *self._constants
@@ -153,7 +155,7 @@ class _Interpreted:
     def __call__(
         self, grid: tuple[int, ...], pointers: tuple[Tensor | None, ...], scalars: tuple[int, ...]
     ) -> None:
-        # The contract asks for infinities, NaN and integers that wrap around: numpy must not warn.
+        # The contract asks for infinities, NaN and integers that wrap around.
         with np.errstate(all="ignore"):
             self._kernel[grid](*pointers, *scalars, *self._constants)
 

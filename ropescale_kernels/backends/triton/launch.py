@@ -1,7 +1,7 @@
 """From a checked call to a launch: strides, alignment, the variant, the grid.
 
-`_launch_plan` derives everything that depends on layouts alone, once for each layout. A call only
-reads layouts and addresses and passes them on.
+`_launch_plan` works out once per layout everything that follows from layouts. A call reads only
+layouts and addresses.
 """
 
 from __future__ import annotations
@@ -24,19 +24,16 @@ _ALIGNMENT = 16
 
 
 class KernelInputs(NamedTuple):
-    """Arguments of a kernel beside q and k: the tensors that cosines and sines come from.
+    """The inputs of a kernel besides q and k.
 
-    Attributes:
-        tensors: In the kernel's order; None for a tensor that the call does without.
-        kinds: Dtypes of `tensors`.
-        layouts: Layouts of the tensors whose strides the kernel takes.
-        strides_of: Returns those strides, from the shape of q and `layouts`.
-        sizes: Runtime sizes, which follow the strides.
-        flags: Compile-time choices that only this kernel has.
+    `tensors` are the kernel's arguments in order, None for those that a call does without, and
+    `dtypes` are their dtypes. `layouts` are those of the tensors whose strides the kernel takes;
+    `strides_of` works the strides out from q's shape and the layouts. `sizes` follow the strides.
+    `flags` are compile-time choices that only this kernel has.
     """
 
     tensors: tuple[Tensor | None, ...]
-    kinds: tuple[torch.dtype | None, ...]
+    dtypes: tuple[torch.dtype | None, ...]
     layouts: tuple[Layout | None, ...]
     strides_of: Callable[..., tuple[int, ...]]
     sizes: tuple[int, ...]
@@ -44,17 +41,17 @@ class KernelInputs(NamedTuple):
 
 
 def layout_of(x: Tensor | None) -> Layout | None:
-    """Return shape and strides, which a launch plan depends on."""
+    """Return the part of a tensor that a plan depends on."""
     return None if x is None else (x.shape, x.stride())
 
 
 def launch(kernel: Any, spec: Spec, inputs: KernelInputs, *, one_group: bool = False) -> None:
-    """Launch a kernel on q and k and on its other inputs.
+    """Launch a kernel on q, k and its other inputs.
 
     Args:
         kernel: The Triton function.
         spec: The call.
-        inputs: The arguments beside q and k.
+        inputs: The tensors besides q and k.
         one_group: Whether one program takes all heads of its tokens, even if the tokens are few.
     """
     q, q_out, k, k_out = spec.q, spec.q_out, spec.k, spec.k_out
@@ -69,7 +66,7 @@ def launch(kernel: Any, spec: Spec, inputs: KernelInputs, *, one_group: bool = F
         of_k = k.shape[-2], k.stride(), k_out.stride()
         address, out_address = k.data_ptr(), k_out.data_ptr()
         low_bits |= address | out_address
-        # A q without heads has no address, and only one of two buffers may be its input.
+        # A q without heads has no address. Only one of the two buffers may be its input.
         in_place = in_place and address == out_address
     run, grid, scalars = _launch_plan(
         kernel,
@@ -107,13 +104,13 @@ def _launch_plan(
     rotary_dim: int,
     interleaved: bool,
     conjugate: bool,
-    kinds: tuple[torch.dtype | None, ...],
+    dtypes: tuple[torch.dtype | None, ...],
     layouts: tuple[Layout | None, ...],
     strides_of: Callable[..., tuple[int, ...]],
     sizes: tuple[int, ...],
     flags: tuple[bool, ...],
 ) -> tuple[Any, tuple[int, int, int], tuple[int, ...]]:
-    """Return the compiled kernel, its grid and its scalar arguments.
+    """Return the code to run, its grid and its scalar arguments.
 
     `q`, `q_out`, `k` and `k_out` are strides.
     """
@@ -122,13 +119,13 @@ def _launch_plan(
     if nheads_k is None:
         k, k_out = q, q_out
     strides = [stride for x in (q, q_out, k, k_out) for stride in _head_strides(x, shape)]
-    # Vector loads need every part of a row to begin and end on a vector boundary.
+    # The kernel reads whole vectors only if every part of a row is a whole number of vectors.
     lengths = [*strides, rotary_dim if interleaved else rotary_dim // 2]
     if not in_place and rotary_dim < head_dim:
         lengths += [rotary_dim, head_dim]
     aligned = aligned_pointers and all(n * dtype.itemsize % _ALIGNMENT == 0 for n in lengths)
     run = compiled(
-        Variant(kernel, device, dtype, kinds, rotary_dim, head_dim, interleaved, aligned, flags)
+        Variant(kernel, device, dtype, dtypes, rotary_dim, head_dim, interleaved, aligned, flags)
     )
     wanted = 1 if one_group else _programs_wanted(device)
     grid = grid_of(run.tile, batch, seqlen, nheads + (nheads_k or 0), wanted)
@@ -148,15 +145,15 @@ def _launch_plan(
 
 
 def table_inputs(spec: RotaryQKSpec) -> KernelInputs:
-    """Return the arguments of kernels that read a rotary table, in the kernels' order."""
+    """Return the inputs of the kernels that read a rotary table, in the kernels' order."""
     positions, profiles, table = spec.position_ids, spec.profile_ids, spec.table
-    tensors, kinds = table.state, table.kinds
+    tensors, dtypes = table.state, table.kinds
     if tensors[3] is not None and positions.dim() <= spec.q.dim() - 2:
-        # If positions have no axes, all pairs follow one position.
-        tensors, kinds = (*tensors[:3], None, *tensors[4:]), (*kinds[:3], None, *kinds[4:])
+        # All pairs follow one position if position_ids has no axes.
+        tensors, dtypes = (*tensors[:3], None, *tensors[4:]), (*dtypes[:3], None, *dtypes[4:])
     return KernelInputs(
         (positions, profiles, *tensors),
-        (positions.dtype, None if profiles is None else profiles.dtype, *kinds),
+        (positions.dtype, None if profiles is None else profiles.dtype, *dtypes),
         (layout_of(positions), layout_of(profiles)),
         _index_strides,
         (table.num_profiles,),
@@ -165,7 +162,7 @@ def table_inputs(spec: RotaryQKSpec) -> KernelInputs:
 
 
 def _index_strides(q: torch.Size, positions: Layout, profiles: Layout | None) -> tuple[int, ...]:
-    """Return strides of positions (axis, batch, token) and of profiles (batch, token)."""
+    """Return the strides of positions by axis, batch and token, and those of profiles."""
     shape, strides = positions
     axes = int(len(shape) > len(q) - 2)
     of_profiles = (0, 0)
@@ -185,24 +182,21 @@ def block_count(spec: Spec) -> int:
 
 
 def sequences(q: torch.Size) -> tuple[int, int]:
-    """Return the number of sequences and the tokens of each.
-
-    Sequences of one token count as one sequence of that many tokens.
-    """
+    """Return the batch and its seqlen; a batch of one-token sequences counts as one sequence."""
     if len(q) == 3:
         return 1, q[0]
     return (1, q[0]) if q[1] == 1 else (q[0], q[1])
 
 
 def token_strides(q: torch.Size, layout: Layout, tail: int = 0) -> tuple[int, int]:
-    """Return strides of batch and token of `([batch,] seqlen [, tail])`; 0 for a shared axis."""
+    """Return the strides of batch and token of `([batch,] seqlen [, tail])`, 0 if it is shared."""
     shape, strides = layout[0][: len(layout[0]) - tail], layout[1]
     batch = strides[0] if len(shape) == 2 and shape[0] > 1 else 0
     return _as_tokens(batch, strides[len(shape) - 1], q)
 
 
 def _as_tokens(stride_batch: int, stride_token: int, q: torch.Size) -> tuple[int, int]:
-    """Return strides of batch and token; the batch counts as tokens if sequences have one token."""
+    """Return the strides of batch and token; a batch of one-token sequences counts as tokens."""
     return (0, stride_batch) if len(q) == 4 and q[1] == 1 else (stride_batch, stride_token)
 
 
@@ -215,7 +209,7 @@ def _head_strides(strides: tuple[int, ...], q: torch.Size) -> tuple[int, int, in
 @cache
 def _programs_wanted(device: torch.device) -> int:
     if device.type == "cpu":
-        # The interpreter runs programs one by one. Three are enough for several groups of heads.
+        # The interpreter runs programs one by one; three are enough to meet groups of heads.
         return 3
     count: int = torch.cuda.get_device_properties(device).multi_processor_count
     return PROGRAMS_PER_SM * count

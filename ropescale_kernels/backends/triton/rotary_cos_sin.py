@@ -118,10 +118,10 @@ def launch_rotary_cos_sin(spec: RotaryCosSinSpec) -> None:
         spec: A checked call with outputs, on one CUDA device; on the CPU if Triton interprets.
     """
     tensors = spec.cos, spec.sin, spec.position_ids
-    kinds = tuple(None if x is None else x.dtype for x in tensors)
+    dtypes = tuple(None if x is None else x.dtype for x in tensors)
     layouts = tuple(layout_of(x) for x in tensors)
     sizes = (0 if spec.position_ids is None else spec.cos.shape[0],)
-    inputs = KernelInputs(tensors, kinds, layouts, _row_strides, sizes, ())
+    inputs = KernelInputs(tensors, dtypes, layouts, _row_strides, sizes, ())
     launch(rotary_cos_sin_kernel, spec, inputs)
 
 

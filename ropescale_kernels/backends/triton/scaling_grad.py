@@ -202,7 +202,7 @@ def launch_rotary_qk_scaling_grad(
     launch(
         scaling_grad_kernel,
         replace(spec, q_out=grad_q, k_out=grad_k),
-        inputs._replace(tensors=(*inputs.tensors, sums), kinds=(*inputs.kinds, sums.dtype)),
+        inputs._replace(tensors=(*inputs.tensors, sums), dtypes=(*inputs.dtypes, sums.dtype)),
         one_group=True,
     )
     total = sums.sum(dim=0, keepdim=True)

@@ -1,4 +1,4 @@
-"""Compile, before the first call, the variants that calls with one table can need."""
+"""Compile before the first call every variant that calls with one table can need."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .rotary_qk import rotary_qk_kernel
 
 
 def warmup(spec: RotaryQKSpec) -> int:
-    """Compile every variant that a call like this one may choose; return how many."""
+    """Compile every variant that a call like this one may choose, and return their number."""
     chosen = list(variants_of(spec))
     for variant in chosen:
         compiled(variant)
@@ -21,7 +21,7 @@ def warmup(spec: RotaryQKSpec) -> int:
 
 
 def variants_of(spec: RotaryQKSpec) -> Iterator[Variant]:
-    """Return the variants that calls differ by: alignment, dtypes of indices, profiles, axes."""
+    """Return the variants of one table: alignment, index dtypes, profiles and axes vary."""
     table, words = spec.table, torch.int32
     blend = (words if table.blend is not None else None,) * 3
     for aligned, positions, profiles, axes in itertools.product(
