@@ -1,4 +1,4 @@
-"""RotaryEmbedding: the operator as an `nn.Module`."""
+"""RotaryEmbedding: the operator as a module of a model."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from .table import RotaryTable
 
 
 class RotaryEmbedding(nn.Module):
-    """Rotate q and k by one scaling, or by one of several scalings chosen per token.
+    """Rotate q and k by one scaling, or by one of several chosen per token.
 
-    The module has no parameters and adds nothing to `state_dict`. `.to(device)` moves its table. A
-    cast such as `.bfloat16()` changes no bit of the table.
+    Holds no parameter and nothing in `state_dict`. `.to(device)` moves its table; a cast such as
+    `.bfloat16()` changes no bit of it.
 
     Args:
         scaling: One scaling or a sequence of them (profiles).
-        device: Device of the table.
+        device: Where the table lives.
         dynamic: As in `RotaryTable`.
         magnitude: As in `RotaryTable`.
         interleaved: Pairs are channels (2j, 2j + 1) if true, (j, j + rotary_dim / 2) if false.
@@ -54,17 +54,17 @@ class RotaryEmbedding(nn.Module):
         *,
         profile_ids: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Rotate q and k; arguments and result are those of `apply_rotary_qk`."""
+        """Rotate q and k; arguments and result as `apply_rotary_qk`."""
         return apply_rotary_qk(
             q, k, position_ids, self.table, profile_ids=profile_ids, interleaved=self.interleaved
         )
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
-        # A module's casts leave integer tensors alone, so `fn` can only change the device.
+        # A module's casts leave integers alone, so `fn` can only change the device.
         probe = torch.empty(0, dtype=torch.int32, device=self.table.device)
         self.table = self.table.to(fn(probe).device)
         return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
 
     def extra_repr(self) -> str:
-        """Return the table and the pairing, for `repr`."""
+        """Describe the table."""
         return f"{self.table}, interleaved={self.interleaved}"

@@ -14,7 +14,7 @@ from ...ops.check import RotaryCosSinSpec, RotaryQKSpec, is_plain
 
 @cache
 def unavailable() -> str | None:
-    """Return the reason Triton kernels cannot run here, or None."""
+    """Return why Triton kernels cannot run here, or None."""
     if importlib.util.find_spec("triton") is None:
         return "triton is not installed"
     if not _interpreted() and not torch.cuda.is_available():
@@ -23,12 +23,12 @@ def unavailable() -> str | None:
 
 
 def passed_over() -> str | None:
-    """Say why "auto" leaves this implementation to those who name it, or None."""
+    """Return why "auto" never chooses this implementation, or None."""
     return "Triton interprets its kernels here" if _interpreted() else None
 
 
 def unsupported(spec: RotaryQKSpec | RotaryCosSinSpec) -> str | None:
-    """Return the reason the kernels cannot reach the tensors of a call, or None."""
+    """Return why the kernels cannot serve a call, or None: they read plain tensors of a device."""
     wanted = "cpu" if _interpreted() else "cuda"
     if spec.q.device.type != wanted:
         return f"the tensors are on {spec.q.device}"
@@ -59,7 +59,7 @@ def launch_rotary_qk_scaling_grad(
 
 
 def warmup(spec: RotaryQKSpec) -> int:
-    """Compile every variant that a call like this one can need; return how many."""
+    """Compile every variant that calls like this one can need."""
     from .warmup import warmup as compile_all
 
     return compile_all(spec)

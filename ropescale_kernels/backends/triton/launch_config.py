@@ -1,14 +1,14 @@
-"""Tile and grid of a launch, as plain arithmetic on sizes.
+"""Launch choices, as plain arithmetic on sizes.
 
-Only the grid depends on the number of tokens, so no number of tokens causes a compilation.
+Only the grid depends on the number of tokens, so that no number of tokens compiles anything.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-# Threads of a program, and heads whose loads are in flight together. With more heads, Triton 3.6
-# takes twice the registers and fewer programs fit a multiprocessor.
+# Threads of a program, and heads whose loads are in flight together. With more heads Triton 3.6
+# takes twice the registers, and fewer programs fit a multiprocessor.
 _THREADS = 64
 _BLOCK_HEADS = 2
 # Programs that keep one multiprocessor busy.
@@ -16,7 +16,7 @@ PROGRAMS_PER_SM = 16
 
 
 class Tile(NamedTuple):
-    """The heads, tokens and pairs that one program holds at a time, and its warps."""
+    """The elements that one program holds at a time."""
 
     block_heads: int
     block_tokens: int
@@ -25,7 +25,7 @@ class Tile(NamedTuple):
 
 
 class Grid(NamedTuple):
-    """The blocks of tokens and the groups of heads that a call is cut into."""
+    """The programs that a call is cut into."""
 
     blocks_per_sequence: int
     num_blocks: int
@@ -34,7 +34,7 @@ class Grid(NamedTuple):
 
 
 def tile_of(rotary_dim: int, itemsize: int, warp_size: int = 32) -> Tile:
-    """Return a tile in which every thread loads 16 bytes of a row at a time.
+    """Choose a tile in which every thread loads 16 bytes of a row at a time.
 
     Args:
         rotary_dim: Channels rotated.
@@ -51,17 +51,17 @@ def tile_of(rotary_dim: int, itemsize: int, warp_size: int = 32) -> Tile:
 
 
 def grid_of(tile: Tile, batch: int, seqlen: int, num_heads: int, wanted: int) -> Grid:
-    """Cut tokens into blocks, and heads into groups if blocks alone leave multiprocessors idle.
+    """Cut tokens into blocks, and heads into groups if the blocks alone would leave SMs idle.
 
     Args:
-        tile: The tile of one program.
+        tile: The elements that a program holds.
         batch: Sequences.
         seqlen: Tokens of each.
         num_heads: Heads of q and k together.
         wanted: Programs that keep the device busy.
 
     Returns:
-        The grid. Many tokens get one group of all heads, so each token's sines are computed once.
+        The grid; at many tokens one group of all heads, so that a token's sines are computed once.
     """
     blocks_per_sequence = -(-seqlen // tile.block_tokens)
     num_blocks = blocks_per_sequence * batch
