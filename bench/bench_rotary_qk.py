@@ -18,12 +18,12 @@ SHAPES = [
     replace(case, seqlen=min(case.seqlen, 8)) if TOY else case
     for case in cases.suite(["overview", "models", "layouts"])
 ]
-WAYS = [*baselines.FLOOR, *baselines.OURS, *baselines.PEERS["unfused"]]
+CONTENDERS = [*baselines.COPY_BOUNDS, *baselines.OURS, *baselines.PEERS["unfused"]]
 
 
 @pytest.mark.parametrize("case", SHAPES, ids=lambda c: f"{c.name} {c.dtype} {c.tokens}")
-@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
-def test_rotary_qk(benchmark: Any, case: cases.Case, way: baselines.Baseline) -> None:
+@pytest.mark.parametrize("contender", CONTENDERS, ids=lambda contender: contender.name)
+def test_rotary_qk(benchmark: Any, case: cases.Case, contender: baselines.Baseline) -> None:
     benchmark.group = f"{case.name} {case.dtype} {case.tokens} tokens"
     benchmark.extra_info["bytes"] = case.bytes
-    benchmark(way.prepare(cases.make_inputs(case)).run)
+    benchmark(contender.prepare(cases.make_inputs(case)).run)

@@ -1,6 +1,6 @@
 """Rotary position embedding with YaRN scaling, in one kernel pass.
 
-Importing this package imports neither torch nor the compiled extension; each name is loaded on
+Importing this package imports neither torch nor the compiled extension. Each name is loaded at its
 first use.
 """
 

@@ -1,4 +1,4 @@
-"""The module that tables saved by version 0.1.0 name; nothing else imports it."""
+"""Shim for tables saved by version 0.1.0, which name this module. No other module imports it."""
 
 from .table.pytree import rebuild
 

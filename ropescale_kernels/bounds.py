@@ -1,9 +1,9 @@
-"""The one table of error bounds, and where each comes from.
+"""The table of error bounds, and the derivation of each bound.
 
-Write u = 2^-24, f for the factor, and c, s for the true cosine and sine of the angle.
+Notation: u = 2^-24, f is the attention factor, c and s are the true cosine and sine of the angle.
 
 Sine and cosine. The polynomials err by at most 7.55e-8 at every phase. A phase of 32 bits drops
-less than 2^-32 turns, and a step of 64 bits errs by 2^-65 turns a token, 2^-31 turns at
+less than 2^-32 turns, and a step of 64 bits errs by 2^-65 turns per token, 2^-31 turns at
 |p| = 2^34: in all 2 pi (2^-32 + 2^-31) = 4.4e-9 radians. The sum is below SINCOS_ABS = 8e-8.
 
 Rotation in float32. With sine and cosine in error by e_s and e_c, the products with the factor
@@ -12,8 +12,8 @@ rounded (u f |c|, u f |s|), the product x1 s rounded (u f |x1 s|) and the fma ro
 
     f |x0| (e_c + 2 u |c|) + f |x1| (e_s + 3 u |s|)
 
-and o1 by the same with x0 and x1 in each other's place. The error of a polynomial is largest where
-its value is not, so the largest e + 3 u |value| over all phases is 2.12e-7, not 8e-8 + 3 u. With
+and o1 by the same with x0 and x1 exchanged. The error of a polynomial is not largest where its
+value is largest, so the largest e + 3 u |value| over all phases is 2.12e-7, not 8e-8 + 3 u. With
 4.4e-9 for the phase, and the terms of order u^2, ROTATION_REL = 2.2e-7 bounds it.
 Subnormal results add 2^-149 (float32's quantum), once for the product and once for the fma.
 
@@ -49,8 +49,8 @@ class Rounding:
     """Half a unit in the last place of an output type.
 
     Attributes:
-        relative: Of a float32 value in the normal range of the type.
-        absolute: Of one below it.
+        relative: Relative to a float32 value in the normal range of the type.
+        absolute: For a float32 value below the normal range.
     """
 
     relative: float
@@ -72,18 +72,18 @@ def rotation_bound(
     *,
     exact: Tensor | None = None,
 ) -> Tensor:
-    """Bound the error of either rotated channel of a pair, for |position| up to 2^34.
+    """Return a bound of the error of either rotated channel of a pair, for |position| <= 2^34.
 
     Args:
         x0: First channel of the pair, any shape; finite.
         x1: Second channel, same shape.
         factor: Multiplier of cos and sin, at least 2^-90; a tensor must broadcast.
-        dtype: Of the output: float32, float16 or bfloat16.
-        exact: The true output, where known: its own rounding is then counted, not that of the
-            largest output the pair could have.
+        dtype: Dtype of the output: float32, float16 or bfloat16.
+        exact: The true output, if it is known. The bound then counts the rounding of that output
+            instead of the rounding of the largest output that the pair can have.
 
     Returns:
-        float64 tensor, absolute; infinite where the output may overflow.
+        float64 tensor of absolute bounds; infinity if the output may overflow.
     """
     first, second = x0.double().abs(), x1.double().abs()
     largest = factor * torch.hypot(first, second)
@@ -92,6 +92,6 @@ def rotation_bound(
     rounding = ROUNDING[dtype]
     rounded = (rounding.relative * (output + float32_error)).clamp(min=rounding.absolute)
     total = float32_error + rounded
-    # A product inside the fma can overflow where the output would not.
+    # A product inside the fma can overflow although the output does not.
     overflows = (output + total > torch.finfo(dtype).max) | (largest + float32_error > FLOAT32_MAX)
     return total.masked_fill(overflows, math.inf)

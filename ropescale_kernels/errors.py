@@ -1,10 +1,10 @@
-"""The package's errors, and the one form their messages take."""
+"""The package's errors, and the form of their messages."""
 
 from __future__ import annotations
 
 
 class RopeScaleError(Exception):
-    """Base of every error this package raises on purpose."""
+    """Base class of every error that this package raises on purpose."""
 
 
 class RopeScaleTypeError(RopeScaleError, TypeError):
@@ -28,20 +28,17 @@ class RopeScaleRuntimeError(RopeScaleError, RuntimeError):
 
 
 class RopeScaleWarning(UserWarning):
-    """Something legal that is likely not what was meant."""
+    """A legal request that is likely a mistake."""
 
 
 def expected(argument: str, requirement: str, got: object, hint: str = "") -> str:
-    """Word an error: `<argument>: expected <requirement>, got <value>`, and a hint.
+    """Return a message: `<argument>: expected <requirement>, got <value>`, and a hint.
 
     Args:
         argument: Name of the argument or config key at fault.
-        requirement: What would have been right.
-        got: The value seen; long values are cut at 120 characters.
-        hint: One sentence on how to fix it, where there is a fix.
-
-    Returns:
-        The message.
+        requirement: The values that are accepted.
+        got: The value that was given; long values are cut at 120 characters.
+        hint: One sentence on the fix, if there is one.
     """
     value = got if isinstance(got, str) else repr(got)
     if len(value) > 120:

@@ -1,8 +1,8 @@
-"""The torch operations people run today, in Transformers' order and dtypes; the baseline.
+"""The unfused torch operations, in Transformers' order and dtypes: the baseline.
 
-The angle is rounded to float32, cos and sin to the dtype of q, and every step is its own pass over
-memory: the blend of the frequencies, the angle, cos and sin, the rotation, and the scale. Plain
-differentiable torch on any device.
+The angle is rounded to float32, and cos and sin to the dtype of q. Every step is its own pass over
+memory: the blend of the frequencies, the angle, cos and sin, the rotation, and the scale. The
+functions are plain differentiable torch and run on any device.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from torch import Tensor
 
 
 def blend_inv_freq(pos_freqs: Tensor, ramp: Tensor, factor: float | Tensor) -> Tensor:
-    """Blend the inverse frequencies through YaRN's ramp (arXiv:2309.00071, eq. 17 to 20).
+    """Return inverse frequencies blended through YaRN's ramp (arXiv:2309.00071, eq. 17 to 20).
 
     Args:
         pos_freqs: (rotary_dim / 2,) float32, tokens per radian.
-        ramp: (rotary_dim / 2,) float32, 0 keeps a frequency, 1 divides it by `factor`.
+        ramp: (rotary_dim / 2,) float32; 0 keeps a frequency, 1 divides it by `factor`.
         factor: Context extension s; a float, or a tensor that broadcasts.
 
     Returns:
@@ -34,7 +34,7 @@ def cos_sin(
     dtype: torch.dtype,
     attention_factor: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
-    """Tabulate cos and sin of the float32 angle, scaled in float32 and rounded to `dtype`.
+    """Return cos and sin of the float32 angle, scaled in float32 and rounded to `dtype`.
 
     Surprise: the angle of position p errs by up to |p * inv_freq| * 2^-24 radians, so at p = 10^6
     the fastest pair is off by about 0.03 radians.
@@ -42,11 +42,11 @@ def cos_sin(
     Args:
         inv_freq: (rotary_dim / 2,), radians per token.
         position_ids: (...), integers.
-        dtype: Of the results.
+        dtype: Dtype of the results.
         attention_factor: Multiplies cos and sin: sqrt(1/t).
 
     Returns:
-        cos and sin, (..., rotary_dim), the same halves twice.
+        cos and sin, (..., rotary_dim). Both halves of a row are equal.
     """
     angle = position_ids[..., None].float() * inv_freq.float()
     doubled = torch.cat((angle, angle), dim=-1)
@@ -56,7 +56,7 @@ def cos_sin(
 
 
 def _turned(x: Tensor, interleaved: bool) -> Tensor:
-    """Turn each pair (x0, x1) by a quarter: (-x1, x0)."""
+    """Return each pair (x0, x1) turned by a quarter: (-x1, x0)."""
     if interleaved:
         return torch.stack((-x[..., 1::2], x[..., ::2]), dim=-1).flatten(-2)
     first, second = x.chunk(2, dim=-1)
@@ -74,7 +74,7 @@ def _rotated(x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool) -> Tensor:
 def rotate(
     q: Tensor, k: Tensor | None, cos: Tensor, sin: Tensor, interleaved: bool = False
 ) -> tuple[Tensor, Tensor | None]:
-    """Rotate q and k by tabulated cos and sin, in their own dtype.
+    """Rotate q and k by tabulated cos and sin, in the dtype of q and k.
 
     Args:
         q: (batch, seqlen, nheads, head_dim) or (num_tokens, nheads, head_dim).
@@ -84,7 +84,7 @@ def rotate(
         interleaved: Pair channels (2j, 2j+1), not (j, j + rotary_dim/2).
 
     Returns:
-        New tensors; channels from rotary_dim on are copies.
+        New tensors. Channels at and above rotary_dim are copies.
     """
     if interleaved:
         half = cos.shape[-1] // 2
@@ -114,19 +114,19 @@ def apply_rotary_qk(
 ) -> tuple[Tensor, Tensor | None]:
     """Rotate q and k, then multiply the rotated channels of both by sqrt(1/t) as separate passes.
 
-    With the scale apart from cos and sin, an output is rounded to the dtype of q four times: each
-    of two products, their sum, and the scaled sum (cos and sin were rounded to it before).
+    The scale is a pass of its own, so an output is rounded to the dtype of q four times: each of
+    two products, their sum, and the scaled sum. cos and sin are rounded to that dtype before.
 
     Args:
         q: (batch, seqlen, nheads, head_dim) or (num_tokens, nheads, head_dim).
         k: The same with its own number of heads, or None.
         position_ids: (batch, seqlen), (1, seqlen), (seqlen,) or (num_tokens,).
-        inv_freq: (rotary_dim / 2,), radians per token, blended already (`blend_inv_freq`).
+        inv_freq: (rotary_dim / 2,), radians per token, already blended (`blend_inv_freq`).
         attention_factor: sqrt(1/t); 1.0 runs no multiplication.
         interleaved: Pair channels (2j, 2j+1), not (j, j + rotary_dim/2).
 
     Returns:
-        New tensors; channels from rotary_dim on are copies, unscaled.
+        New tensors. Channels at and above rotary_dim are copies, not scaled.
     """
     cos, sin = cos_sin(inv_freq, position_ids, q.dtype)
     q_out, k_out = rotate(q, k, cos, sin, interleaved)

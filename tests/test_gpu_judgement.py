@@ -87,7 +87,7 @@ def test_every_prediction_is_of_a_case_that_the_script_times() -> None:
     timed = {(c.model, c.dtype, c.tokens) for c in cases.suite(["shapes"], "cuda")}
     predicted = {(c["model"], c["dtype"], c["tokens"]) for c in KNOWN["microseconds"]}
     assert predicted == timed
-    floors, ours = baselines.FLOOR_ON_DEVICE, (*baselines.OURS, *baselines.ON_DEVICE)
+    floors, ours = baselines.COPY_BOUNDS_ON_DEVICE, (*baselines.OURS, *baselines.ON_DEVICE)
     names = {b.name for b in (*floors, *ours)}
     names |= {b.name for peers in baselines.PEERS.values() for b in peers}
     assert set(KNOWN["entries"]) <= names

@@ -1,1 +1,1 @@
-"""The microbenchmark behind `ropescale bench` and bench/: cases, baselines, timing, report."""
+"""The microbenchmark of `ropescale bench` and of bench/: cases, contenders, timing, report."""

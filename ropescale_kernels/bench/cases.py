@@ -1,4 +1,4 @@
-"""The shapes that are timed, by the model they come from, and the suites they make."""
+"""The shapes that the bench times, named by their models, and the suites of them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from ..scaling import RopeScaling
 from ..table import RotaryTable
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float16": torch.float16}
-# How q and k, (batch, seqlen, nheads, head_dim), lie in memory: as that shape; heads before tokens,
-# as attention takes them; as slices of one (batch, seqlen, nheads + 2 nheads_k, head_dim) buffer.
+# Memory layouts of q and k, (batch, seqlen, nheads, head_dim). "contiguous": in the order of that
+# shape. "heads-first": heads before tokens, as attention takes them. "packed-qkv": slices of one
+# buffer (batch, seqlen, nheads + 2 nheads_k, head_dim).
 LAYOUTS = ("contiguous", "heads-first", "packed-qkv")
 WINDOW = 32768
 HEADLINE = "llama-3.1-8b"
@@ -24,10 +25,12 @@ class Case:
     """One shape: q `(batch, seqlen, nheads, head_dim)`, k with nheads_k.
 
     Attributes:
-        context: Length of the window that the tokens end, and rows of a table by position.
-        spread: Positions lie evenly over the window, as those of many requests do, instead of at
-            its end.
-        options: Whether our options are timed too (profiles, dynamic tables, pairings, phases).
+        context: Length of the window that holds the positions; also the rows of a cos and sin
+            table.
+        spread: Whether positions lie evenly over the window, as those of many requests do. If
+            false, they are the last ones of the window.
+        options: Whether this package's options are timed too (profiles, dynamic tables, pairings,
+            phases).
     """
 
     model: str
@@ -45,12 +48,12 @@ class Case:
 
     @property
     def tokens(self) -> int:
-        """Tokens of the call."""
+        """Return the tokens of the call."""
         return self.batch * self.seqlen
 
     @property
     def name(self) -> str:
-        """Name in tables: the model, and what is unusual."""
+        """Return the name in tables: the model, and each property that is not the default."""
         words = [self.model]
         if self.seqlen == 1:
             words.append("decode" if self.batch == 1 else f"decode of {self.batch}")
@@ -62,12 +65,12 @@ class Case:
 
     @property
     def bytes(self) -> int:
-        """Bytes read and written once: what a copy of q and k moves."""
+        """Return the bytes that a copy of q and k reads and writes."""
         size = DTYPES[self.dtype].itemsize
         return 2 * self.tokens * (self.nheads + self.nheads_k) * self.head_dim * size
 
     def scaling(self) -> RopeScaling:
-        """Give YaRN with factor 4, so that the attention factor is not 1."""
+        """Return YaRN with factor 4, whose attention factor is not 1."""
         return RopeScaling.yarn(
             rotary_dim=self.rotary_dim,
             rope_theta=1e6,
@@ -82,8 +85,8 @@ class Inputs:
 
     Attributes:
         position_ids: (batch, seqlen) int64.
-        rows: Positions that a table by position has a row for.
-        row_ids: (batch, seqlen) int64, the row of each token.
+        rows: The positions that a cos and sin table has rows for.
+        row_ids: (batch, seqlen) int64, the row of each token in such a table.
     """
 
     case: Case
@@ -97,8 +100,8 @@ class Inputs:
     row_ids: Tensor
 
 
-# By model: nheads, nheads_k, head_dim, rotary_dim, and tokens of a prefill. Of DeepSeek's latent
-# attention, the rotated part; "tp8" is one of eight parts of a model.
+# nheads, nheads_k, head_dim, rotary_dim and the tokens of a prefill, for each model. The "mla"
+# models of DeepSeek have the rotated channels only. "tp8" is one of eight tensor-parallel shards.
 MODELS = {
     name: Case(name, *shape)
     for name, shape in {
@@ -119,7 +122,7 @@ MODELS = {
 }
 _SWEEP_ON_CPU = (1, 4, 16, 64, 256, 1024, 4096)
 _SWEEP_ON_GPU = (*_SWEEP_ON_CPU, 8192, 32768, 131072)
-# Model and dtype at each of _SWEEP_OF_SHAPES: grouped heads, one part of eight, MLA, float32.
+# Models and dtypes timed at each of _SWEEP_OF_SHAPES: grouped heads, a shard, MLA, float32.
 _SWEPT = (
     (HEADLINE, "bfloat16"),
     ("llama-3.1-70b-tp8", "bfloat16"),
@@ -131,13 +134,13 @@ _CONTEXTS = (4096, WINDOW, 131072, 1048576)
 
 
 def prefill(model: str, dtype: str = "bfloat16", tokens: int | None = None) -> Case:
-    """Give a model's case at its own, or another, number of tokens."""
+    """Return the prefill of a model, with the model's own or the given number of tokens."""
     case = MODELS[model]
     return replace(case, dtype=dtype, seqlen=tokens or case.seqlen)
 
 
 def decode(model: str, dtype: str = "bfloat16", batch: int = 1) -> Case:
-    """Give a model's case at one token of each sequence."""
+    """Return the decode of a model: one token of each sequence."""
     return replace(MODELS[model], dtype=dtype, seqlen=1, batch=batch)
 
 
@@ -179,7 +182,7 @@ def _shapes(device: str) -> Iterable[Case]:
 
 
 def _contexts(device: str) -> Iterable[Case]:
-    # On the CPU, who keeps a table by position (onnxruntime) takes float32.
+    # onnxruntime, the CPU contender that keeps a table by position, takes float32.
     dtype = "bfloat16" if device == "cuda" else "float32"
     for context in _CONTEXTS:
         yield replace(decode(HEADLINE, dtype, batch=64), context=context, spread=True)
@@ -197,19 +200,16 @@ SUITES = {
 
 
 def suite(names: Iterable[str], device: str = "cpu") -> list[Case]:
-    """Give the cases of suites by name, each once.
+    """Return the cases of suites, each case once, in the order of the suites.
 
     Args:
         names: Keys of SUITES.
-        device: "cpu" or "cuda", which is timed at more tokens.
-
-    Returns:
-        Cases in the suites' order.
+        device: "cpu" or "cuda". A CUDA device is timed at more tokens.
     """
     found: dict[Case, Case] = {}
     for case in (case for name in names for case in SUITES[name](device)):
         shape = replace(case, options=False)
-        # With its options, a shape need not be timed without them.
+        # A case with options contains the case of the same shape without them.
         found[shape] = replace(case, options=case.options or found.get(shape, case).options)
     return list(found.values())
 
@@ -217,13 +217,13 @@ def suite(names: Iterable[str], device: str = "cpu") -> list[Case]:
 def make_inputs(
     case: Case, device: torch.device | str = "cpu", *, positions: Tensor | None = None
 ) -> Inputs:
-    """Make a case's tensors from a fixed seed.
+    """Return a case's tensors, drawn with a fixed seed.
 
     Args:
         case: The shape.
-        device: Where to.
-        positions: (batch, seqlen) int64 to have instead of the case's own; a table by position
-            then has their rows alone, which gives the same answer and, at ten million, fits.
+        device: Device of the tensors.
+        positions: (batch, seqlen) int64, instead of the case's own positions. `rows` are then these
+            positions alone: a table up to position ten million would not fit.
 
     Returns:
         The tensors, of standard normal elements.

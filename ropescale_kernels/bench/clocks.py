@@ -9,14 +9,15 @@ from typing import NamedTuple, Protocol
 
 import torch
 
-# Launches that a stream holds before the host has to wait are about a thousand; a call of unfused
-# operations makes up to twenty.
+# A stream holds about a thousand launches before the host has to wait, and a call of unfused
+# operations makes up to twenty launches.
 CALLS_IN_A_QUEUE = 20
-# How much longer than the host needs the device is kept busy: at first, and at each further try.
+# Seconds that the device is kept busy for each second that the host needs, at the first try. The
+# second number multiplies them at each further try.
 _MARGIN = 1.5
 _MARGIN_OF_A_RETRY = 2.0
 _TRIES = 4
-# Seconds of work added to that, because the host's own time varies from call to call.
+# Seconds of work added, because the host's time varies from call to call.
 _LEAST_BUSY = 50e-6
 # An idle device takes tens of milliseconds to raise its clock.
 _WARM_UP_CYCLES = 400_000_000
@@ -28,8 +29,8 @@ class Sample(NamedTuple):
     """One reading of a clock.
 
     Attributes:
-        seconds: Of all calls of the sample together.
-        host_bound: Whether the device waited for the host, so that the host is in the time.
+        seconds: Time of all calls of the sample together.
+        host_bound: Whether the device waited for the host. The time then includes the host's.
     """
 
     seconds: float
@@ -37,11 +38,11 @@ class Sample(NamedTuple):
 
 
 class Clock(Protocol):
-    """How the work of a kind of device is timed.
+    """Clock of one kind of device.
 
     Attributes:
         most_repeats: Calls that a sample may hold.
-        resolution: Seconds below which the time of a single call says little.
+        resolution: Shortest call, in seconds, whose time a sample of one call can tell.
     """
 
     most_repeats: int
@@ -51,7 +52,7 @@ class Clock(Protocol):
         """Bring the caches into a state, then time `repeats` calls from begin to end.
 
         Args:
-            call: What is timed.
+            call: The call.
             repeats: Calls in the sample.
             cache: "hot": the sample follows a call that is not timed. "flushed": the caches hold
                 other data when the first call begins.
@@ -59,7 +60,7 @@ class Clock(Protocol):
 
 
 class HostClock:
-    """Wall-clock time, for work that is done when the call returns."""
+    """Wall-clock time, for calls that return when their work is done."""
 
     most_repeats = 1000
     resolution = 0.0
@@ -82,19 +83,20 @@ class HostClock:
 class DeviceClock:
     """Time between two events on the current CUDA stream.
 
-    The device is kept busy while the host queues the calls, for as long as the host took to queue
+    The device is kept busy while the host queues the calls, for longer than the host took to queue
     them a moment before. The first event tells whether that was long enough: if the device has
-    passed it when the last call is queued, the host was late, and the sample is taken again behind
-    more work. A call that waits for the device itself is late every time, and is marked as such.
+    passed it when the last call is queued, the host was late. The sample is then taken again behind
+    more work. A call that waits for the device itself is late every time; its sample is marked as
+    host bound.
     """
 
     most_repeats = CALLS_IN_A_QUEUE
-    # Two events resolve about half a microsecond, and the gap of a launch lies between them.
+    # Two events resolve about half a microsecond, and the time between them includes a launch.
     resolution = 20e-6
 
     def __init__(self) -> None:
         properties = torch.cuda.get_device_properties(torch.cuda.current_device())
-        # Only ever read, so that a flush leaves no line that has to be written back.
+        # This buffer is only read, so a flush leaves no cache line that has to be written back.
         self._other = torch.ones(4 * properties.L2_cache_size, dtype=torch.uint8, device="cuda")
         self._cycles_per_second = self._calibrated()
 
@@ -131,7 +133,7 @@ class DeviceClock:
         return time.perf_counter() - began
 
     def _calibrated(self) -> float:
-        """Return the cycles of a second, once the device's clock has risen and stays."""
+        """Return the cycles that the device sleeps in a second, once its clock has risen."""
         self._sleep(_WARM_UP_CYCLES)
         readings = [self._cycles_in_a_second()]
         for _ in range(20):
@@ -153,7 +155,7 @@ class DeviceClock:
 
 
 def clock_of(device: torch.device) -> Clock:
-    """Give the clock that sees a device's work end."""
+    """Return the clock of a device."""
     return DeviceClock() if device.type == "cuda" else HostClock()
 
 
@@ -170,7 +172,7 @@ def graph_of(calls: Sequence[Callable[[], object]]) -> Callable[[], object]:
     side: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
-        # A first call may compile, load or allocate, which a capture does not allow.
+        # A capture may not contain the compilation, loading or allocation of a first call.
         for call in calls:
             call()
     torch.cuda.current_stream().wait_stream(side)
@@ -188,7 +190,7 @@ def graph_of(calls: Sequence[Callable[[], object]]) -> Callable[[], object]:
 
 
 def last_level_cache() -> int:
-    """Bytes of the largest cache of the first core, or 32 MiB where the system does not say."""
+    """Return the bytes of the first core's largest cache; 32 MiB if the system does not tell."""
     units = {"K": 1 << 10, "M": 1 << 20}
     sizes = []
     for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):

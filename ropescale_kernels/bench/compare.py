@@ -1,4 +1,4 @@
-"""A run against an earlier one."""
+"""Comparison of a run with an earlier run."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 from .report import Report, Row
 
-# What must agree for the times to mean anything side by side.
+# Properties of the machine that must agree before times of two runs can be compared.
 _SAME = ("device", "cpu", "gpu", "threads", "torch", "isa")
 
 
 @dataclass(frozen=True)
 class Change:
-    """One measurement in both runs.
+    """A measurement that both runs made.
 
     Attributes:
-        ratio: x copy now over x copy then: below 1 is faster.
-        low, high: The ratio at the near and far ends of both spreads.
+        ratio: x copy now over x copy then; below 1 is faster.
+        low, high: The smallest and the largest ratio that the spreads of both runs allow.
     """
 
     then: Row
@@ -28,12 +28,12 @@ class Change:
 
     @property
     def verdict(self) -> str:
-        """What can be said: "faster" or "slower" only where the spreads do not overlap."""
+        """Return "faster" or "slower" if the spreads do not overlap, otherwise "same"."""
         return "faster" if self.high < 1 else "slower" if self.low > 1 else "same"
 
 
 def changes(then: Report, now: Report) -> Iterator[Change]:
-    """Pair up the rows that measure the same, in the order of `now`."""
+    """Yield a change for each row that both runs have, in the order of `now`."""
     earlier = {row.key: row for row in then.rows}
     for row in now.rows:
         before = earlier.get(row.key)
@@ -48,6 +48,6 @@ def changes(then: Report, now: Report) -> Iterator[Change]:
 
 
 def differences(then: Report, now: Report) -> list[str]:
-    """Say in what the two machines differ that bears on the times."""
+    """Return the differences of the two machines that bear on the times, one sentence each."""
     pairs = ((name, then.machine.get(name), now.machine.get(name)) for name in _SAME)
     return [f"{name} was {before}, is {after}" for name, before, after in pairs if before != after]

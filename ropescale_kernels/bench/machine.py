@@ -1,4 +1,4 @@
-"""What was measured on: versions, processor, device, settings, sources."""
+"""The machine of a run: versions, processor, device, settings, sources."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from ..diagnostics.build_info import build_info
 from ..ops.implementations import load_backend
 from .sources import ROOT, sources_sha256
 
-# glibc gives large blocks back to the system at each free, and page faults then cost more than the
-# work. With these it keeps them.
+# glibc gives large blocks back to the system at each free. Page faults of the next allocation then
+# cost more than the work. With these settings glibc keeps the blocks.
 RETAIN = {
     "MALLOC_MMAP_THRESHOLD_": str(1 << 32),
     "MALLOC_TRIM_THRESHOLD_": str(1 << 36),
@@ -27,7 +27,7 @@ RETAIN = {
 
 
 def malloc_setting() -> str:
-    """Say what the environment asks of malloc: "default" nothing, "retain", or "custom"."""
+    """Return the malloc setting of the environment: "default", "retain" or "custom"."""
     environment = dict(os.environ)
     plain = without_malloc(environment)
     if environment == plain:
@@ -36,7 +36,7 @@ def malloc_setting() -> str:
 
 
 def without_malloc(environment: Mapping[str, str]) -> dict[str, str]:
-    """Give the environment without what sets glibc's malloc."""
+    """Return the environment without the variables that set glibc's malloc."""
     plain = {k: v for k, v in environment.items() if not k.startswith("MALLOC_")}
     tunables = plain.get("GLIBC_TUNABLES", "").split(":")
     others = [t for t in tunables if not t.startswith("glibc.malloc.")]
@@ -48,7 +48,7 @@ def without_malloc(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """Describe what is measured on, as it is before the first case."""
+    """Return the properties of the machine and of the device, as they are before the first case."""
     info: dict[str, Any] = {
         "ropescale_kernels": __version__,
         "torch": torch.__version__,
@@ -60,7 +60,7 @@ def machine(device: torch.device) -> dict[str, Any]:
         "impl": os.environ.get("ROPESCALE_IMPL") or "auto",
         "isa": _isa_in_force(),
         "compiler": build_info().get("compiler"),
-        # Other work on the cores slows threads that wait for one another out of all proportion.
+        # Threads wait for one another, so a little other work on the cores slows them a lot.
         "load": round(os.getloadavg()[0], 1),
     }
     if device.type == "cuda":
@@ -77,7 +77,7 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 
 def name_of(device: torch.device) -> str:
-    """Name the card, or the processor where the tensors are on the host."""
+    """Return the name of the card, or of the processor if the tensors are on the host."""
     if device.type == "cuda":
         name: str = torch.cuda.get_device_properties(device).name
         return name
@@ -93,7 +93,7 @@ def _isa_in_force() -> str | None:
 
 @cache
 def cpu_name() -> str:
-    """Name the processor."""
+    """Return the name of the processor."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

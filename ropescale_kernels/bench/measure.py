@@ -1,4 +1,4 @@
-"""Checking and timing: a case becomes rows, a way of rotating becomes facts."""
+"""Checking and timing: the rows of a case, and the call cost of a contender."""
 
 from __future__ import annotations
 
@@ -9,50 +9,50 @@ import torch
 
 from .baselines import (
     COMPILED,
+    COPY_BOUNDS,
+    COPY_BOUNDS_ON_DEVICE,
     EAGER,
-    FLOOR,
-    FLOOR_ON_DEVICE,
     ON_DEVICE,
     OPTIONS,
     OURS,
     PEERS,
     Baseline,
     Call,
+    copy_bound_of,
     error_against,
-    floor_of,
-    is_rotated,
-    truth_of,
+    float64_reference,
+    is_same_rotation,
 )
 from .cases import Case, Inputs, make_inputs
 from .clocks import Clock, graph_of
 from .machine import malloc_setting, name_of
-from .report import Fact, LeftOut, Row
+from .report import CallCost, LeftOut, Row
 from .timing import Timing, host_overhead, interleave
 
-# Up to here a serving engine replays its step as a CUDA graph.
+# Serving engines replay a step of at most so many tokens as a CUDA graph.
 _MOST_TOKENS_OF_A_GRAPH = 64
-# So many calls on as many buffers share the launch of one graph, as the layers of a model do.
+# Calls in one CUDA graph, each on buffers of its own, as the layers of a model are.
 _CALLS_IN_A_GRAPH = 24
 POSITIONS = (1000, 32767, 131071, 1048575, 9999991)
-# So many positions up to each are looked at.
+# Positions looked at below each of POSITIONS.
 _WINDOW = 16
 CONTEXTS = (32768, 131072, 1048576, 10485760)
-_FLOORS = {baseline.name for baseline in FLOOR_ON_DEVICE}
-_NOT_OTHERS = _FLOORS | {baseline.name for baseline in (*OURS, *ON_DEVICE, *OPTIONS)}
+_COPY_BOUND_NAMES = {baseline.name for baseline in COPY_BOUNDS_ON_DEVICE}
+_NOT_OTHERS = _COPY_BOUND_NAMES | {baseline.name for baseline in (*OURS, *ON_DEVICE, *OPTIONS)}
 
 
 def chosen(peers: Iterable[str], device: torch.device) -> tuple[list[Baseline], LeftOut]:
-    """Give what can run on a device, and say of the rest why not.
+    """Return the contenders that can run on a device, and the reasons why others cannot.
 
     Args:
         peers: Keys of PEERS.
-        device: Where the tensors are.
+        device: Device of the tensors.
 
     Returns:
-        The floor, ours and the peers that can run; and the others with their reasons.
+        The copy bounds, this package and the peers that can run; the others with their reasons.
     """
     on_device = device.type == "cuda"
-    found: list[Baseline] = [*(FLOOR_ON_DEVICE if on_device else FLOOR), *OURS]
+    found: list[Baseline] = [*(COPY_BOUNDS_ON_DEVICE if on_device else COPY_BOUNDS), *OURS]
     optional = list(ON_DEVICE) if on_device else []
     for name in dict.fromkeys(peers):
         optional += PEERS[name]
@@ -74,18 +74,18 @@ def measure(
     clock: Clock,
     seconds: float,
 ) -> tuple[list[Row], LeftOut]:
-    """Check every answer on a case, then time the right ones against one another.
+    """Check the answer of every contender on a case, then time those whose answer is right.
 
     Args:
         case: The shape.
-        baselines: From `chosen`; where the case asks for options, ours are added.
-        device: Where to.
-        clock: Of that device.
-        seconds: Rough time to spend, shared by hot caches, flushed ones (where the clock resolves a
-            single call) and, for few tokens on a GPU, the replay of a CUDA graph.
+        baselines: From `chosen`. If the case asks for options, this package's are added.
+        device: Device of the tensors.
+        clock: Clock of that device.
+        seconds: Rough time to spend. Hot caches, flushed caches (if the clock resolves a single
+            call) and the replay of a CUDA graph (for few tokens on a GPU) share it.
 
     Returns:
-        Rows, and what was left out with its reason.
+        Rows, and the contenders and caches that were left out, each with its reason.
     """
     inputs = make_inputs(case, device)
     calls, errors, left_out = _checked(case, inputs, baselines)
@@ -101,7 +101,7 @@ def measure(
     if device.type == "cuda" and case.tokens <= _MOST_TOKENS_OF_A_GRAPH:
         graphs, uncaptured = _captured(case, calls)
         left_out |= uncaptured
-        if all(name in graphs for name in calls if name in _FLOORS):
+        if all(name in graphs for name in calls if name in _COPY_BOUND_NAMES):
             kinds.append("graph")
     rows: list[Row] = []
     for kind in kinds:
@@ -121,11 +121,11 @@ def _name(case: Case) -> str:
 
 
 def _resolved(runs: dict[str, Callable[[], object]], clock: Clock) -> bool:
-    """Whether the clock resolves a single call after a flush, judged by the quickest floor."""
+    """Return whether the clock resolves the quickest copy bound after a flush of the caches."""
     if not clock.resolution:
         return True
-    floors = {name: run for name, run in runs.items() if name in _FLOORS}
-    times = interleave(floors, seconds=0, clock=clock, cache="flushed")
+    bounds = {name: run for name, run in runs.items() if name in _COPY_BOUND_NAMES}
+    times = interleave(bounds, seconds=0, clock=clock, cache="flushed")
     return min(time.p50 for time in times.values()) >= clock.resolution * 1e6
 
 
@@ -146,7 +146,7 @@ def _captured(
 def _checked(
     case: Case, inputs: Inputs, baselines: Iterable[Baseline]
 ) -> tuple[dict[str, Call], dict[str, float | None], LeftOut]:
-    truth = truth_of(inputs)
+    truth = float64_reference(inputs)
     calls: dict[str, Call] = {}
     errors: dict[str, float | None] = {}
     left_out: LeftOut = {}
@@ -158,7 +158,7 @@ def _checked(
             if call.result is not None:
                 rotated = call.result()
                 errors[baseline.name] = error_against(rotated, truth)
-                if not is_rotated(rotated, truth):
+                if not is_same_rotation(rotated, truth):
                     reason = f"wrong answer, off by {errors[baseline.name]:.1e}"
             calls[baseline.name] = call
         if reason is not None:
@@ -179,7 +179,7 @@ def _rows(
     fused = min((times[name].p50 for name in COMPILED if name in times), default=None)
     others = {name: t.p50 for name, t in times.items() if name not in _NOT_OTHERS}
     best = min(others, key=lambda name: others[name], default=None)
-    floors = {name for name in times if name in _FLOORS}
+    copy_bounds = {name for name in times if name in _COPY_BOUND_NAMES}
     device_name = name_of(device)
 
     def over(other: float | None, mine: float) -> float | None:
@@ -188,7 +188,7 @@ def _rows(
     rows = []
     for name, t in times.items():
         p20, p80 = t.spread
-        floor = floor_of(calls[name].writes, floors)
+        floor = copy_bound_of(calls[name].writes, copy_bounds)
         x_copy, x_copy_p20, x_copy_p80 = t.over(times[floor])
         rows.append(
             Row(
@@ -223,17 +223,19 @@ def _rows(
     return rows
 
 
-def facts(baseline: Baseline, case: Case, *, device: torch.device, seconds: float) -> Fact | None:
-    """Measure what does not depend on the shape, on one head of a case's model.
+def call_cost(
+    baseline: Baseline, case: Case, *, device: torch.device, seconds: float
+) -> CallCost | None:
+    """Measure the costs that do not depend on the shape, on one head of a case's model.
 
     Args:
-        baseline: What to measure.
-        case: Gives head_dim, rotary_dim and dtype.
-        device: Where to.
+        baseline: The contender.
+        case: The case whose head_dim, rotary_dim and dtype are taken.
+        device: Device of the tensors.
         seconds: Time to spend on the host's overhead.
 
     Returns:
-        The facts, or None for what does not rotate or cannot serve one head.
+        The costs; None if the contender rotates nothing or cannot serve one head.
     """
     one = replace(case, nheads=1, nheads_k=1, seqlen=1, batch=1, layout="contiguous")
     if baseline.unsupported(one) is not None:
@@ -241,7 +243,7 @@ def facts(baseline: Baseline, case: Case, *, device: torch.device, seconds: floa
     call = baseline.prepare(make_inputs(one, device))
     if call.result is None:
         return None
-    return Fact(
+    return CallCost(
         entry=baseline.name,
         dtype=case.dtype,
         host_us=host_overhead(call.run, seconds=seconds),
@@ -251,7 +253,7 @@ def facts(baseline: Baseline, case: Case, *, device: torch.device, seconds: floa
 
 
 def _errors(baseline: Baseline, one: Case, device: torch.device) -> dict[int, float]:
-    """Rotate (1, 0) at the positions up to each of POSITIONS: that gives cos and sin themselves."""
+    """Return errors of cos and sin up to each of POSITIONS, from rotations of the pair (1, 0)."""
     windows = torch.tensor(POSITIONS)[:, None] - torch.arange(_WINDOW)
     case = replace(one, seqlen=windows.numel())
     inputs = make_inputs(case, device, positions=windows.view(1, -1))
@@ -262,7 +264,7 @@ def _errors(baseline: Baseline, one: Case, device: torch.device) -> dict[int, fl
     assert call.result is not None
     got, truth = (
         [torch.split(x, _WINDOW, dim=1) for x in pair if x is not None]
-        for pair in (call.result(), truth_of(inputs))
+        for pair in (call.result(), float64_reference(inputs))
     )
     return {
         position: error_against((got[0][n], got[1][n]), (truth[0][n], truth[1][n]))

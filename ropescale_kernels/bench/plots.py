@@ -1,4 +1,4 @@
-"""Pictures of a report: needs matplotlib (`pip install 'ropescale_kernels[plot]'`)."""
+"""Pictures of a report. They need matplotlib (`pip install 'ropescale_kernels[plot]'`)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from .cases import HEADLINE, WINDOW
-from .report import Fact, Report, Row, short
+from .report import CallCost, Report, Row, short
 
-# Told apart without colour too: ours are solid, the others broken, each with a mark of its own.
+# Lines differ without colour too: ours are solid, the others broken, and each has its own mark.
 _STYLES = {
     "copy": ("#888888", "-", None),
     "ours, in place": ("#d1495b", "-", "o"),
@@ -37,15 +37,15 @@ _TICKS_OF_X_COPY = (0.5, 1, 2, 5, 10, 20, 50, 100, 200)
 
 
 def write_plots(report: Report, folder: Path, metadata: dict[str, str] | None = None) -> list[Path]:
-    """Draw what a report has the rows for.
+    """Draw the pictures that a report has rows for.
 
     Args:
-        report: Of a run with the suites "tokens" and "context".
-        folder: Where to; made if it is not there.
+        report: Report of a run with the suites "tokens" and "context".
+        folder: Folder of the pictures; made if it does not exist.
         metadata: Text to keep in the PNG files.
 
     Returns:
-        The files written, of x-copy.png, error.png and context.png.
+        The files written: all or some of x-copy.png, error.png and context.png.
     """
     import matplotlib as mpl
     from matplotlib.figure import Figure
@@ -59,7 +59,7 @@ def write_plots(report: Report, folder: Path, metadata: dict[str, str] | None = 
     folder.mkdir(parents=True, exist_ok=True)
     with mpl.rc_context(_LOOK):
         for name, draw in drawings.items():
-            # No pyplot: nothing global, no display.
+            # pyplot would keep global state and ask for a display.
             figure = Figure(figsize=(7.5, 4.2), dpi=150, layout="constrained")
             if draw(report, figure):
                 figure.savefig(folder / name, metadata=metadata)
@@ -68,7 +68,7 @@ def write_plots(report: Report, folder: Path, metadata: dict[str, str] | None = 
 
 
 def _x_copy_by_tokens(report: Report, figure: Any) -> bool:
-    """Time over the time of a copy, against tokens; a panel for each state of the caches."""
+    """Draw x copy against tokens, one panel for each state of the caches."""
     malloc = _malloc(report)
     rows = [
         row
@@ -102,13 +102,13 @@ def _x_copy_by_tokens(report: Report, figure: Any) -> bool:
 
 
 def _error_by_position(report: Report, figure: Any) -> bool:
-    """Largest error of cos and sin, against position, for each element type."""
-    kinds = {fact.dtype for fact in report.facts}
+    """Draw the largest error of cos and sin against position, one panel for each dtype."""
+    kinds = {cost.dtype for cost in report.facts}
     dtypes = [dtype for dtype in ("float32", "bfloat16", "float16") if dtype in kinds]
     if not dtypes:
         return False
     for axes, dtype in zip(_panels(figure, len(dtypes)), dtypes, strict=True):
-        _draw(axes, _curves((f for f in report.facts if f.dtype == dtype), lambda f: f.error))
+        _draw(axes, _curves((c for c in report.facts if c.dtype == dtype), lambda c: c.error))
         _name_ticks(axes, sorted(report.facts[0].error))
         axes.set_yscale("log")
         axes.set(xlabel="position", title=f"outputs in {dtype}")
@@ -122,8 +122,8 @@ def _error_by_position(report: Report, figure: Any) -> bool:
 
 
 def _cost_by_context(report: Report, figure: Any) -> bool:
-    """What a long context costs: bytes kept for it, and time of a decode of 64 requests in it."""
-    # A device is too quick for its clock to time such a call after a flush.
+    """Draw the bytes kept for a context, and the time of a decode of 64 requests in it."""
+    # The clock of a device cannot resolve so short a call after a flush.
     cache = "graph" if report.machine["device"] == "cuda" else "flushed"
     rows = [
         row
@@ -136,8 +136,8 @@ def _cost_by_context(report: Report, figure: Any) -> bool:
     if len(contexts) < 3 or not report.facts:
         return False
     memory, time = _panels(figure, 2, sharey=False)
-    first = [fact for fact in report.facts if fact.dtype == rows[0].dtype]
-    _draw(memory, _curves(first, lambda fact: fact.table_bytes))
+    costs = [cost for cost in report.facts if cost.dtype == rows[0].dtype]
+    _draw(memory, _curves(costs, lambda cost: cost.table_bytes))
     _name_ticks(memory, sorted(report.facts[0].table_bytes))
     memory.set_yscale("log", base=2)
     memory.set(xlabel="context", ylabel="bytes kept between calls")
@@ -156,7 +156,7 @@ def _cost_by_context(report: Report, figure: Any) -> bool:
 
 
 def _malloc(report: Report) -> str | None:
-    """Give the setting to draw: where there are two, the one without page faults."""
+    """Return the malloc setting to draw: "retain", which has no page faults, if it was timed."""
     settings = [row.malloc for row in report.rows]
     return "retain" if "retain" in settings else next(iter(settings), None)
 
@@ -181,13 +181,15 @@ def _lines(rows: Iterable[Row], point: Callable[[Row], tuple[float, float]]) -> 
     return {entry: tuple(sorted(points)) for entry, points in found.items()}
 
 
-def _curves(facts: Iterable[Fact], values: Callable[[Fact], dict[int, Any]]) -> dict[str, _Curve]:
-    """One curve for all that agree to two digits: they would cover one another."""
+def _curves(
+    costs: Iterable[CallCost], values: Callable[[CallCost], dict[int, Any]]
+) -> dict[str, _Curve]:
+    """Return curves by label. Contenders that agree to two digits share one curve."""
     names: dict[_Curve, list[str]] = {}
-    for fact in facts:
-        if fact.entry in _STYLES:
-            curve = tuple((float(x), float(f"{y:.1e}")) for x, y in sorted(values(fact).items()))
-            names.setdefault(curve, []).append(fact.entry)
+    for cost in costs:
+        if cost.entry in _STYLES:
+            curve = tuple((float(x), float(f"{y:.1e}")) for x, y in sorted(values(cost).items()))
+            names.setdefault(curve, []).append(cost.entry)
     return {"\n".join(entries): curve for curve, entries in names.items()}
 
 
@@ -199,7 +201,7 @@ def _draw(axes: Any, curves: dict[str, _Curve]) -> None:
 
 
 def _legend_below(figure: Any) -> None:
-    """Name the last panel's curves where none runs."""
+    """Place the legend of the last panel below the figure, where no curve runs."""
     handles, labels = figure.axes[-1].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=5, fontsize=7, frameon=False)
 

@@ -1,4 +1,4 @@
-"""What a run leaves: rows, facts about each way of rotating, and the JSON that holds them."""
+"""The result of a run: rows, call costs of each contender, and the JSON file that holds them."""
 
 from __future__ import annotations
 
@@ -11,31 +11,33 @@ from typing import Any
 from ..errors import RopeScaleValueError, expected
 
 SCHEMA = 3
-# "<way of rotating>: <reason>" to the cases it was left out of, or to none where it cannot run.
+# "<contender>: <reason>" to the cases that it was left out of; to none if it cannot run at all.
 LeftOut = dict[str, list[str]]
 
 
 @dataclass(frozen=True)
 class Row:
-    """One way of rotating, measured on one case; times in microseconds.
+    """One contender, measured on one case; times in microseconds.
 
     Attributes:
-        cache: "hot"; "flushed" where the caches held other data before each call; "graph" for one
-            call of a CUDA graph that makes many, each on buffers of its own, hot.
+        cache: "hot"; "flushed" if the caches held other data before each call; "graph" for one call
+            of a CUDA graph of many calls, each on buffers of its own, with hot caches.
         device: Name of the card, or of the processor.
-        malloc: What malloc did with freed memory: "default", "retain" or "custom".
-        host_bound: Whether the device waited for the host to queue the calls, so that the times
-            are the host's.
-        floor: The entry that `x_copy` is over, because it moves the same bytes in the same way:
-            "copy"; "clone" where the call allocates its output; "pass in place" for calls in place
-            on a device.
-        x_copy: Time over the time of the floor, the median over the rounds of the run.
-        x_copy_p20, x_copy_p80: Its spread.
-        speedup_eager: Transformers' eager time over this one, or None where it was not run.
-        speedup_compile: The time of the fastest torch.compile over this one, or None.
-        speedup_best: The time of the fastest that is not ours over this one, or None.
-        best: Which one that was.
-        error: Largest absolute difference from float64, or None for a copy.
+        malloc: Treatment of freed memory by malloc: "default", "retain" or "custom".
+        entry: Name of the contender.
+        host_bound: Whether the device waited for the host to queue the calls. The times are then
+            the host's.
+        floor: The copy bound of `x_copy`, which moves the same bytes in the same way: "copy";
+            "clone" if the call allocates its output; "pass in place" for calls in place on a
+            device.
+        x_copy: Time over the time of the copy bound, the median over the rounds of the run.
+        x_copy_p20, x_copy_p80: The 20 % and the 80 % quantile of `x_copy`.
+        speedup_eager: Transformers' eager time over this time; None if it was not timed.
+        speedup_compile: The time of the fastest torch.compile over this time; None likewise.
+        speedup_best: The time of the fastest contender that is not ours over this time; None
+            likewise.
+        best: Name of that contender.
+        error: Largest absolute difference from float64; None for a copy bound.
     """
 
     case: str
@@ -67,7 +69,7 @@ class Row:
 
     @property
     def key(self) -> tuple[str, ...]:
-        """What names the same measurement in another run."""
+        """Return the key that the same measurement has in every run."""
         return (
             self.model,
             self.dtype,
@@ -81,15 +83,15 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Fact:
-    """What does not depend on the case: the price of a call, of a long context, and exactness.
+class CallCost:
+    """Costs of a contender that do not depend on the case: overhead, memory, accuracy.
 
     Attributes:
-        host_us: Microseconds from calling to returning with one token of one head of q and of k,
-            when there is next to nothing to do.
-        table_bytes: Context length to bytes of cos and sin (or frequencies) that are kept for it.
-        error: Position to the largest absolute error of cos and sin there, attention factor
-            included, in `dtype`.
+        entry: Name of the contender.
+        host_us: Microseconds from calling to returning, with one token of one head of q and of k.
+        table_bytes: Bytes kept between calls (cos and sin, or frequencies), by context length.
+        error: Largest absolute error of cos and sin in `dtype`, by position. The attention factor
+            is included.
     """
 
     entry: str
@@ -101,25 +103,27 @@ class Fact:
 
 @dataclass
 class Report:
-    """A run.
+    """The result of a run.
 
     Attributes:
-        machine: As `machine.machine` gives it.
-        peers: Name of a way of rotating to its package's version (None: torch's or ours).
-        left_out: What was not timed, and why.
-        complete: Whether every case was timed; not so for what a run that was stopped has kept.
+        machine: Properties of the machine, from `machine.machine`.
+        peers: Version of each contender's package, by name; None for torch's and ours.
+        left_out: Contenders that were not timed, with reasons.
+        rows: Times, by case and contender.
+        facts: Call costs, by contender and dtype.
+        complete: Whether every case was timed. False for the report of a run that was stopped.
     """
 
     machine: dict[str, Any]
     peers: dict[str, str | None] = field(default_factory=dict)
     left_out: LeftOut = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
-    facts: list[Fact] = field(default_factory=list)
+    facts: list[CallCost] = field(default_factory=list)
     complete: bool = False
 
 
 def write_json(path: Path, report: Report) -> None:
-    """Write a report, whole or not at all: a line for each row, numbers to six digits."""
+    """Write a report, whole or not at all: one line for each row, numbers with six digits."""
     found = {"schema": SCHEMA} | _rounded(asdict(report))
     rows = ",\n".join(f"  {json.dumps(row)}" for row in found.pop("rows"))
     text = json.dumps(found, indent=1).removesuffix("\n}")
@@ -137,7 +141,7 @@ def _rounded(value: Any) -> Any:
 
 
 def read_json(path: Path) -> Report:
-    """Read a report that `write_json` wrote.
+    """Return the report in a file that `write_json` wrote.
 
     Raises:
         RopeScaleValueError: The file is not such a report.
@@ -151,7 +155,7 @@ def read_json(path: Path) -> Report:
             peers=found["peers"],
             left_out=found["left_out"],
             rows=[Row(**row) for row in found["rows"]],
-            facts=[_fact(fact) for fact in found["facts"]],
+            facts=[_call_cost(cost) for cost in found["facts"]],
             complete=found["complete"],
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -161,17 +165,17 @@ def read_json(path: Path) -> Report:
         ) from error
 
 
-def _fact(found: dict[str, Any]) -> Fact:
+def _call_cost(found: dict[str, Any]) -> CallCost:
     # JSON has no integer keys.
     for name in ("table_bytes", "error"):
         found[name] = {int(key): value for key, value in found[name].items()}
-    return Fact(**found)
+    return CallCost(**found)
 
 
 def merged(reports: Iterable[Report]) -> Report:
-    """Put the rows of runs on one machine into one report.
+    """Return one report with the rows of several runs on one machine.
 
-    The facts are the last run's, which was as warm as can be.
+    The call costs are those of the last run, because the machine was warm by then.
     """
     whole, *others = reports
     for other in others:
@@ -183,14 +187,14 @@ def merged(reports: Iterable[Report]) -> Report:
 
 
 def add_left_out(whole: LeftOut, more: LeftOut) -> None:
-    """Add to what was left out, each case once."""
+    """Add cases to the cases that were left out, each case once."""
     for reason, cases in more.items():
         known = whole.setdefault(reason, [])
         known += [case for case in cases if case not in known]
 
 
 def short(count: int) -> str:
-    """Write a count in few letters: 32768 and 32767 as 32k, 9999991 as 10M."""
+    """Return a count in few letters: 32k for 32768 and 32767, 10M for 9999991."""
     for unit, name in ((1 << 30, "G"), (1 << 20, "M"), (1 << 10, "k")):
         if count >= unit - 1:
             return f"{count / unit:.0f}{name}"

@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def sources_sha256(root: Path = ROOT) -> str:
-    """Hash the names and bytes of whatever decides a kernel's bits and time, in a checkout."""
+    """Return a hash of the sources that decide the bits and the time of a kernel, in a checkout."""
     digest = hashlib.sha256()
     for folder in ("csrc", "ropescale_kernels/backends"):
         for path in sorted((root / folder).rglob("*")):

@@ -1,4 +1,4 @@
-"""Timing calls against one another in one process."""
+"""Timing of several calls in turn, in one process."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import torch
 
 from .clocks import CALLS_IN_A_QUEUE, Clock, Sample
 
-# What one sample should take at least, so that reading the clock costs nothing.
+# Least seconds of one sample. The cost of reading the clock is negligible beside them.
 _SAMPLE = 200e-6
 _FEWEST_ROUNDS = 5
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Microseconds of one call, a sample for each round.
+    """Microseconds of one call, in every round.
 
     Attributes:
         samples: One for each round.
-        host_bound: Whether the device waited for the host in most rounds: then the median is the
+        host_bound: Whether the device waited for the host in most rounds. The median is then the
             host's time and not the device's.
     """
 
@@ -32,18 +32,18 @@ class Timing:
 
     @property
     def p50(self) -> float:
-        """The median."""
+        """Return the median."""
         return statistics.median(self.samples)
 
     @property
     def spread(self) -> tuple[float, float]:
-        """The quantiles that 20% of samples lie below, and above."""
+        """Return the 20 % and the 80 % quantile."""
         return _spread(self.samples)
 
     def over(self, other: Timing) -> tuple[float, float, float]:
-        """Give the median ratio to another call, round by round, and its spread.
+        """Return the median of the ratios to another call, round by round, and their spread.
 
-        Within a round the machine is the same for both, however it drifts over all.
+        The machine drifts from round to round, but little within a round.
         """
         ratios = [mine / its for mine, its in zip(self.samples, other.samples, strict=True)]
         return statistics.median(ratios), *_spread(ratios)
@@ -57,19 +57,19 @@ def interleave(
     cache: str = "hot",
     calls_each: int = 1,
 ) -> dict[str, Timing]:
-    """Time every call in turn, round after round, so that drift of the machine meets all alike.
+    """Time every call in turn, round after round, so that drift of the machine hits all equally.
 
     Args:
-        calls: Name to call; nothing but the call is timed.
+        calls: Calls by name. Nothing but the call is timed.
         seconds: Rough time to spend in all; at least 5 rounds are made.
-        clock: Of the device the calls work on.
+        clock: Clock of the device that the calls work on.
         cache: "hot": each sample follows a call that is not timed, and short calls are repeated
             within it. "flushed": a sample is one call, after the caches were filled with other
             data.
-        calls_each: How many times each of `calls` does what is timed; the times are of one.
+        calls_each: Rotations that each of `calls` makes. The times are of one rotation.
 
     Returns:
-        Name to timing.
+        Timings by name.
     """
     repeats = dict.fromkeys(calls, 1)
     for name, call in calls.items():
@@ -94,10 +94,10 @@ def interleave(
 
 
 def host_overhead(call: Callable[[], object], *, seconds: float) -> float:
-    """Give the median microseconds from calling to returning, on the host's clock.
+    """Return the median microseconds from calling to returning, on the host's clock.
 
-    On a GPU the call returns when its work is queued; the device is waited for between samples, so
-    that no queue fills up.
+    A call on a GPU returns when its work is queued. The host waits for the device between samples,
+    so that the queue never fills up.
     """
     samples: list[float] = []
     deadline = time.perf_counter() + seconds

@@ -10,10 +10,10 @@ INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; whatever goes wrong on the user's side is one line on stderr.
+    """Run the command line. An error of the user becomes one line on stderr.
 
     Args:
-        arguments: What follows the command's name; default the process's own.
+        arguments: The words after the command's name; None for those of this process.
 
     Returns:
         The exit code: 0 all is well, 1 a check failed, 2 wrong input, 130 interrupted.
@@ -40,8 +40,8 @@ def _run(arguments: list[str]) -> int:
     except typer.TyperException as error:
         return _refuse(one_line(error))
     except (RopeScaleError, OSError) as error:
-        # What a file or the environment says (ROPESCALE_IMPL, a report) is wrong input too, and so
-        # is a place that takes no more bytes.
+        # Files and the environment (a report, ROPESCALE_IMPL) can hold wrong input too. A full disk
+        # raises OSError.
         return _refuse(f"ropescale: {' '.join(str(error).split())}")
     return code if isinstance(code, int) else 0
 

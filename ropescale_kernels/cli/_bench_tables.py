@@ -1,4 +1,4 @@
-"""What `ropescale bench` prints."""
+"""The tables that `ropescale bench` prints."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rich.table import Table
 
 from ..bench.cases import Case
 from ..bench.compare import Change
-from ..bench.report import Fact, Row, short
+from ..bench.report import CallCost, Row, short
 from ._tables import new_table
 
 
@@ -21,7 +21,7 @@ def _table(title: str, headings: Iterable[str]) -> Table:
 
 
 def case_table(case: Case, rows: list[Row]) -> Table:
-    """Rows of one case, those with hot caches first."""
+    """Return the table of one case: rows with hot caches first."""
     heads = f"q {case.nheads} x {case.head_dim}, k {case.nheads_k} x {case.head_dim}"
     tokens = "1 token" if case.tokens == 1 else f"{case.tokens} tokens"
     table = _table(
@@ -54,10 +54,10 @@ _CACHES = {
 }
 
 
-def facts_table(facts: list[Fact]) -> Table:
-    """What does not depend on the case."""
-    contexts = list(facts[0].table_bytes)
-    positions = list(facts[0].error)
+def call_costs_table(costs: list[CallCost]) -> Table:
+    """Return the table of the costs that do not depend on the case."""
+    contexts = list(costs[0].table_bytes)
+    positions = list(costs[0].error)
     table = _table(
         "host: microseconds of a call with one token of one head; kept: bytes for a context;\n"
         "error: of cos and sin at a position, the attention factor included",
@@ -69,19 +69,19 @@ def facts_table(facts: list[Fact]) -> Table:
             *(f"error {short(position)}" for position in positions),
         ),
     )
-    for fact in facts:
+    for cost in costs:
         table.add_row(
-            fact.entry,
-            fact.dtype,
-            _microseconds(fact.host_us),
-            *(short(fact.table_bytes[context]) for context in contexts),
-            *(f"{fact.error[position]:.0e}" for position in positions),
+            cost.entry,
+            cost.dtype,
+            _microseconds(cost.host_us),
+            *(short(cost.table_bytes[context]) for context in contexts),
+            *(f"{cost.error[position]:.0e}" for position in positions),
         )
     return table
 
 
 def changes_table(found: list[Change], name: str) -> Table:
-    """A run against an earlier one."""
+    """Return the table that compares a run with an earlier run."""
     table = _table(
         f"against {name}: x copy now over x copy then; low and high at the ends of both spreads,\n"
         "which are those within a run: where memory lies can make more of a difference",

@@ -1,4 +1,4 @@
-"""Where the commands print, and how they say that work goes on."""
+"""The consoles of the commands, and their progress bar."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from typing import TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-# A pipe has no width: lines are for a program to read, or for a file, and none is cut.
+# A pipe has no width. Lines go to a program or a file, so no line may be cut.
 _WIDTH_OF_A_PIPE = 240
 _SECONDS_OF_PATIENCE = 1.0
 
 
-# One console for a stream: what it prints while a bar is up goes above the bar.
+# One console for each stream, because a bar only stays below the lines of its own console.
 @lru_cache(maxsize=2)
 def _console(stream: TextIO) -> Console:
-    # rich itself leaves out colour where there is no terminal, and heeds NO_COLOR.
+    # rich itself leaves out colour if there is no terminal, and obeys NO_COLOR.
     return Console(file=stream, width=None if stream.isatty() else _WIDTH_OF_A_PIPE)
 
 
 def stdout_console() -> Console:
-    """Console of results."""
+    """Return the console of results."""
     return _console(sys.stdout)
 
 
 def stderr_console() -> Console:
-    """Console of what is said beside them."""
+    """Return the console of messages beside the results."""
     return _console(sys.stderr)
 
 
 class Bar:
-    """Progress of one command; shown where stderr is a terminal, once it has taken a second."""
+    """Progress bar of one command; shown after a second if stderr is a terminal."""
 
     def __init__(self, description: str) -> None:
         wanted = sys.stderr.isatty()
@@ -44,28 +44,28 @@ class Bar:
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            # Where results go to the same terminal, their console has to know of the bar.
+            # If results go to the same terminal, their console has to know of the bar.
             console=stdout_console() if sys.stdout.isatty() else stderr_console(),
             transient=True,
             disable=not wanted,
         )
         self._task = self._progress.add_task(description, total=None)
-        # A timer, because a single step can take longer than anyone is patient.
+        # A timer shows the bar, because a single step can take many seconds.
         self._timer = threading.Timer(_SECONDS_OF_PATIENCE, self._progress.start)
         self._timer.daemon = True
         if wanted:
             self._timer.start()
 
     def begin(self, total: int) -> None:
-        """Say how much there is to do."""
+        """Set the number of steps."""
         self._progress.update(self._task, total=total)
 
     def advance(self, count: int = 1, description: str | None = None) -> None:
-        """Say that `count` more is done, and what is being done now."""
+        """Move on by `count` steps, and set the description of the step at work."""
         self._progress.update(self._task, advance=count, description=description)
 
     def stop(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._timer.ident is not None:
             self._timer.cancel()
             self._timer.join()

@@ -1,4 +1,4 @@
-"""Files named on the command line."""
+"""Files that the command line names."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ STDOUT = Path("-")
 
 
 def writable_or_stdout(path: Path | None) -> Path | None:
-    """Like `writable`; "-" is stdout."""
+    """Return the path as `writable` does; "-" is stdout."""
     return path if path == STDOUT else writable(path)
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write to a file, or to stdout for "-"."""
+    """Write JSON to a file, or to stdout for "-"."""
     text = json.dumps(content, indent=1) + "\n"
     if path == STDOUT:
         sys.stdout.write(text)
-        # Here, where a failure is still told in one line, and not when the process ends.
+        # A failure of this flush becomes a one-line error; a failure at exit would not.
         sys.stdout.flush()
     else:
         path.write_text(text)
 
 
 def writable(path: Path | None) -> Path | None:
-    """Refuse an output file that cannot be written, before any work is done for it."""
+    """Return the path of an output file; refuse it before any work if it cannot be written."""
     if path is None:
         return None
     if not path.parent.is_dir():
@@ -44,7 +44,7 @@ def writable(path: Path | None) -> Path | None:
 
 
 def writable_folder(path: Path | None) -> Path | None:
-    """Refuse a folder that cannot be made or written into, before any work is done for it."""
+    """Return the path of a folder; refuse it before any work if it cannot be written into."""
     if path is None:
         return None
     there = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
@@ -56,7 +56,7 @@ def writable_folder(path: Path | None) -> Path | None:
 
 
 def need_matplotlib() -> None:
-    """Refuse to draw where that cannot be done, before any work is done for it."""
+    """Refuse to draw, before any work, if matplotlib is not installed."""
     if importlib.util.find_spec("matplotlib") is None:
         raise typer.BadParameter(
             "expected matplotlib, found none; pip install 'ropescale_kernels[plot]'",

@@ -1,4 +1,4 @@
-"""Numbers given on the command line."""
+"""Numbers of the command line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Number = TypeVar("Number", int, float)
 
 
 def between(low: Number, high: Number) -> Callable[[Number | None], Number | None]:
-    """Make a check that names the value it refuses, which Typer's own `min` and `max` do not."""
+    """Return a check of a range. Its message names the value; that of Typer's `min` does not."""
 
     def check(value: Number | None) -> Number | None:
         if value is not None and not low <= value <= high:
@@ -27,7 +27,7 @@ def between(low: Number, high: Number) -> Callable[[Number | None], Number | Non
 
 
 def tokens(text: str) -> int:
-    """Read a number of tokens: 131072 or 131,072, or in units of 1024: 128k, 1m, 1.5m."""
+    """Return a number of tokens: 131072 or 131,072, or in units of 1024: 128k, 1m, 1.5m."""
     bare = text.strip().lower().replace(",", "").replace("_", "")
     found = re.fullmatch(r"([0-9]{1,16}(?:\.[0-9]{1,6})?)([km]?)", bare)
     count = Fraction(0) if found is None else Fraction(found[1]) * _UNITS[found[2]]

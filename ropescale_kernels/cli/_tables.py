@@ -1,4 +1,4 @@
-"""The one look of all commands' tables."""
+"""The style of all commands' tables."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.table import Table
 def new_table(
     title: str | None = None, *, title_style: str | None = None, show_header: bool = True
 ) -> Table:
-    """Make a table without columns; its title is shown as it is, brackets included."""
+    """Return a table without columns. Brackets in the title are shown."""
     return Table(
         title=None if title is None else escape(title),
         title_justify="left",

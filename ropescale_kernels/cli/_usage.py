@@ -1,4 +1,4 @@
-"""What is wrong with a command line, in one line."""
+"""An error of the command line, worded in one line."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import re
 
 import typer
 
-# Typer's exit code of a wrong command line; of anything else that goes wrong it is 1.
+# Typer's exit code of a wrong command line. Its code of other errors is 1.
 _USAGE = 2
 
 
 def one_line(error: typer.TyperException) -> str:
-    """Word an error as `<command>: <option>: <what is wrong>; <where help is>`."""
+    """Return an error as `<command>: <option>: <the error>; <the command that gives help>`."""
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "ropescale"
     # Typer's "Invalid value for '--tokens': expected ..." names the option in quotes.

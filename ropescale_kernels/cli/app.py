@@ -1,4 +1,4 @@
-"""The subcommands and what they share."""
+"""The subcommands, and their common options."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ app = typer.Typer(
 
 
 def _add(command: Callable[..., None]) -> None:
-    """Add a command; its docstring's lines flow with the terminal, paragraph by paragraph."""
+    """Add a command. Each paragraph of its docstring is wrapped to the terminal."""
     paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
     app.command(help="\n\n".join(" ".join(p.splitlines()) for p in paragraphs))(command)
 
 
 def _add_commands_of_torch() -> None:
-    """Add what runs kernels; where that does not import, commands that say why."""
+    """Add the commands that import torch; if that fails, commands that print the reason."""
     try:
         from .bench import bench
         from .inspect import inspect
         from .plan import plan
         from .verify import verify
     except Exception as error:
-        # A broken torch raises anything, and doctor is there to say so; a RopeScaleError is what
-        # the environment asks for (ROPESCALE_CPU_ISA) and cannot have.
+        # A broken torch can raise any exception, and doctor must still run. A RopeScaleError is a
+        # request of the environment (ROPESCALE_CPU_ISA) that cannot be met.
         known = isinstance(error, (ImportError, RopeScaleError)) and str(error)
         reason = known or f"{type(error).__name__}: {error}"
         _add_stand_in("bench", "Time the kernel (cannot run here).", reason)

@@ -17,9 +17,9 @@ import typer
 from ..bench import compare, machine, report
 from ..bench.baselines import PEERS
 from ..bench.cases import DTYPES, LAYOUTS, MODELS, SUITES, Case
-from ..bench.plan import Plan, Watcher, run
+from ..bench.run import BenchRun, Progress, run
 from ..errors import RopeScaleValueError
-from ._bench_tables import case_table, changes_table, facts_table
+from ._bench_tables import call_costs_table, case_table, changes_table
 from ._console import Bar, progress, stdout_console
 from ._files import need_matplotlib, writable, writable_folder
 from ._numbers import between
@@ -32,14 +32,14 @@ Peer = Enum("Peer", {name: name for name in (*PEERS, "none")}, type=str)  # type
 
 
 class Device(str, Enum):
-    """Where q and k are."""
+    """Device of q and k."""
 
     cpu = "cpu"
     cuda = "cuda"
 
 
 class Malloc(str, Enum):
-    """What malloc does with freed memory while the bench runs."""
+    """Treatment of freed memory by malloc while the bench runs."""
 
     default = "default"
     retain = "retain"
@@ -152,7 +152,7 @@ def bench(
         need_matplotlib()
     if device is Device.cuda and not torch.cuda.is_available():
         raise typer.BadParameter("expected a CUDA device, found none", param_hint="--device")
-    plan = Plan(
+    chosen = BenchRun(
         suites=_values(suites),
         models=_values(models),
         dtypes=_values(dtypes),
@@ -165,11 +165,11 @@ def bench(
         quick=quick,
     ).completed(plots=plot is not None)
     if malloc is Malloc.both:
-        found = report.merged([_run_with(name, plan) for name in ("default", "retain")])
+        found = report.merged([_run_with(name, chosen) for name in ("default", "retain")])
     elif malloc is not None and malloc.value != machine.malloc_setting():
-        found = _run_with(malloc.value, plan)
+        found = _run_with(malloc.value, chosen)
     else:
-        found = _run(plan, json_file)
+        found = _run(chosen, json_file)
     if json_file is not None:
         report.write_json(json_file, found)
     if earlier is not None and against is not None:
@@ -190,15 +190,15 @@ def _read(path: Path) -> report.Report:
         raise typer.BadParameter(wrong, param_hint="--against") from error
 
 
-class _Printer(Watcher):
-    """Prints and keeps each case as it is measured, and moves the bar."""
+class _Printer(Progress):
+    """Printer of each case when it is measured. It also writes the report and moves the bar."""
 
     def __init__(self, bar: Bar, json_file: Path | None) -> None:
         self._bar = bar
         self._json_file = json_file
         self._console = stdout_console()
 
-    def begun(self, found: report.Report, steps: int) -> None:
+    def started(self, found: report.Report, steps: int) -> None:
         self._found = found
         about = found.machine
         where = about.get("gpu") or f"{about['cpu']}, {about['threads']} threads, {about['isa']}"
@@ -208,25 +208,25 @@ class _Printer(Watcher):
         )
         self._bar.begin(steps)
 
-    def doing(self, what: str) -> None:
-        self._bar.advance(0, what)
+    def step(self, name: str) -> None:
+        self._bar.advance(0, name)
 
     def measured(self, case: Case, rows: list[report.Row]) -> None:
         self._console.print(case_table(case, rows))
         if self._json_file is not None:
             report.write_json(self._json_file, self._found)
 
-    def done(self) -> None:
+    def finished(self) -> None:
         self._bar.advance()
 
 
-def _run(plan: Plan, json_file: Path | None) -> report.Report:
-    """Run the plan in this process, print what it gives, and keep what each case gave."""
+def _run(chosen: BenchRun, json_file: Path | None) -> report.Report:
+    """Return the report of a run in this process; print it, and write it after each case."""
     with progress("timing") as bar:
-        found = run(plan, _Printer(bar, json_file))
+        found = run(chosen, _Printer(bar, json_file))
     console = stdout_console()
     if found.facts:
-        console.print(facts_table(found.facts))
+        console.print(call_costs_table(found.facts))
     for reason, names in found.left_out.items():
         text = f"left out: {reason}"
         if names:
@@ -235,14 +235,14 @@ def _run(plan: Plan, json_file: Path | None) -> report.Report:
     return found
 
 
-def _run_with(malloc: str, plan: Plan) -> report.Report:
-    """Run the plan in a process with another malloc setting, and read what it found."""
+def _run_with(malloc: str, chosen: BenchRun) -> report.Report:
+    """Return the report of a run in a process with another malloc setting."""
     environment = machine.without_malloc(os.environ)
     if malloc == "retain":
         environment |= machine.RETAIN
     with tempfile.TemporaryDirectory() as folder:
         kept = Path(folder) / "report.json"
-        command = [sys.executable, "-m", "ropescale_kernels.cli", "bench", *plan.arguments()]
+        command = [sys.executable, "-m", "ropescale_kernels.cli", "bench", *chosen.arguments()]
         sys.stdout.flush()
         done = subprocess.run([*command, f"--json={kept}"], env=environment)
         if done.returncode != 0:

@@ -65,7 +65,7 @@ def _table(findings: list[diagnosis.Finding]) -> Table:
             topic = finding.topic
             table.add_section()
             table.add_row(Text(topic, style="bold"))
-        # As Text: what was found is shown as it is, brackets included.
+        # A Text is shown as it is. A str would lose brackets, which rich takes for markup.
         status = Text(finding.status, style=_COLOURS[finding.status])
         table.add_row(Text(f"  {finding.name}"), status, Text(finding.text))
     return table

@@ -44,7 +44,7 @@ def verify(
     """
     chosen = verification.POSITIONS if positions is None else _parse(positions)
     console = stdout_console()
-    # With the checks themselves on stdout, nothing stands beside them.
+    # If the checks go to stdout as JSON, no other text may.
     shown = json_file != STDOUT
     if shown:
         console.print(

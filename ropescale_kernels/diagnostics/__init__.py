@@ -1,1 +1,1 @@
-"""What runs here, why the rest does not, and how exact it is."""
+"""Implementations on this machine: which run, why others do not, and how exact they are."""

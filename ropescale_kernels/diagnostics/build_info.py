@@ -1,4 +1,4 @@
-"""What the compiled extension was built from. Needs no torch."""
+"""Compiler and targets of the compiled extension, read without torch."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from .._version import __version__
 
 
 def build_info() -> dict[str, Any]:
-    """Describe the compiled extension.
+    """Return a description of the compiled extension.
+
+    `available_impls()` tells whether the kernels can run here.
 
     Returns:
-        `version`; `extension` (None, or why it does not import); and, where it does, `compiler`,
-        `cpu_isas` (instruction sets built), `best_cpu_isa` (of those, what this processor runs),
-        `cuda` (the compiler and targets of the CUDA kernels, or None) and `cuda_reason` (why it is
-        None). Whether the kernels can run here, `available_impls()` says.
+        `version`, and `extension`: None, or the reason the extension does not import. If it
+        imports, also `compiler`, `cpu_isas` (instruction sets built), `best_cpu_isa` (the best of
+        them that this processor runs), `cuda` (compiler and targets of the CUDA kernels, or None)
+        and `cuda_reason` (the reason `cuda` is None).
     """
     info: dict[str, Any] = {"version": __version__, "extension": None}
     try:

@@ -1,6 +1,6 @@
-"""What can run here, what cannot, and why: the facts behind `ropescale doctor`.
+"""Findings of `ropescale doctor`: which implementations can run here, and why others cannot.
 
-Needs no torch and no compiled extension; a probe that fails is itself a finding.
+This module needs no torch and no compiled extension. A probe that fails is itself a finding.
 """
 
 from __future__ import annotations
@@ -58,13 +58,13 @@ _EXTRAS = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at.
+    """One finding.
 
     Attributes:
-        topic: What it belongs to: "package", "torch", "implementations" and so on.
-        name: What was looked at.
-        status: "ok", "note" (worth knowing) or "problem" (something will not work).
-        text: What was found, and what to do about it.
+        topic: Its group: "package", "torch", "implementations" and so on.
+        name: Its subject.
+        status: "ok", "note" (worth knowing) or "problem" (a feature will not work).
+        text: The finding, and its remedy if there is one.
     """
 
     topic: str
@@ -74,25 +74,21 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Look at everything that decides what runs.
-
-    Returns:
-        Findings, by topic.
-    """
+    """Return the findings of every probe, by topic."""
     found: list[Finding] = []
     for topic, probe in _PROBES.items():
         try:
-            # One by one: what was found before a probe broke is kept.
+            # Findings are added one by one, so those before an error of the probe are kept.
             for line in probe():
                 found.append(Finding(topic, *line))
         except Exception as error:
-            # Whatever is broken here is what the caller wants to know.
+            # Any error of a probe is a finding, because doctor is called on broken installations.
             found.append(Finding(topic, "probe", PROBLEM, f"{type(error).__name__}: {error}"))
     return found
 
 
 def choice() -> str:
-    """Say in a sentence what impl="auto" takes."""
+    """Return the implementations that impl="auto" takes, as a sentence."""
     try:
         return _choice()
     except Exception as error:
@@ -119,7 +115,7 @@ _Line = tuple[str, str, str]
 
 
 def _package() -> Iterator[_Line]:
-    here = Path(__file__).resolve().parent
+    here = Path(__file__).resolve().parents[1]
     kind = "a source checkout" if (here.parent / "setup.py").is_file() else "an installed copy"
     yield "ropescale_kernels", OK, f"{__version__}, {kind} at {here}"
     installed = _version_of("ropescale_kernels")
@@ -131,7 +127,7 @@ def _package() -> Iterator[_Line]:
 
 
 def _other_copies(here: Path) -> list[Path]:
-    """Find the packages of this name that another working directory or path order would import."""
+    """Return other packages of this name that the working directory or sys.path has."""
     folders = [Path(entry or ".").resolve() / "ropescale_kernels" for entry in ("", *sys.path)]
     found = [folder for folder in folders if (folder / "__init__.py").is_file()]
     return [folder for folder in dict.fromkeys(found) if folder != here]
@@ -164,7 +160,7 @@ def _extension() -> Iterator[_Line]:
     built = ", ".join(info["cpu_isas"])
     yield "compiled extension", OK, f"built by {info['compiler']} for {built}"
     extension = importlib.import_module("ropescale_kernels._C")
-    # On import the package sets what is in force; where it cannot, another finding says why.
+    # This import puts an instruction set in force. If it fails, another finding has the reason.
     with suppress(Exception):
         importlib.import_module("ropescale_kernels.backends.compiled")
     best = info["best_cpu_isa"]
@@ -200,7 +196,7 @@ def _has_torch() -> bool:
     try:
         importlib.import_module("torch")
     except Exception:
-        # Why it does not import is a finding of its own topic.
+        # The topic "torch" has the reason as a finding.
         return False
     return True
 
@@ -217,29 +213,29 @@ def _implementations() -> Iterator[_Line]:
         try:
             status, text = _self_check(name)
         except Exception as error:
-            # The others are still to be tried.
+            # The other implementations are still tried.
             status, text = PROBLEM, f"{type(error).__name__}: {error}"
         yield name, status, text
 
 
 def _self_check(impl: str) -> tuple[str, str]:
-    """Rotate a token, and compare with the definition."""
+    """Return status and text of a rotation of one token, compared with the definition."""
     import torch
 
-    import ropescale_kernels as rk
+    from .. import RopeScaling, RotaryTable, apply_rotary_qk, bounds
 
     has_device = impl in ("cuda", "triton") and _cuda_of_torch()[0]
     device = torch.device("cuda" if has_device else "cpu")
-    scaling = rk.RopeScaling.default(rotary_dim=8, rope_theta=10000.0)
+    scaling = RopeScaling.default(rotary_dim=8, rope_theta=10000.0)
     q, position_ids = torch.arange(1.0, 17.0).view(1, 2, 8), torch.tensor([123456])
-    want, _ = rk.apply_rotary_qk(q, None, position_ids, rk.RotaryTable(scaling), impl="reference")
-    table = rk.RotaryTable(scaling, device=device)
+    want, _ = apply_rotary_qk(q, None, position_ids, RotaryTable(scaling), impl="reference")
+    table = RotaryTable(scaling, device=device)
     there = q.to(device), None, position_ids.to(device)
-    got = rk.apply_rotary_qk(*there, table, impl=impl)[0].cpu()
+    got = apply_rotary_qk(*there, table, impl=impl)[0].cpu()
     if torch.equal(got, want):
         return OK, "runs, with the bits of the definition"
-    # Both lie within the bound of the exact answer.
-    bound = 2 * rk.bounds.rotation_bound(q[..., :4], q[..., 4:], 1.0, q.dtype).repeat(1, 1, 2)
+    # Both answers lie within the bound of the exact one, so they differ by at most twice as much.
+    bound = 2 * bounds.rotation_bound(q[..., :4], q[..., 4:], 1.0, q.dtype).repeat(1, 1, 2)
     if impl == "torch" and bool(((got - want).abs() <= bound).all()):
         return OK, "runs, within its bounds"
     return PROBLEM, f"{impl} gave a wrong answer: {got.tolist()} instead of {want.tolist()}"
@@ -263,7 +259,7 @@ def _gpu() -> Iterator[_Line]:
 
 
 def _driver() -> str | None:
-    """Describe the NVIDIA driver, or None; a container may have nvidia-smi alone."""
+    """Return the version of the NVIDIA driver, or None. Some containers have only nvidia-smi."""
     version = Path("/proc/driver/nvidia/version")
     if version.is_file():
         return version.read_text().splitlines()[0]
@@ -277,7 +273,7 @@ def _driver() -> str | None:
 
 
 def _cuda_of_torch() -> tuple[bool, str]:
-    """Say whether torch can use a CUDA device, and why not; it warns of what it dislikes."""
+    """Return whether torch can use a CUDA device, and the reason from its warnings if not."""
     import torch
 
     if torch.version.cuda is None:
@@ -289,7 +285,7 @@ def _cuda_of_torch() -> tuple[bool, str]:
 
 
 def _nvcc() -> tuple[str, str]:
-    """Find nvcc where CMake would: CUDACXX alone if it is set, else PATH; and CUDA_HOME."""
+    """Return status and path of nvcc: CUDACXX alone if it is set, else PATH, then CUDA_HOME."""
     named, home = os.environ.get("CUDACXX"), os.environ.get("CUDA_HOME")
     if named:
         found = shutil.which(named)
@@ -319,7 +315,7 @@ def _variable(name: str, value: str) -> tuple[str, str]:
     if choices and value and value not in choices:
         return PROBLEM, f"expected one of {', '.join(choices)}, got {value}"
     if name == "ROPESCALE_IMPL" and value not in ("", "auto") and _has_torch():
-        # A wrong ROPESCALE_CPU_ISA is told on a line of its own.
+        # A wrong ROPESCALE_CPU_ISA makes this fail and has a line of its own.
         with suppress(Exception):
             dispatch = importlib.import_module("ropescale_kernels.ops.implementations")
             reason = dispatch.available_impls()[value]
@@ -355,7 +351,7 @@ _PROBES: dict[str, Callable[[], Iterator[_Line]]] = {
 
 
 def as_json(findings: Iterable[Finding]) -> dict[str, Any]:
-    """Give findings as JSON has them, with the command's verdict."""
+    """Return the findings and the command's verdict as a JSON object."""
     lines = [vars(finding) for finding in findings]
     fine = all(line["status"] != PROBLEM for line in lines)
     return {"fine": fine, "auto": choice(), "python": sys.version, "findings": lines}

@@ -1,4 +1,4 @@
-"""Accuracy on this machine: each implementation against the truth, by position."""
+"""Accuracy on this machine: each implementation against exact arithmetic, by position."""
 
 from __future__ import annotations
 
@@ -23,12 +23,14 @@ class Check:
     """One implementation at one position in one phase.
 
     Attributes:
-        isa: Instruction set of the cpu implementation; None for any other.
-        error: Largest absolute error of cos and sin, from exact arithmetic on the float32 inv_freq
-            (phase "exact"), or on the float32 angle (phase "float32").
-        bound: What the bounds table allows.
-        drift: Largest absolute error against exact arithmetic, whatever the phase.
-        equal_bits: Whether the bits are those of the definition; None where that is not promised.
+        isa: Instruction set of the cpu implementation; None for any other implementation.
+        error: Largest absolute error of cos and sin, against exact arithmetic on the float32
+            inv_freq (phase "exact") or on the float32 angle (phase "float32").
+        bound: Bound of `error` in the table of bounds.
+        drift: Largest absolute error against exact arithmetic on the float32 inv_freq, in either
+            phase.
+        equal_bits: Whether the bits are those of the definition; None if equal bits are not
+            promised.
     """
 
     impl: str
@@ -42,7 +44,7 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        """Whether the error is within the bound and the bits are as promised."""
+        """Return whether the error is within the bound and the bits are as promised."""
         return self.error <= self.bound and self.equal_bits is not False
 
 
@@ -51,10 +53,10 @@ def verify(
 ) -> list[Check]:
     """Check cos and sin of every implementation that can run here.
 
-    Rotating q = (1, 0) gives (cos, sin) itself, with a YaRN table of magnitude "none" (factor 1).
+    The rotation of q = (1, 0) is (cos, sin), because magnitude "none" makes the attention factor 1.
 
     Args:
-        positions: In tokens, |position| <= 2^34.
+        positions: Positions, |position| <= 2^34.
         progress: Called after each position.
 
     Returns:
@@ -94,7 +96,7 @@ def verify(
 
 
 def _each_isa() -> Iterator[str]:
-    """Put each instruction set that this processor and build have in force, then the first one."""
+    """Yield each instruction set of this processor and build while it is in force."""
     extension = importlib.import_module("ropescale_kernels._C")
     before = extension.cpu_isa()
     try:

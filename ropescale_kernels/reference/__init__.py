@@ -1,7 +1,7 @@
 """The definition of the operators, slow and in plain Python.
 
-`precision="float64"` is the truth that accuracy is measured against; `precision="bits"` spells out
-the float32 operations whose results every implementation reproduces bit for bit.
+`precision="float64"` gives the true values that errors are measured from. `precision="bits"` spells
+out the float32 operations whose results every implementation reproduces bit for bit.
 """
 
 from __future__ import annotations

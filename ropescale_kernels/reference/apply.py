@@ -1,4 +1,4 @@
-"""The two operators: layouts, frequencies and phases around the rotation of `rotation.py`."""
+"""The two operators: layouts, frequencies and phases around the rotation in `rotation.py`."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ NOT_A_NUMBER = (math.nan, math.nan)
 
 @dataclass(frozen=True)
 class _Frequency:
-    """One pair's frequency.
+    """The frequency of a channel pair.
 
     Attributes:
         inv_freq: Radians per token, float32.
-        step: Turns a token, unsigned, in units of 2^-64.
-        wide: The exact frequency, in units of 2^-320 turns.
+        step: Turns per token, unsigned, in units of 2^-64.
+        wide: Turns per token in units of 2^-320, exact for the float64 reference.
     """
 
     inv_freq: float
@@ -39,7 +39,7 @@ class _Frequency:
 
 
 def _frequency(table: TableState, profile: int, pair: int) -> _Frequency | None:
-    """Return the frequency of a pair in a profile, or None where it is not finite."""
+    """Return the frequency of a pair in a profile, or None if it is not finite."""
     if table.blend is not None and int(table.blend[2][profile]) != 0:
         pos_freqs, ramp, scale = table.blend
         inv_freq = ph.blend_inv_freq_bits(
@@ -88,7 +88,7 @@ def apply_rotary_qk(
     phase: str = "exact",
     precision: str = "float64",
 ) -> tuple[Tensor, Tensor | None]:
-    """Rotate q and k by position and multiply both by the attention factor; the definition.
+    """Rotate q and k by position and multiply both by the attention factor: the definition.
 
     Equation: `(x0, x1) -> factor * (x0 cos - x1 sin, x1 cos + x0 sin)` of the angle
     `position * inv_freq`, on each pair of the first `rotary_dim` channels.
@@ -98,18 +98,19 @@ def apply_rotary_qk(
             bfloat16, or float64 in precision "float64"; on the CPU.
         k: The same with its own number of heads, or None.
         position_ids: Integers, (batch, seqlen), (1, seqlen), (seqlen,) or (num_tokens,); with a
-            leading axis where the table has position axes (none: all axes are equal).
-        table: Frequencies and factors.
+            leading axis if the table has position axes (without it, all axes are equal).
+        table: Frequencies and attention factors.
         profile_ids: int32, one per token or (batch,); out of range gives NaN in the rotated
-            channels. None means profile 0.
+            channels of that token. None means profile 0.
         interleaved: Pair channels (2j, 2j+1), not (j, j + rotary_dim/2).
         conjugate: Rotate backwards: the adjoint.
         phase: "exact", or "float32" for the rounded angle of table-based engines.
-        precision: "float64" for the truth (angles from integers of 320 bits; float64 results), or
-            "bits" for the float32 operations that define every implementation (the dtype of q).
+        precision: "float64" for true values (angles from integers of 320 bits; float64 results), or
+            "bits" for the float32 operations that define every implementation (results in the
+            dtype of q).
 
     Returns:
-        New tensors for q and k (None where k is None); channels from rotary_dim on are copies.
+        New tensors for q and k (None if k is None). Channels at and above rotary_dim are copies.
 
     Raises:
         RopeScaleTypeError: A dtype that is not listed.
@@ -173,19 +174,19 @@ def apply_rotary_cos_sin(
     conjugate: bool = False,
     precision: str = "float64",
 ) -> tuple[Tensor, Tensor | None]:
-    """Rotate q and k by cosines and sines the caller holds; the definition.
+    """Rotate q and k by cosines and sines that the caller holds: the definition.
 
     Args:
         q: As in `apply_rotary_qk`.
         k: As in `apply_rotary_qk`.
         cos: (..., rotary_dim / 2), or (..., rotary_dim) of which the first half is read; any
-            floating dtype. One row per token, of the shapes of `position_ids` below; or
-            (num_rows, width) where `position_ids` is given.
+            floating dtype. One row per token, in a shape that `position_ids` may have; or
+            (num_rows, width) if `position_ids` is given.
         sin: The same shape.
         position_ids: Row of each token, (batch, seqlen), (1, seqlen), (seqlen,) or (num_tokens,);
             a row out of bounds gives NaN in the rotated channels.
-        rotary_dim: Number of rotated channels. None means twice the width where that fits into
-            head_dim, else the width.
+        rotary_dim: Number of rotated channels. None means twice the width if head_dim holds that
+            many channels, otherwise the width.
         interleaved: As in `apply_rotary_qk`.
         conjugate: As in `apply_rotary_qk`.
         precision: As in `apply_rotary_qk`; "bits" rounds cos and sin to float32 first.

@@ -1,6 +1,6 @@
-"""IEEE 754 arithmetic in integers: every operation exact, then rounded once to nearest even.
+"""IEEE 754 arithmetic in integers: every operation is exact, then rounded once to nearest even.
 
-Values are Python floats that hold a number of the format in question. Nothing here depends on the
+Values are Python floats that hold a number of a narrower format. No result depends on the
 processor's rounding mode, on flushing of subnormal numbers, or on a compiler.
 """
 
@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Format:
-    """A binary format.
+    """A binary floating-point format.
 
     Attributes:
-        precision: Bits of the significand, the implicit one included.
+        precision: Bits of the significand, including the implicit bit.
         quantum: Exponent of the smallest subnormal number.
-        limit: Exponent of the power of two at which the range ends.
+        limit: Exponent of the smallest power of two above the range.
     """
 
     precision: int
@@ -32,13 +32,13 @@ BFLOAT16 = Format(precision=8, quantum=-133, limit=128)
 
 
 def integer_and_exponent(x: float) -> tuple[int, int]:
-    """Split a finite float as x = n * 2**e, exactly."""
+    """Return n and e such that a finite x is n * 2**e exactly."""
     numerator, denominator = x.as_integer_ratio()
     return numerator, 1 - denominator.bit_length()
 
 
 def _nearest(n: int, e: int, form: Format) -> float:
-    """Round n * 2**e, not zero, to the nearest number of a format, ties to even."""
+    """Return n * 2**e (not zero) rounded to the nearest number of a format, ties to even."""
     magnitude = abs(n)
     drop = max(magnitude.bit_length() - form.precision, form.quantum - e)
     if drop > 0:
@@ -52,29 +52,29 @@ def _nearest(n: int, e: int, form: Format) -> float:
 
 
 def narrow(x: float, form: Format) -> float:
-    """Round a float to a format; overflow is infinity, zeros keep their sign, NaN stays NaN."""
+    """Return a float rounded to a format; overflow is infinity, zeros keep their sign."""
     if x == 0.0 or not math.isfinite(x):
         return x
     return _nearest(*integer_and_exponent(x), form)
 
 
 def float32_from_int(n: int) -> float:
-    """Round an integer of any size to float32 directly."""
+    """Return an integer of any size as float32, rounded once."""
     return _nearest(n, 0, FLOAT32) if n else 0.0
 
 
 def mul(x: float, y: float) -> float:
-    """Return fl32(x * y): the product of two float32 is exact in a Python float."""
+    """Return fl32(x * y); the product of two float32 is exact in a Python float."""
     return narrow(x * y, FLOAT32)
 
 
 def add(x: float, y: float) -> float:
-    """Return fl32(x + y): rounding the sum to 53 bits first cannot change the result."""
+    """Return fl32(x + y); rounding the sum to 53 bits first cannot change the result."""
     return narrow(x + y, FLOAT32)
 
 
 def div(x: float, y: float) -> float:
-    """Return fl32(x / y): rounding the quotient to 53 bits first cannot change the result."""
+    """Return fl32(x / y); rounding the quotient to 53 bits first cannot change the result."""
     if y == 0.0:
         sign = math.copysign(1.0, x) * math.copysign(1.0, y)
         return math.nan if x == 0.0 or math.isnan(x) else sign * math.inf

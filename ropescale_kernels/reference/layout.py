@@ -1,4 +1,4 @@
-"""The layouts of q, k, positions and profiles that the reference takes, and their refusals."""
+"""The layouts of q, k, positions and profiles that the reference takes, and refusals of others."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def check_rotary_dim(rotary_dim: int, q: Tensor, k: Tensor | None) -> None:
 
 
 def per_token(name: str, x: Tensor, token_shape: torch.Size) -> Tensor:
-    """Broadcast (seqlen,) and (1, seqlen) over the batch; nothing else broadcasts."""
+    """Return x for each token. Only (seqlen,) and (1, seqlen) broadcast over the batch."""
     seqlen = token_shape[-1]
     of_one_sequence = ((1, seqlen), (seqlen,)) if len(token_shape) == 2 else ()
     if x.shape not in (token_shape, *of_one_sequence):
@@ -47,15 +47,15 @@ def per_token(name: str, x: Tensor, token_shape: torch.Size) -> Tensor:
 def positions_per_axis(
     position_ids: Tensor, token_shape: torch.Size, num_axes: int | None
 ) -> list[list[int]]:
-    """List the position of each token on each axis.
+    """Return the position of each token on each axis.
 
     Args:
         position_ids: Integers, one per token, with or without a leading axis of num_axes.
         token_shape: (batch, seqlen) or (num_tokens,).
-        num_axes: Position axes of the table; None for one that has none.
+        num_axes: Number of position axes of the table; None if the table has no axes.
 
     Returns:
-        A list of positions per axis; without a leading axis, all are equal.
+        One list of positions for each axis. Without a leading axis, the lists are equal.
 
     Raises:
         RopeScaleValueError: Another shape.
@@ -67,7 +67,7 @@ def positions_per_axis(
 
 
 def profile_of_token(profile_ids: Tensor | None, token_shape: torch.Size) -> list[int]:
-    """List the profile of each token, from one per token, one per sequence, or None for 0."""
+    """Return the profile of each token, from ids per token or per sequence; None means 0."""
     if profile_ids is None:
         return [0] * math.prod(token_shape)
     if len(token_shape) == 2 and profile_ids.shape == token_shape[:1]:

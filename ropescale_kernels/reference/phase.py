@@ -1,7 +1,7 @@
 """Turns, phases, their sine and cosine, and the blend: the numbers behind every implementation.
 
-A turn is 2 pi radians. A step is the frequency of a channel pair in units of 2^-64 turns a token, a
-phase the product of position and step modulo one turn, of which the top 32 bits are used.
+A turn is 2 pi radians. A step is the frequency of a channel pair in units of 2^-64 turns per token.
+A phase is the product of position and step modulo one turn; its top 32 bits are used.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ DOUBLE_WORD = 0xFFFFFFFFFFFFFFFF
 TURNS_BITS = 64
 # Enough for |p| < 2^63: the angle of the float64 reference errs by less than 2^-250 turns.
 WIDE_BITS = 320
-# The largest float64 is below 2^1024; the rest are the bits wanted and a guard of 200.
+# The largest float64 is below 2^1024. The result takes WIDE_BITS, and 256 bits are a guard.
 _INV_TWO_PI_BITS = 1024 + WIDE_BITS + 256
 
 
 @functools.lru_cache(maxsize=1)
 def _inv_two_pi() -> int:
-    """Return 2**_INV_TWO_PI_BITS / (2 pi), by Machin's formula in integers."""
+    """Return 2**_INV_TWO_PI_BITS / (2 pi) by Machin's formula in integers."""
     bits = 2 * _INV_TWO_PI_BITS
 
     def arctan_of_inverse(n: int) -> int:
@@ -41,7 +41,7 @@ def _inv_two_pi() -> int:
 
 
 def _shift_rounded(n: int, count: int) -> int:
-    """Return n / 2**count to the nearest integer, halves upwards."""
+    """Return n / 2**count rounded to the nearest integer, halves upwards."""
     return (n + (1 << (count - 1))) >> count if count > 0 else n << -count
 
 
@@ -57,7 +57,7 @@ def turns_from_float32(x: float) -> int:
         x: A float32, radians.
 
     Returns:
-        An unsigned 64-bit fraction of a turn; of a negative x, the two's complement.
+        An unsigned 64-bit fraction of a turn; the two's complement if x is negative.
 
     Raises:
         RopeScaleValueError: x is not finite.
@@ -72,7 +72,7 @@ def turns_from_float64(x: float, bits: int = TURNS_BITS) -> int:
     """Return x / (2 pi) in turns, correctly rounded to a number of bits, modulo one turn.
 
     Args:
-        x: Radians; every bit counts.
+        x: Radians; a float64.
         bits: Bits of the result, at most 320.
 
     Returns:
@@ -88,11 +88,11 @@ def turns_from_float64(x: float, bits: int = TURNS_BITS) -> int:
 
 
 def phase_from_position(position: int, step: int) -> int:
-    """Return the top 32 bits of position * step modulo 2^64: exact for the frequency step.
+    """Return the top 32 bits of position * step modulo 2^64, exact for that step.
 
     Args:
         position: Any integer; its low 64 bits are used.
-        step: Unsigned 64-bit turns a token.
+        step: Turns per token in units of 2^-64, unsigned.
 
     Returns:
         Unsigned 32-bit fraction of a turn.
@@ -101,12 +101,12 @@ def phase_from_position(position: int, step: int) -> int:
 
 
 def angle_float32(position: int, inv_freq: float) -> float:
-    """Return fl32(fl32(position) * inv_freq), the angle as table-based engines round it."""
+    """Return fl32(fl32(position) * inv_freq), the rounded angle of table-based engines."""
     return f32.mul(f32.float32_from_int(position), inv_freq)
 
 
 def sincos_bits(phase: int) -> tuple[float, float]:
-    """Return sine and cosine of 2 pi phase / 2^32 as float32, with at most 7.55e-8 absolute error.
+    """Return sine and cosine of 2 pi phase / 2^32 as float32; absolute errors are below 7.55e-8.
 
     Args:
         phase: Unsigned 32-bit fraction of a turn.

@@ -1,4 +1,4 @@
-"""The rotation of channel pairs by given cosines and sines, in both precisions."""
+"""The rotation of channel pairs by given cosines and sines, in either precision."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def rotate_bits(x0: float, x1: float, c: float, s: float) -> tuple[float, float]
     Args:
         x0: First channel of the pair.
         x1: Second channel.
-        c: Cosine, float32, scaled already.
-        s: Sine, likewise.
+        c: Cosine times the attention factor, float32.
+        s: Sine times the attention factor, float32.
 
     Returns:
         The rotated pair, float32.
@@ -58,19 +58,19 @@ def rotate_tensor(
     conjugate: bool,
     precision: str,
 ) -> Tensor:
-    """Rotate the leading channels of q or of k.
+    """Return q or k with its leading channels rotated.
 
     Args:
         x: (..., nheads, head_dim), float32, float16, bfloat16, or float64 in precision "float64".
-        cos: (..., rotary_dim / 2) float64, one row per token, unscaled.
-        sin: Likewise.
-        factor: (...) float64, multiplies cos and sin of each token.
+        cos: (..., rotary_dim / 2) float64, one row per token, without the attention factor.
+        sin: As `cos`.
+        factor: (...) float64, attention factor of each token.
         interleaved: Pair (2j, 2j+1), not (j, j + rotary_dim/2).
         conjugate: Rotate backwards.
         precision: "float64" or "bits".
 
     Returns:
-        A new tensor of the shape of `x`, float64 or its dtype.
+        A new tensor of the shape of `x`: float64 in precision "float64", otherwise the dtype of x.
     """
     half = cos.shape[-1]
     c = _product(cos, factor.unsqueeze(-1), precision).unsqueeze(-2)

@@ -1,4 +1,4 @@
-"""Every way of rotating gives the right answer, and the check of answers finds a wrong one."""
+"""Every contender gives the right answer, and the check of answers finds a wrong one."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_the_answer_is_right(baseline: baselines.Baseline, model: str, layout: s
     untouched = inputs.q.clone()
     call = baseline.prepare(inputs)
     assert call.result is not None
-    error = baselines.error_against(call.result(), baselines.truth_of(inputs))
+    error = baselines.error_against(call.result(), baselines.float64_reference(inputs))
     # The float32 angle of the others errs by 1e-3 at position 32767; |x| is below 6.
     assert error < (3e-6 if baseline.name in EXACT else 2e-2)
     assert (error > 1e-5) == (baseline.name not in EXACT)
@@ -41,7 +41,7 @@ def test_the_answer_is_right(baseline: baselines.Baseline, model: str, layout: s
     assert torch.equal(inputs.q, untouched)
 
 
-@pytest.mark.parametrize("baseline", baselines.FLOOR, ids=lambda b: b.name)
+@pytest.mark.parametrize("baseline", baselines.COPY_BOUNDS, ids=lambda b: b.name)
 def test_the_floor_moves_the_bytes_and_rotates_nothing(baseline: baselines.Baseline) -> None:
     inputs = cases.make_inputs(cases.decode("llama-3.1-70b-tp8"))
     call = baseline.prepare(inputs)
@@ -60,7 +60,7 @@ def test_a_pass_in_place_reads_and_writes_every_element(
 ) -> None:
     case = replace(cases.prefill("llama-3.1-8b", dtype, tokens), layout=layout)
     inputs = cases.make_inputs(case)
-    call = baselines.FLOOR_ON_DEVICE[-1].prepare(inputs)
+    call = baselines.COPY_BOUNDS_ON_DEVICE[-1].prepare(inputs)
     parts = call.run()
     # One buffer, and so one kernel, up to what an L2 cache holds.
     assert len(parts) == (1 if case.bytes <= 64 << 20 else 2)  # type: ignore[arg-type]
@@ -88,7 +88,7 @@ def test_compiled_ways_are_compiled_apart(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr("torch.compile", played)
     inputs = cases.make_inputs(cases.prefill("glm-4-9b", "float32", 5))
-    truth = baselines.truth_of(inputs)
+    truth = baselines.float64_reference(inputs)
     for baseline in baselines.PEERS["compile"]:
         call = baseline.prepare(inputs)
         assert call.result is not None
@@ -118,20 +118,20 @@ def test_what_is_kept_does_not_grow_but_for_given_tables(baseline: baselines.Bas
 
 def test_a_wrong_rotation_is_told_from_a_rounded_one() -> None:
     inputs = cases.make_inputs(cases.prefill("llama-3.1-70b-tp8", "bfloat16", 5))
-    truth = baselines.truth_of(inputs)
+    truth = baselines.float64_reference(inputs)
     q, k = truth[0].bfloat16(), truth[1].bfloat16()  # type: ignore[union-attr]
-    assert baselines.is_rotated((q, k), truth)
-    assert not baselines.is_rotated((inputs.q, inputs.k), truth)
-    assert not baselines.is_rotated((q, k.flip(1)), truth)
-    assert not baselines.is_rotated((q[:, :4], k), truth)
-    assert not baselines.is_rotated((q, None), truth)
+    assert baselines.is_same_rotation((q, k), truth)
+    assert not baselines.is_same_rotation((inputs.q, inputs.k), truth)
+    assert not baselines.is_same_rotation((q, k.flip(1)), truth)
+    assert not baselines.is_same_rotation((q[:, :4], k), truth)
+    assert not baselines.is_same_rotation((q, None), truth)
     q[0, 0, 0, 0] = float("nan")
-    assert not baselines.is_rotated((q, k), truth)
+    assert not baselines.is_same_rotation((q, k), truth)
     assert baselines.error_against((q, k), truth) == float("inf")
 
 
 def test_every_name_is_there_once() -> None:
-    found = [*baselines.FLOOR, *baselines.OURS, *baselines.OPTIONS]
+    found = [*baselines.COPY_BOUNDS, *baselines.OURS, *baselines.OPTIONS]
     found += [b for group in baselines.PEERS.values() for b in group]
     names = [baseline.name for baseline in found]
     assert len(names) == len(set(names))
@@ -147,4 +147,4 @@ def test_torch_compile_itself_gives_the_right_answer() -> None:
     inputs = cases.make_inputs(cases.prefill("llama-3.1-70b-tp8", "float32", 3))
     call = baseline.prepare(inputs)
     assert call.result is not None
-    assert 1e-5 < baselines.error_against(call.result(), baselines.truth_of(inputs)) < 2e-2
+    assert 1e-5 < baselines.error_against(call.result(), baselines.float64_reference(inputs)) < 2e-2

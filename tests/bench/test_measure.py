@@ -92,7 +92,7 @@ def test_a_wrong_answer_is_left_out_and_said(monkeypatch: pytest.MonkeyPatch) ->
         return Call(inputs, lambda q, k: lambda: None, lambda: (inputs.q, inputs.k))
 
     wrong = Baseline("idle", prepare)
-    found = [*baselines.FLOOR, wrong]
+    found = [*baselines.COPY_BOUNDS, wrong]
     rows, left_out = measure.measure(
         CASE, found, device=CPU, clock=clocks.clock_of(CPU), seconds=0.01
     )
@@ -107,7 +107,7 @@ def test_what_cannot_run_is_left_out_with_its_reason() -> None:
     odd = Baseline("odd", baselines.OURS[1].prepare, unsupported=lambda case: case.layout)
     assert elsewhere.unavailable(CPU) == "no cpu"
     _, left_out = measure.measure(
-        CASE, [*baselines.FLOOR, odd], device=CPU, clock=clocks.clock_of(CPU), seconds=0.01
+        CASE, [*baselines.COPY_BOUNDS, odd], device=CPU, clock=clocks.clock_of(CPU), seconds=0.01
     )
     assert left_out == {"odd: contiguous": ["glm-4-9b float32 5"]}
     found, reasons = measure.chosen(["liger", "unfused", "unfused"], CPU)
@@ -127,7 +127,7 @@ def test_what_cannot_run_is_left_out_with_its_reason() -> None:
 def test_facts_tell_an_exact_phase_from_a_float32_angle() -> None:
     case = cases.prefill("llama-3.1-8b", "float32")
     ours, unfused = (
-        measure.facts(b, case, device=CPU, seconds=0.01)
+        measure.call_cost(b, case, device=CPU, seconds=0.01)
         for b in (baselines.OURS[1], *baselines.PEERS["unfused"])
     )
     assert ours is not None
@@ -137,7 +137,7 @@ def test_facts_tell_an_exact_phase_from_a_float32_angle() -> None:
     assert max(ours.error.values()) < 2e-7
     assert unfused.error[1000] < 1e-4 < unfused.error[32767] < 1e-2 < unfused.error[1048575]
     assert ours.host_us > 0
-    assert measure.facts(baselines.FLOOR[0], case, device=CPU, seconds=0.01) is None
+    assert measure.call_cost(baselines.COPY_BOUNDS[0], case, device=CPU, seconds=0.01) is None
 
 
 class DeviceStandIn:
@@ -163,9 +163,11 @@ class DeviceStandIn:
     def sample(self, *_: object) -> clocks.Sample:
         raise AssertionError("timings are played here")
 
-    def rows(self, case: cases.Case, ways: list[Baseline]) -> tuple[list[Row], dict[str, object]]:
+    def rows(
+        self, case: cases.Case, contenders: list[Baseline]
+    ) -> tuple[list[Row], dict[str, object]]:
         gpu = torch.device("cuda")
-        rows, left_out = measure.measure(case, ways, device=gpu, clock=self, seconds=0.01)
+        rows, left_out = measure.measure(case, contenders, device=gpu, clock=self, seconds=0.01)
         return rows, dict(left_out)
 
 
@@ -173,22 +175,26 @@ def test_on_a_gpu_few_tokens_are_replayed_in_a_graph_of_many_calls(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     stand_in = DeviceStandIn(monkeypatch, dict.fromkeys(("copy", "clone", "pass in place"), 30.0))
-    ways = [*baselines.FLOOR_ON_DEVICE, Baseline("eager", eager_prepare), baselines.OURS[0]]
+    contenders = [
+        *baselines.COPY_BOUNDS_ON_DEVICE,
+        Baseline("eager", eager_prepare),
+        baselines.OURS[0],
+    ]
     few, many = replace(CASE, seqlen=64), replace(CASE, seqlen=65)
-    rows, left_out = stand_in.rows(few, ways)
+    rows, left_out = stand_in.rows(few, contenders)
     in_graph = ["copy", "clone", "pass in place", "ours, in place"]
     assert [row.entry for row in rows if row.cache == "graph"] == in_graph
     assert {row.device for row in rows} == {"a card"}
     reason = "eager: no CUDA graph: operation not permitted when stream is capturing"
     assert left_out == {reason: ["glm-4-9b float32 64"]}
-    rows, left_out = stand_in.rows(many, ways)
+    rows, left_out = stand_in.rows(many, contenders)
     assert {row.cache for row in rows} == {"hot", "flushed"}
     assert left_out == {}
 
 
 def test_each_call_of_a_graph_has_buffers_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in = DeviceStandIn(monkeypatch, {})
-    stand_in.rows(CASE, [*baselines.FLOOR_ON_DEVICE, baselines.OURS[0]])
+    stand_in.rows(CASE, [*baselines.COPY_BOUNDS_ON_DEVICE, baselines.OURS[0]])
     assert 20 <= measure._CALLS_IN_A_GRAPH <= 50
     assert len(stand_in.graphs) == 4
     for calls in stand_in.graphs:
@@ -209,11 +215,11 @@ def test_a_single_call_is_timed_after_a_flush_only_where_the_clock_resolves_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     quick = DeviceStandIn(monkeypatch, {"copy": 25.0, "clone": 25.0, "pass in place": 19.0})
-    rows, left_out = quick.rows(replace(CASE, seqlen=65), list(baselines.FLOOR_ON_DEVICE))
+    rows, left_out = quick.rows(replace(CASE, seqlen=65), list(baselines.COPY_BOUNDS_ON_DEVICE))
     assert {row.cache for row in rows} == {"hot"}
     assert left_out == {"flushed caches: a call takes less than 20 us": ["glm-4-9b float32 65"]}
     slow = DeviceStandIn(monkeypatch, {"copy": 25.0, "clone": 25.0, "pass in place": 21.0})
-    rows, left_out = slow.rows(replace(CASE, seqlen=65), list(baselines.FLOOR_ON_DEVICE))
+    rows, left_out = slow.rows(replace(CASE, seqlen=65), list(baselines.COPY_BOUNDS_ON_DEVICE))
     assert {row.cache for row in rows} == {"hot", "flushed"}
     assert left_out == {}
 
@@ -224,7 +230,7 @@ def test_on_a_device_a_call_in_place_is_set_against_a_pass_in_place(
     times = {"copy": 40.0, "clone": 50.0, "pass in place": 25.0}
     times |= {"ours, in place": 30.0, "ours, out=": 60.0, "ours": 100.0}
     stand_in = DeviceStandIn(monkeypatch, times)
-    rows, _ = stand_in.rows(CASE, [*baselines.FLOOR_ON_DEVICE, *baselines.OURS])
+    rows, _ = stand_in.rows(CASE, [*baselines.COPY_BOUNDS_ON_DEVICE, *baselines.OURS])
     found = {row.entry: (row.floor, row.x_copy) for row in rows if row.cache == "hot"}
     assert found["ours, in place"] == ("pass in place", pytest.approx(1.2))
     assert found["ours, out="] == ("copy", 1.5)

@@ -13,7 +13,7 @@ import pytest
 
 from ropescale_kernels.bench import cases, measure, report
 from ropescale_kernels.bench.baselines import PEERS
-from ropescale_kernels.bench.plan import Plan
+from ropescale_kernels.bench.run import BenchRun
 from ropescale_kernels.cli import bench
 
 Ropescale = Callable[..., tuple[int, str, str]]
@@ -113,11 +113,11 @@ def test_it_starts_over_with_each_malloc(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def plans(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
+def plans(monkeypatch: pytest.MonkeyPatch) -> list[BenchRun]:
     """The plans that were run, instead of running them."""
-    seen: list[Plan] = []
+    seen: list[BenchRun] = []
 
-    def played(chosen: Plan, json_file: Path | None) -> report.Report:
+    def played(chosen: BenchRun, json_file: Path | None) -> report.Report:
         seen.append(chosen)
         return report.Report({})
 
@@ -129,15 +129,15 @@ def plans(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
 @pytest.mark.parametrize(
     "chosen",
     [
-        Plan(suites=("overview", "tokens"), peers=("unfused",)),
-        Plan(models=("llama-3.1-70b-tp8",), dtypes=("float32", "float16"), tokens=7, threads=2),
-        Plan(suites=("context",), peers=tuple(PEERS), seconds=2.5),
-        Plan(models=("qwen3-32b",), layouts=("packed-qkv",), quick=True),
-        Plan(peers=("none",)),
+        BenchRun(suites=("overview", "tokens"), peers=("unfused",)),
+        BenchRun(models=("llama-3.1-70b-tp8",), dtypes=("float32", "float16"), tokens=7, threads=2),
+        BenchRun(suites=("context",), peers=tuple(PEERS), seconds=2.5),
+        BenchRun(models=("qwen3-32b",), layouts=("packed-qkv",), quick=True),
+        BenchRun(peers=("none",)),
     ],
 )
 def test_a_plan_says_itself_as_a_command_line(
-    ropescale: Ropescale, plans: list[Plan], chosen: Plan
+    ropescale: Ropescale, plans: list[BenchRun], chosen: BenchRun
 ) -> None:
     whole = chosen.completed()
     assert ropescale("bench", *whole.arguments())[0] == 0
@@ -145,7 +145,7 @@ def test_a_plan_says_itself_as_a_command_line(
 
 
 def test_the_default_is_an_overview_against_everything(
-    ropescale: Ropescale, plans: list[Plan]
+    ropescale: Ropescale, plans: list[BenchRun]
 ) -> None:
     assert ropescale("bench")[0] == 0
     assert plans[0].cases() == cases.suite(["overview"])

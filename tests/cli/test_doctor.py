@@ -35,6 +35,15 @@ def test_all_is_well_here(ropescale: Ropescale, tmp_path: Path) -> None:
         assert finding["name"] in out
 
 
+def test_the_package_is_named_by_its_own_folder() -> None:
+    found = doctor.examine()
+    home = Path(rk.__file__).resolve().parent
+    checkout = (home.parent / "setup.py").is_file()
+    kind = "a source checkout" if checkout else "an installed copy"
+    assert by_name("package")["ropescale_kernels"].text == f"{rk.__version__}, {kind} at {home}"
+    assert not [f for f in found if f.name == "another copy" and f.text.startswith(f"{home}:")]
+
+
 def test_every_implementation_is_tried_or_has_its_reason() -> None:
     found = by_name("implementations")
     for name, reason in rk.available_impls().items():

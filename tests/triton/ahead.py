@@ -23,7 +23,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 
 from ropescale_kernels.backends.triton import rotary_cos_sin, rotary_qk, scaling_grad
-from ropescale_kernels.backends.triton.variants import Variant, source_of
+from ropescale_kernels.backends.triton.compile import Variant, source_of
 
 I32 = torch.int32
 STATIC = (I32, I32, I32, None, None, None, None)

@@ -19,8 +19,9 @@ from triton.backends.compiler import GPUTarget
 import ropescale_kernels as rk
 from ropescale_kernels import backends
 from ropescale_kernels.backends import triton as kernels
+from ropescale_kernels.backends.triton import compile as compiling
 from ropescale_kernels.backends.triton import launch as launching
-from ropescale_kernels.backends.triton import rotary_qk, variants
+from ropescale_kernels.backends.triton import rotary_qk
 from ropescale_kernels.ops import check
 
 launches: list[dict[str, Any]] = []
@@ -128,7 +129,7 @@ def spec_of(
 def shapes() -> Any:
     table = rk.RotaryTable(rk.RopeScaling.default(rotary_dim=64, rope_theta=1e4))
     count = rk.warmup(table, dtype=torch.bfloat16, impl="triton")
-    in_warmup, before = len(compilations), set(variants.compiled.cache_info() and [])
+    in_warmup, before = len(compilations), set(compiling.compiled.cache_info() and [])
     pick = random.Random(0)
     seen = set()
     for _ in range(200):
@@ -188,7 +189,7 @@ LAST: list[Any] = []
 
 
 def remember() -> None:
-    compiled = variants.compiled
+    compiled = compiling.compiled
 
     def remembering(variant: Any) -> Any:
         LAST[:] = [compiled(variant)]

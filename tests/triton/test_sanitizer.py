@@ -179,23 +179,23 @@ def test_sums_of_gradients_are_clean(monkeypatch: pytest.MonkeyPatch, interleave
 
 # File, what it says, what a mutant says.
 MUTANTS = [
-    ("heads", "tokens < seqlen", "tokens <= seqlen"),
+    ("rotate", "tokens < seqlen", "tokens <= seqlen"),
     ("cos_sin", "mask_position = mask_token[:, None]", "mask_position = True"),
     ("cos_sin", "tl.where(valid, profile, 0)", "profile"),
-    ("heads", "tl.minimum(last, nheads)", "last"),
-    ("heads", "tl.minimum(last - nheads, nheads_k)", "last - nheads"),
-    ("heads", "tl.maximum(first - nheads, 0)", "first - nheads"),
-    ("heads", "batch * stride_q_out_batch", "batch * stride_q_batch"),
+    ("rotate", "tl.minimum(last, nheads)", "last"),
+    ("rotate", "tl.minimum(last - nheads, nheads_k)", "last - nheads"),
+    ("rotate", "tl.maximum(first - nheads, 0)", "first - nheads"),
+    ("rotate", "batch * stride_q_out_batch", "batch * stride_q_batch"),
     ("cos_sin", "offs_pair < NUM_PAIRS)[None, :]", "offs_pair < 99)[None, :]"),
     ("rotary_cos_sin", "(mask_token & valid)", "mask_token"),
-    ("heads", "(heads < last_head)", "(heads <= last_head)"),
-    ("heads", "0, BLOCK_PAIRS) < NUM_PAIRS", "0, BLOCK_PAIRS) <= NUM_PAIRS"),
-    ("heads", "< HEAD_DIM - first", "< HEAD_DIM - first + 1"),
-    ("heads", "if copy_rest:", "if copy_rest > 1:"),
-    ("heads", "offs_head * stride_out_head", "offs_head * stride_in_head"),
-    ("tile", "-(-seqlen // tile.block_tokens)", "seqlen // tile.block_tokens"),
-    ("heads", "pid_head * heads_per_program", "pid_head * (heads_per_program - 1)"),
-    ("tile", "-(-most_groups // steps))", "most_groups // steps)"),
+    ("rotate", "(heads < last_head)", "(heads <= last_head)"),
+    ("rotate", "0, BLOCK_PAIRS) < NUM_PAIRS", "0, BLOCK_PAIRS) <= NUM_PAIRS"),
+    ("rotate", "< HEAD_DIM - first", "< HEAD_DIM - first + 1"),
+    ("rotate", "if copy_rest:", "if copy_rest > 1:"),
+    ("rotate", "offs_head * stride_out_head", "offs_head * stride_in_head"),
+    ("launch_config", "-(-seqlen // tile.block_tokens)", "seqlen // tile.block_tokens"),
+    ("rotate", "pid_head * heads_per_program", "pid_head * (heads_per_program - 1)"),
+    ("launch_config", "-(-most_groups // steps))", "most_groups // steps)"),
 ]
 
 
@@ -238,5 +238,5 @@ def test_planted_bugs_are_caught(tmp_path: Path, file: str, old: str, new: str) 
 
 
 def test_a_copy_without_a_bug_is_clean(tmp_path: Path) -> None:
-    with mutant(tmp_path, "tile", "tile", "tile") as package:
+    with mutant(tmp_path, "launch_config", "tile", "tile") as package:
         run_all(package, [qk_spec(), cos_sin_spec(rows=True)])

@@ -7,7 +7,7 @@ import math
 import pytest
 
 pytest.importorskip("triton")
-from ropescale_kernels.backends.triton.tile import PROGRAMS_PER_SM, Tile, grid_of, tile_of
+from ropescale_kernels.backends.triton.launch_config import PROGRAMS_PER_SM, Tile, grid_of, tile_of
 
 SMS = 132
 

@@ -1,4 +1,4 @@
-"""impl="triton": kernels for any device that Triton compiles for, and interpreted on the CPU."""
+"""impl="triton": kernels that Triton compiles for a device, or interprets on a CPU."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def launch_rotary_qk(spec: RotaryQKSpec) -> None:
 
 
 def launch_rotary_cos_sin(spec: RotaryCosSinSpec) -> None:
-    """Run the same body with the caller's cos and sin."""
+    """Run the kernel that takes cos and sin of the caller, on the current stream."""
     from .rotary_cos_sin import launch_rotary_cos_sin as launch
 
     launch(spec)
@@ -53,7 +53,7 @@ def launch_rotary_cos_sin(spec: RotaryCosSinSpec) -> None:
 def launch_rotary_qk_scaling_grad(
     spec: RotaryQKSpec, grad_q: Tensor, grad_k: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Sum over tokens and heads in float64, in a fixed order."""
+    """Return the gradients of inv_freq and of the attention factors, summed in a fixed order."""
     from .scaling_grad import launch_rotary_qk_scaling_grad as launch
 
     return launch(spec, grad_q, grad_k)

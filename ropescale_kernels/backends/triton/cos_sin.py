@@ -1,4 +1,4 @@
-"""Where cosines and sines come from: the phases of a rotary table, for a block of tokens."""
+"""Cosines and sines of a rotary table, for a block of tokens."""
 
 import triton
 import triton.language as tl
@@ -20,11 +20,11 @@ def cos_sin_of_table(
     tokens,  # (BLOCK_TOKENS,) int64, within the sequence
     mask_token,
     position_ptr,
-    profile_ptr,  # or None: every token follows profile 0
+    profile_ptr,  # int32; None if every token follows profile 0
     steps_ptr,  # (num_profiles, NUM_PAIRS, 2) int32: lo, hi of turns x 2^64
     inv_freq_ptr,  # (num_profiles, NUM_PAIRS) float32 bits, radians per token
-    axis_ptr,  # (NUM_PAIRS,) int32, position axis of each pair; or None: one position per token
-    pos_freqs_ptr,  # (num_profiles, NUM_PAIRS) float32 bits; or None: the table is static
+    axis_ptr,  # (NUM_PAIRS,) int32, position axis of each pair; None if tokens have one position
+    pos_freqs_ptr,  # (num_profiles, NUM_PAIRS) float32 bits; None if the table is static
     ramp_ptr,
     scales_ptr,  # (num_profiles,) float32 bits, 0 for a profile that is not blended
     stride_position_axis,
@@ -39,10 +39,10 @@ def cos_sin_of_table(
     BLOCK_TOKENS: tl.constexpr,
     BLOCK_PAIRS: tl.constexpr,
 ):
-    """Give c and s before the factor, positions, and profiles; NaN where a profile is not there.
+    """Return c and s before the attention factor, positions, profiles, and which profiles exist.
 
-    Positions are int64 of (BLOCK_TOKENS, 1), or of (BLOCK_TOKENS, BLOCK_PAIRS) where pairs have
-    axes; profiles (BLOCK_TOKENS,) are in range.
+    c and s are NaN for a profile that does not exist. Positions are int64, (BLOCK_TOKENS, 1), or
+    (BLOCK_TOKENS, BLOCK_PAIRS) if pairs have axes. Profiles, (BLOCK_TOKENS,), are in range.
     """
     offs_pair = tl.arange(0, BLOCK_PAIRS)
     mask_pair = (offs_pair < NUM_PAIRS)[None, :]

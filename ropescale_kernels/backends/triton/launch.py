@@ -1,7 +1,7 @@
 """From a checked call to a launch: strides, alignment, the variant, the grid.
 
-`_plan` works out once per layout everything that follows from layouts. A call reads only layouts
-and addresses.
+`_launch_plan` works out once per layout everything that follows from layouts. A call reads only
+layouts and addresses.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from ...ops.arguments import RotaryCosSinSpec, RotaryQKSpec
-from .tile import PROGRAMS_PER_SM, grid_of, tile_of
-from .variants import Variant, compiled
+from .compile import Variant, compiled
+from .launch_config import PROGRAMS_PER_SM, grid_of, tile_of
 
 Spec = RotaryQKSpec | RotaryCosSinSpec
 # Shape, and strides in elements.
@@ -52,7 +52,7 @@ def launch(kernel: Any, spec: Spec, inputs: KernelInputs, *, one_group: bool = F
         kernel: The Triton function.
         spec: The call.
         inputs: The tensors besides q and k.
-        one_group: Whether one program takes all heads of its tokens, however few tokens there are.
+        one_group: Whether one program takes all heads of its tokens, even if the tokens are few.
     """
     q, q_out, k, k_out = spec.q, spec.q_out, spec.k, spec.k_out
     assert q_out is not None
@@ -68,7 +68,7 @@ def launch(kernel: Any, spec: Spec, inputs: KernelInputs, *, one_group: bool = F
         low_bits |= address | out_address
         # A q without heads has no address. Only one of the two buffers may be its input.
         in_place = in_place and address == out_address
-    run, grid, scalars = _plan(
+    run, grid, scalars = _launch_plan(
         kernel,
         low_bits % _ALIGNMENT == 0,
         in_place,
@@ -88,7 +88,7 @@ def launch(kernel: Any, spec: Spec, inputs: KernelInputs, *, one_group: bool = F
 
 
 @lru_cache(maxsize=4096)
-def _plan(
+def _launch_plan(
     kernel: Any,
     aligned_pointers: bool,
     in_place: bool,

@@ -1,7 +1,7 @@
-"""The device math: csrc/math in Triton, operation for operation, so that the bits are the same.
+"""The device math: csrc/math in Triton, operation for operation, because the bits must be equal.
 
-Every operation is exact or rounded once to nearest even. Kernels that use it are compiled with
-`enable_fp_fusion=False`, and divide with `tl.div_rn`.
+Every operation is exact, or rounded once to nearest even. Kernels that use this module are compiled
+with `enable_fp_fusion=False` and divide with `tl.div_rn`.
 """
 
 import triton
@@ -35,7 +35,7 @@ def as_uint(x):
 
 @triton.jit
 def _shift_left(x, count):
-    # A shift by 64 or more is undefined; a negative count is a huge one, being unsigned.
+    # A shift by 64 or more is undefined. Counts are unsigned, so a negative count is a huge one.
     return tl.where(count < 64, x << (count & 63), 0)
 
 
@@ -78,7 +78,7 @@ def phase_of_position(position, step_lo, step_hi):
     """
     position_lo = position.to(tl.uint32)
     position_hi = (position >> 32).to(tl.uint32)
-    # Broadcast by hand: umulhi of the interpreter asks for equal shapes.
+    # The operands are broadcast by hand, because umulhi of the interpreter asks for equal shapes.
     position_lo, step_lo = tl.broadcast(position_lo, step_lo)
     return position_lo * step_hi + position_hi * step_lo + tl.umulhi(position_lo, step_lo)
 
@@ -86,7 +86,8 @@ def phase_of_position(position, step_lo, step_hi):
 @triton.jit
 def sincos_of_phase(phase):
     """Compute sine and cosine of a uint32 phase in turns x 2^32 (csrc/math/sincos.h)."""
-    # The top two bits of t are the quadrant; the rest, centred, is an eighth turn either way.
+    # The top two bits of t are the quadrant. The other bits, centred, are an eighth of a turn
+    # either way.
     t = phase + 0x20000000
     centred = ((t << 2) ^ 0x80000000).to(tl.int32, bitcast=True)
     a = centred.to(tl.float32) * (2.0**-31)
@@ -109,7 +110,7 @@ def sincos_of_phase(phase):
 
 @triton.jit
 def nan_unless_finite(guard, value):
-    """Give `value`, or NaN where `guard` is an infinity or NaN."""
+    """Return `value`, or NaN where `guard` is an infinity or NaN."""
     return tl.where((as_uint(guard) & 0x7F800000) == 0x7F800000, float("nan"), value)
 
 
@@ -126,7 +127,7 @@ def blend_inv_freq(pos_freq, ramp, factor):
 
 @triton.jit
 def negated(x):
-    """Flip the sign bit; Triton's own minus subtracts from zero, which makes 0 of 0."""
+    """Flip the sign bit. Triton's own minus subtracts from zero, so that -0 becomes 0."""
     return as_float(as_uint(x) ^ 0x80000000)
 
 
@@ -138,10 +139,11 @@ def rotate_pair(x0, x1, c, s, negated_s):
 
 @triton.jit
 def widen(x, INTERPRETED: tl.constexpr):
-    """Give the float32 of the same value.
+    """Return the float32 of the same value.
 
-    The interpreter's own conversions from and to bfloat16 lose subnormal numbers and truncate, so
-    there both are csrc/math/narrow.h's; devices have instructions of the same results.
+    The interpreter's own conversions from and to bfloat16 lose subnormal numbers and truncate.
+    Interpreted kernels therefore convert as csrc/math/narrow.h does. The instructions of devices
+    give the same results.
     """
     if INTERPRETED and x.dtype == tl.bfloat16:
         return as_float(x.to(tl.uint16, bitcast=True).to(tl.uint32) << 16)

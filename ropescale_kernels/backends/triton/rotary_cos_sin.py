@@ -4,16 +4,16 @@ import triton
 import triton.language as tl
 
 from ...ops.arguments import RotaryCosSinSpec
-from .heads import block_of_tokens, rotate_q_and_k
 from .launch import KernelInputs, launch, layout_of, token_strides
 from .math import as_float, as_uint, widen
+from .rotate import block_of_tokens, rotate_q_and_k
 
 
 @triton.jit
 def rotary_cos_sin_kernel(
     q_ptr,
     q_out_ptr,
-    k_ptr,  # q's pointers where there is no k, and nheads_k = 0
+    k_ptr,  # pointers of q if k is None; nheads_k is 0 then
     k_out_ptr,
     cos_ptr,  # rows of at least ROTARY_DIM // 2, the last stride 1
     sin_ptr,
@@ -43,7 +43,7 @@ def rotary_cos_sin_kernel(
     heads_per_program,
     num_rows,  # a row index outside [0, num_rows) gives NaN
     conjugate,
-    copy_rest,  # whether channels beyond ROTARY_DIM are copied: not in place
+    copy_rest,  # 1 if channels at and above ROTARY_DIM are copied; 0 for a call in place
     ROTARY_DIM: tl.constexpr,
     HEAD_DIM: tl.constexpr,
     INTERLEAVED: tl.constexpr,
@@ -53,7 +53,7 @@ def rotary_cos_sin_kernel(
     BLOCK_TOKENS: tl.constexpr,
     BLOCK_PAIRS: tl.constexpr,
 ):
-    """Rotate a block of tokens of one sequence, and a group of the heads of q and k."""
+    """Rotate a group of the heads of q and k, for a block of tokens of one sequence."""
     batch, tokens, mask_token = block_of_tokens(blocks_per_sequence, seqlen, BLOCK_TOKENS)
     offs_pair = tl.arange(0, BLOCK_PAIRS)
 
@@ -115,8 +115,7 @@ def launch_rotary_cos_sin(spec: RotaryCosSinSpec) -> None:
     """Fill spec.q_out and spec.k_out.
 
     Args:
-        spec: A checked call with outputs, on one CUDA device; or on the CPU where Triton
-            interprets.
+        spec: A checked call with outputs, on one CUDA device; on the CPU if Triton interprets.
     """
     tensors = spec.cos, spec.sin, spec.position_ids
     dtypes = tuple(None if x is None else x.dtype for x in tensors)

@@ -5,21 +5,21 @@ import triton.language as tl
 
 from ...ops.arguments import RotaryQKSpec
 from .cos_sin import cos_sin_of_table
-from .heads import block_of_tokens, rotate_q_and_k
 from .launch import launch, table_inputs
+from .rotate import block_of_tokens, rotate_q_and_k
 
 
 @triton.jit
 def rotary_qk_kernel(
     q_ptr,
     q_out_ptr,
-    k_ptr,  # q's pointers where there is no k, and nheads_k = 0
+    k_ptr,  # pointers of q if k is None; nheads_k is 0 then
     k_out_ptr,
     position_ptr,
-    profile_ptr,  # the table, as in cos_sin_of_table
+    profile_ptr,  # from here on as in cos_sin_of_table
     steps_ptr,
     inv_freq_ptr,
-    factors_ptr,  # (num_profiles, 2) float32 bits: multiplier of q, of k
+    factors_ptr,  # (num_profiles, 2) float32 bits: attention factor of q, of k
     axis_ptr,
     pos_freqs_ptr,
     ramp_ptr,
@@ -48,7 +48,7 @@ def rotary_qk_kernel(
     heads_per_program,
     num_profiles,
     conjugate,
-    copy_rest,  # whether channels beyond ROTARY_DIM are copied: not in place
+    copy_rest,  # 1 if channels at and above ROTARY_DIM are copied; 0 for a call in place
     PHASE_FLOAT32: tl.constexpr,
     ROTARY_DIM: tl.constexpr,
     HEAD_DIM: tl.constexpr,
@@ -59,7 +59,7 @@ def rotary_qk_kernel(
     BLOCK_TOKENS: tl.constexpr,
     BLOCK_PAIRS: tl.constexpr,
 ):
-    """Rotate a block of tokens of one sequence, and a group of the heads of q and k."""
+    """Rotate a group of the heads of q and k, for a block of tokens of one sequence."""
     batch, tokens, mask_token = block_of_tokens(blocks_per_sequence, seqlen, BLOCK_TOKENS)
     c, s, _position, profile, _valid = cos_sin_of_table(
         batch,
@@ -128,7 +128,6 @@ def launch_rotary_qk(spec: RotaryQKSpec) -> None:
     """Fill spec.q_out and spec.k_out.
 
     Args:
-        spec: A checked call with outputs, on one CUDA device; or on the CPU where Triton
-            interprets.
+        spec: A checked call with outputs, on one CUDA device; on the CPU if Triton interprets.
     """
     launch(rotary_qk_kernel, spec, table_inputs(spec))

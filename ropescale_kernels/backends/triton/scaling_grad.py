@@ -1,4 +1,4 @@
-"""Kernel and launcher: gradients of a table's inv_freq and factors, reduced in a fixed order."""
+"""Kernel and launcher: gradients of inv_freq and of the attention factors, in a fixed order."""
 
 from dataclasses import replace
 
@@ -8,19 +8,19 @@ import triton.language as tl
 
 from ...ops.arguments import RotaryQKSpec
 from .cos_sin import cos_sin_of_table
-from .heads import block_of_tokens, load_pairs
 from .launch import block_count, launch, table_inputs
 from .math import as_float, widen
+from .rotate import block_of_tokens, load_pairs
 
 
 @triton.jit
 def scaling_grad_kernel(
     q_ptr,
     grad_q_ptr,
-    k_ptr,  # q's pointers where there is no k, and nheads_k = 0
+    k_ptr,  # pointers of q if k is None; nheads_k is 0 then
     grad_k_ptr,
     position_ptr,
-    profile_ptr,  # the table, as in cos_sin_of_table
+    profile_ptr,  # from here on as in cos_sin_of_table
     steps_ptr,
     inv_freq_ptr,
     factors_ptr,
@@ -64,7 +64,7 @@ def scaling_grad_kernel(
     BLOCK_TOKENS: tl.constexpr,
     BLOCK_PAIRS: tl.constexpr,
 ):
-    """Sum what one block of tokens adds, over all of its heads."""
+    """Sum the terms of one block of tokens, over all of its heads."""
     NUM_PAIRS: tl.constexpr = ROTARY_DIM // 2
     batch, tokens, mask_token = block_of_tokens(blocks_per_sequence, seqlen, BLOCK_TOKENS)
     c, s, position, profile, valid = cos_sin_of_table(
@@ -134,7 +134,7 @@ def scaling_grad_kernel(
     of_factor_k = c_k * along + s_k * across
     of_angle += c_k * across - s_k * along
 
-    # Rotating backwards, an angle grows the other way.
+    # The sign of the angle flips if the call rotates backwards.
     direction = (1 - 2 * conjugate).to(tl.float64)
     counted = (valid & mask_token)[:, None]
     of_angle = tl.where(counted, of_angle * position.to(tl.float64) * direction, 0.0)
@@ -187,7 +187,7 @@ def launch_rotary_qk_scaling_grad(
     """Return the gradients of inv_freq and of the attention factors of a table of one profile.
 
     Args:
-        spec: A checked call, on one CUDA device; or on the CPU where Triton interprets.
+        spec: A checked call, on one CUDA device; on the CPU if Triton interprets.
         grad_q: The upstream gradient, like spec.q.
         grad_k: Like spec.k.
 
@@ -206,6 +206,6 @@ def launch_rotary_qk_scaling_grad(
         one_group=True,
     )
     total = sums.sum(dim=0, keepdim=True)
-    # The cosines and sines that were summed are multiplied by the factors already.
+    # The sums hold cosines and sines that are multiplied by the attention factors already.
     of_factors = total[:, num_pairs:] / spec.table.attention_factor_bits.view(torch.float32)
     return total[:, :num_pairs].to(torch.float32), of_factors.to(torch.float32)

@@ -9,8 +9,8 @@ import torch
 
 from ...ops.arguments import RotaryQKSpec
 from ...table.state import TableTensors
+from .compile import Variant, compiled
 from .rotary_qk import rotary_qk_kernel
-from .variants import Variant, compiled
 
 
 def warmup(spec: RotaryQKSpec) -> int:

@@ -1,18 +1,27 @@
-"""What a case is timed against: a table of optional, detected ways of doing the same."""
+"""The contenders: copy bounds, this package and optional peers, in tables by name."""
 
 from __future__ import annotations
 
-from . import flashinfer, floor, liger, onnxruntime, ours, sglang, torch_ops, transformers_eager
-from ._baseline import Baseline, Call, Pair, error_against, is_rotated, truth_of
-from .floor import floor_of
+from . import (
+    copy_bound,
+    flashinfer,
+    liger,
+    onnxruntime,
+    ours,
+    sglang,
+    torch_ops,
+    transformers_eager,
+)
+from ._baseline import Baseline, Call, Pair, error_against, float64_reference, is_same_rotation
+from .copy_bound import copy_bound_of
 
-FLOOR = (floor.COPY, floor.CLONE)
-# In place, a device touches half of the memory that a copy does, which may fit its cache.
-FLOOR_ON_DEVICE = (*FLOOR, floor.PASS)
+COPY_BOUNDS = (copy_bound.COPY, copy_bound.CLONE)
+# A pass in place touches half of the memory of a copy. That half may fit a device's cache.
+COPY_BOUNDS_ON_DEVICE = (*COPY_BOUNDS, copy_bound.PASS)
 OURS = (ours.IN_PLACE, ours.GIVEN_OUTPUTS, ours.OUT_OF_PLACE)
 ON_DEVICE = (ours.TRITON,)
 OPTIONS = ours.OPTIONS
-# By the name that `ropescale bench --peer` takes.
+# Peers, by the name that `ropescale bench --peer` takes.
 PEERS: dict[str, tuple[Baseline, ...]] = {
     "unfused": (torch_ops.UNFUSED,),
     "compile": torch_ops.COMPILED,
@@ -27,9 +36,9 @@ COMPILED = tuple(baseline.name for baseline in torch_ops.COMPILED)
 
 __all__ = [
     "COMPILED",
+    "COPY_BOUNDS",
+    "COPY_BOUNDS_ON_DEVICE",
     "EAGER",
-    "FLOOR",
-    "FLOOR_ON_DEVICE",
     "ON_DEVICE",
     "OPTIONS",
     "OURS",
@@ -37,8 +46,8 @@ __all__ = [
     "Baseline",
     "Call",
     "Pair",
+    "copy_bound_of",
     "error_against",
-    "floor_of",
-    "is_rotated",
-    "truth_of",
+    "float64_reference",
+    "is_same_rotation",
 ]

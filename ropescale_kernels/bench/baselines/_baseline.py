@@ -1,4 +1,4 @@
-"""What every way of rotating q and k tells the bench about itself."""
+"""A contender of the bench, the call it makes, and the check of its answer."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ Bind = Callable[[Tensor, Tensor], Callable[[], object]]
 
 @dataclass(frozen=True)
 class Call:
-    """One way of rotating a case's q and k, ready to be called.
+    """A contender's call on the tensors of a case.
 
     Attributes:
         inputs: The case's tensors.
-        bind: Takes a q and a k in the case's layout, and gives what is timed, and nothing else:
-            made as its users make the call, with whatever they keep between calls (tables,
-            sessions, outputs where the API takes them) made before.
-        result: Gives q and k rotated once, `(batch, seqlen, nheads, head_dim)` as the inputs are,
-            for the check of the answer; None for what rotates nothing.
-        writes: Where the output goes: "in place", where the input is; "given", into buffers that
-            the caller made; "fresh", into buffers that the call allocates. It decides which floor
-            the time is set against.
+        bind: Returns the call that is timed, for a q and a k in the case's layout. The call is made
+            as users make it. Everything they keep between calls (tables, sessions, outputs if the
+            API takes them) is made before.
+        result: Returns q and k rotated once, `(batch, seqlen, nheads, head_dim)` as the inputs are,
+            for the check of the answer. None for a copy bound, which rotates nothing.
+        writes: Place of the output: "in place", in the input; "given", in buffers that the caller
+            made; "fresh", in buffers that the call allocates. It selects the copy bound that the
+            time is divided by.
     """
 
     inputs: Inputs
@@ -39,29 +39,29 @@ class Call:
 
     @cached_property
     def run(self) -> Callable[[], object]:
-        """The call on the case's q and k; on copies of them where it writes in place."""
+        """Return the call on the case's q and k, or on copies of them if it writes in place."""
         if self.writes == "in place":
             return self.on_own_buffers()
         return self.bind(self.inputs.q, self.inputs.k)
 
     def on_own_buffers(self) -> Callable[[], object]:
-        """Give the call on a q and a k that no other call reads or writes."""
+        """Return the call on a q and a k that no other call reads or writes."""
         return self.bind(*own(self.inputs))
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """One row of a case.
+    """A contender of the bench: a row of each case that it can serve.
 
     Attributes:
-        name: As printed and kept in reports.
-        prepare: Makes the call on a case's tensors.
-        unavailable: Says why it cannot run on a device at all (a missing package, no GPU), or
-            None. Imports what it needs.
-        unsupported: Says why it cannot serve a case, or None.
-        table_bytes: Bytes kept between calls for a window of `context` positions: cos and sin,
-            or frequencies.
-        version: Version of the package it comes from, or None where that is ours or torch's.
+        name: Name in tables and in reports.
+        prepare: Returns the call on a case's tensors.
+        unavailable: Returns the reason it cannot run on a device at all (a missing package, no
+            GPU), or None. Imports the package.
+        unsupported: Returns the reason it cannot serve a case, or None.
+        table_bytes: Returns the bytes kept between calls for a window of `context` positions: cos
+            and sin, or frequencies.
+        version: Returns the version of its package, or None for torch and this package.
     """
 
     name: str
@@ -73,7 +73,7 @@ class Baseline:
 
 
 def error_against(result: Pair, truth: Pair) -> float:
-    """Largest absolute difference of q and k from the truth; NaN counts as infinite."""
+    """Return the largest absolute difference of q and k from the truth; NaN counts as infinite."""
     worst = 0.0
     for x, y in zip(result, truth, strict=True):
         if x is not None and y is not None:
@@ -81,8 +81,8 @@ def error_against(result: Pair, truth: Pair) -> float:
     return worst
 
 
-def is_rotated(result: Pair, truth: Pair) -> bool:
-    """Whether q and k are the right rotation, give or take rounding and a drifting angle.
+def is_same_rotation(result: Pair, truth: Pair) -> bool:
+    """Return whether q and k are the right rotation, apart from rounding and a drifting angle.
 
     ||x - truth|| / ||truth|| is below 1e-2 for a rounded answer, about 0.1 for a float32 angle at a
     million, and about 1 for a wrong pairing, a wrong direction or rows that are off.
@@ -95,8 +95,8 @@ def is_rotated(result: Pair, truth: Pair) -> bool:
     return True
 
 
-def truth_of(inputs: Inputs) -> Pair:
-    """Rotate in float64 with float64 angles, which at a position of 10^7 are exact to 2e-9."""
+def float64_reference(inputs: Inputs) -> Pair:
+    """Return q and k rotated in float64; the angle at position 10^7 is exact to 2e-9."""
     angle = inputs.position_ids.double()[..., None] * inputs.inv_freq.double()
     cos = (angle.cos() * inputs.attention_factor).unsqueeze(-2)
     sin = (angle.sin() * inputs.attention_factor).unsqueeze(-2)
@@ -111,7 +111,7 @@ def truth_of(inputs: Inputs) -> Pair:
 
 
 def own(inputs: Inputs) -> tuple[Tensor, Tensor]:
-    """Copy q and k in the case's own layout, slices of one packed buffer included."""
+    """Return copies of q and k in the case's own layout, slices of one packed buffer included."""
     q, k = inputs.q, inputs.k
     if inputs.case.layout != "packed-qkv":
         return q.clone(), k.clone()
@@ -122,22 +122,21 @@ def own(inputs: Inputs) -> tuple[Tensor, Tensor]:
 
 
 def out_of_place(inputs: Inputs, bind: Callable[[Tensor, Tensor], Callable[[], Pair]]) -> Call:
-    """Make the call of something that returns fresh tensors shaped as the inputs are."""
+    """Return the call of a contender that returns new tensors shaped as the inputs are."""
     return Call(inputs, bind, lambda: bind(inputs.q, inputs.k)())
 
 
 def prepare_in_place(
     inputs: Inputs, bind: Callable[[Tensor, Tensor, float], Callable[[], object]]
 ) -> Call:
-    """Make the call of something that writes where it reads.
+    """Return the call of a contender that writes its output into its input.
+
+    The call is timed with an attention factor of 1. The same buffer is rotated again and again, so
+    another factor would end in infinities.
 
     Args:
         inputs: The case's tensors.
-        bind: Gives the call on a q and a k, with tables of an attention factor.
-
-    Returns:
-        The call, timed with a factor of 1: the same buffer is rotated again and again, and another
-        factor would end in infinities.
+        bind: Returns the call on a q and a k, with tables of an attention factor.
     """
 
     def result() -> Pair:
@@ -149,18 +148,18 @@ def prepare_in_place(
 
 
 def float32_table(inputs: Inputs, attention_factor: float) -> tuple[Tensor, Tensor]:
-    """Tabulate cos and sin as engines do, from the float32 angle; each (rows, pairs) float32."""
+    """Return cos and sin of the float32 angle, as engines tabulate them; (rows, pairs) float32."""
     angle = inputs.rows.float()[:, None] * inputs.inv_freq
     return angle.cos() * attention_factor, angle.sin() * attention_factor
 
 
 def inv_freq_bytes(case: Case, context: int) -> int:
-    """Bytes kept by what computes cos and sin anew in each forward: the float32 frequencies."""
+    """Return the bytes of float32 frequencies, kept if each forward computes cos and sin anew."""
     return 2 * case.rotary_dim
 
 
 def package_version(name: str) -> Any:
-    """Give a distribution's version, or None."""
+    """Return the version of a distribution, or None if it is not installed."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:

@@ -1,4 +1,4 @@
-"""What the rotary kernels of serving engines share: a float32 table, and rows by token."""
+"""Calls of the rotary kernels of serving engines: a float32 table, and a row for each token."""
 
 from __future__ import annotations
 
@@ -18,15 +18,12 @@ Rotate = Callable[[Tensor, Tensor, Tensor, Tensor], object]
 
 
 def prepare(inputs: Inputs, rotate: Rotate) -> Call:
-    """Make an in-place call `rotate(positions, q, k, cos_sin_cache)`.
+    """Return a call in place, `rotate(positions, q, k, cos_sin_cache)`.
 
     Args:
         inputs: The case's tensors.
         rotate: Takes positions (num_tokens,), q and k (num_tokens, nheads, head_dim), and the table
             (rows, rotary_dim) of cos and then sin.
-
-    Returns:
-        The call.
     """
     positions = inputs.row_ids.flatten()
 
@@ -43,12 +40,12 @@ def prepare(inputs: Inputs, rotate: Rotate) -> Call:
 
 
 def table_bytes(case: Case, context: int) -> int:
-    """Bytes of that table."""
+    """Return the bytes of the float32 table of cos and sin."""
     return 4 * context * case.rotary_dim
 
 
 def unsupported(case: Case) -> str | None:
-    """Say what neither engine's kernel takes, or None."""
+    """Return the reason no engine's kernel takes a case, or None."""
     if case.dtype == "float32":
         return "float16 and bfloat16 only"
     if case.layout == "heads-first":
@@ -62,16 +59,13 @@ def baseline(
     load: Callable[[], Rotate],
     unsupported: Callable[[Case], str | None] = unsupported,
 ) -> Baseline:
-    """Describe an engine's kernel.
+    """Return the contender for an engine's kernel.
 
     Args:
-        name: As printed.
-        package: The distribution it comes from.
-        load: Gives what `prepare` takes; raises ImportError where it is not there.
+        name: Name in tables and in reports.
+        package: The engine's distribution.
+        load: Returns the `rotate` of `prepare`; raises ImportError if it is not installed.
         unsupported: As in Baseline.
-
-    Returns:
-        The baseline.
     """
 
     def unavailable(device: torch.device) -> str | None:
@@ -95,7 +89,7 @@ def baseline(
 
 @cache
 def prebuilt(file: str) -> Any:
-    """Load a kernel that bench/build_peers.py built, through apache-tvm-ffi.
+    """Return the module of a kernel that bench/build_peers.py built, loaded by apache-tvm-ffi.
 
     Raises:
         ImportError: The variable ROPESCALE_PEERS names no folder that holds it, or tvm_ffi is

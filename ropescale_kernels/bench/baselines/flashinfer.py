@@ -1,4 +1,4 @@
-"""FlashInfer's rotation by a table, as vLLM and SGLang call it."""
+"""FlashInfer's rotation by a table of cos and sin, as vLLM and SGLang call it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Liger-Kernel's Triton rotation, as its patch of a Llama calls it.
+"""Liger-Kernel's Triton rotation, as its patch of Llama calls it.
 
-cos and sin are Transformers', made anew in each forward; the rotation writes into q and k where
-their memory has tokens before heads, and into contiguous copies of them where it has not.
+cos and sin are Transformers', made anew in each forward. The rotation writes into q and k if their
+memory has tokens before heads, otherwise into contiguous copies of them.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ def _prepare(inputs: Inputs) -> Call:
         q_out, k_out = bind(*own(inputs), inputs.attention_factor)()
         return q_out.transpose(1, 2), k_out.transpose(1, 2)
 
-    # What may be written in place is timed with a factor of 1, and so stays finite.
+    # The call is timed with a factor of 1, so values that are rotated in place stay finite.
     in_place = inputs.case.layout == "contiguous"
     writes: Literal["in place", "fresh"] = "in place" if in_place else "fresh"
 
     def bind_steady(q: Tensor, k: Tensor) -> Callable[[], tuple[Tensor, Tensor]]:
-        # Whether another layout is copied is Liger's choice, so it gets buffers of its own.
+        # Liger decides whether another layout is copied, so each call gets buffers of its own.
         return bind(*((q, k) if in_place else own(inputs)), 1.0)
 
     return Call(inputs, bind_steady, result, writes)

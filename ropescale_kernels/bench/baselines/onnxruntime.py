@@ -1,7 +1,7 @@
 """onnxruntime's RotaryEmbedding operator on the CPU, as exported models hold it.
 
-One session with two nodes, for q and for k; tables of cos and sin by position, the attention factor
-multiplied in; torch's memory bound for inputs and outputs, so that a run copies nothing.
+One session has two nodes, for q and for k. The tables of cos and sin by position include the
+attention factor. Inputs and outputs are bound to torch's memory, so a run copies nothing.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def _model(case: Case) -> bytes:
                 [f"{name}_out"],
                 domain="com.microsoft",
                 num_heads=heads,
-                # Of whole heads the operator wants neither said.
+                # The operator takes neither number if whole heads are rotated.
                 rotary_embedding_dim=0 if case.rotary_dim == case.head_dim else case.rotary_dim,
             )
         )
@@ -61,7 +61,7 @@ def _model(case: Case) -> bytes:
     outputs = [helper.make_tensor_value_info(n, element, None) for n in ends]
     domains = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
     graph = helper.make_graph(nodes, "rotary", inputs, outputs)
-    # The oldest format that holds these: onnx writes newer ones than a runtime may read.
+    # The oldest format that holds these nodes, because a runtime may not read onnx's newest.
     model = helper.make_model(graph, opset_imports=domains, ir_version=8)
     serialized: bytes = model.SerializeToString()
     return serialized
@@ -72,7 +72,7 @@ def _session(case: Case) -> Any:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    # Threads that spin would take the cores from whatever is timed next.
+    # Spinning threads would take the cores from the contender that is timed next.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(_model(case), options, providers=["CPUExecutionProvider"])
 
@@ -105,7 +105,7 @@ def _prepare(inputs: Inputs) -> Call:
 
 
 def _as_operator_has_it(x: Tensor, case: Case) -> Tensor:
-    """(batch, seqlen, nheads * head_dim), or (batch, nheads, seqlen, head_dim)."""
+    """Return x as (batch, seqlen, nheads * head_dim), or (batch, nheads, seqlen, head_dim)."""
     return x.transpose(1, 2) if case.layout == "heads-first" else x.flatten(2)
 
 
@@ -114,7 +114,7 @@ def _as_case_has_it(x: Tensor, case: Case) -> Tensor:
 
 
 def _value(x: Tensor) -> Any:
-    """Share a tensor's memory and keep it alive."""
+    """Return an OrtValue that shares the memory of a tensor and keeps it alive."""
     import onnxruntime
 
     assert x.is_contiguous()

@@ -1,4 +1,4 @@
-"""This package, in place and out of place, and what its options cost."""
+"""This package: in place, out of place, and with its options."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _table_bytes(case: Case, context: int) -> int:
 
 
 def _prepare_in_place(inputs: Inputs, impl: str = "auto") -> Call:
-    # A buffer is rotated again and again: by magnitude "none" it keeps its norm.
+    # A buffer is rotated again and again. Magnitude "none" keeps its norm.
     steady = RotaryTable(inputs.table.scalings, device=inputs.q.device, magnitude="none")
 
     def result() -> Pair:
@@ -68,19 +68,19 @@ def _prepare_interleaved(inputs: Inputs) -> Call:
 
 
 def _interleave(x: Tensor, pairs: int) -> Tensor:
-    """Move channels (j, j + pairs) to (2j, 2j + 1); those at and above 2 pairs stay."""
+    """Return x with channels (j, j + pairs) at (2j, 2j + 1); others keep their place."""
     rotated = torch.stack((x[..., :pairs], x[..., pairs : 2 * pairs]), dim=-1).flatten(-2)
     return torch.cat((rotated, x[..., 2 * pairs :]), dim=-1)
 
 
 def _halve(x: Tensor, pairs: int) -> Tensor:
-    """Undo `_interleave`."""
+    """Return x with the channels that `_interleave` moved back in their places."""
     end = 2 * pairs
     return torch.cat((x[..., 0:end:2], x[..., 1:end:2], x[..., end:]), dim=-1)
 
 
 def _prepare_profiles(inputs: Inputs) -> Call:
-    # The same scaling four times, which the kernel cannot know: the answer stays the case's.
+    # Four equal scalings keep the answer of the case; the kernel cannot know that they are equal.
     table = RotaryTable([inputs.case.scaling()] * 4, device=inputs.q.device)
     tokens = torch.arange(inputs.case.tokens, dtype=torch.int32, device=inputs.q.device)
     profile_ids = (tokens % 4).view(inputs.position_ids.shape)
@@ -93,7 +93,7 @@ def _prepare_profiles(inputs: Inputs) -> Call:
 
 def _prepare_dynamic(inputs: Inputs) -> Call:
     table = RotaryTable(inputs.case.scaling(), device=inputs.q.device, dynamic=True)
-    # Of four windows: factor 4, as the static table has it.
+    # A length of four windows gives factor 4, the factor of the static table.
     table.update_(torch.tensor([4 * WINDOW], device=inputs.q.device))
 
     def bind(q: Tensor, k: Tensor) -> Callable[[], Pair]:
@@ -120,7 +120,7 @@ def _given_bytes(case: Case, context: int) -> int:
 IN_PLACE = Baseline("ours, in place", _prepare_in_place, table_bytes=_table_bytes)
 GIVEN_OUTPUTS = Baseline("ours, out=", _prepare_given_outputs, table_bytes=_table_bytes)
 OUT_OF_PLACE = Baseline("ours", _prepare, table_bytes=_table_bytes)
-# Beside the CUDA kernels, which are what "auto" takes on a device.
+# Timed beside the CUDA kernels, because "auto" takes those on a device.
 TRITON = Baseline(
     "ours, Triton in place",
     partial(_prepare_in_place, impl="triton"),

@@ -1,4 +1,4 @@
-"""SGLang's just-in-time compiled rotation, as its rotary layer calls it."""
+"""SGLang's rotation, compiled just in time, as SGLang's rotary layer calls it."""
 
 from __future__ import annotations
 

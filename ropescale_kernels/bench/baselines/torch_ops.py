@@ -1,4 +1,4 @@
-"""The unfused torch operations, eager and through torch.compile in the ways people meet it."""
+"""The unfused torch operations: eager, and through torch.compile with its usual options."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def _prepare(inputs: Inputs) -> Call:
 
 
 def _compile(function: Callable[..., Any], dynamic: bool) -> Callable[..., Any]:
-    """Compile a copy of a function.
+    """Return a copy of a function, compiled.
 
-    Graphs are kept per code object, eight at most, and a call takes whichever fits, however it was
-    compiled: of one shared function the ninth shape would run eagerly, and "dynamic" the graph of
-    a static one.
+    torch.compile keeps at most eight graphs for each code object, and a call takes any graph that
+    fits, however it was compiled. A shared function would run eagerly at its ninth shape, and
+    "dynamic" would run the graph of a static shape.
     """
     copy = types.FunctionType(
         function.__code__.replace(co_name=function.__name__),
@@ -43,8 +43,8 @@ def _compile(function: Callable[..., Any], dynamic: bool) -> Callable[..., Any]:
 
 
 def _prepare_compiled(inputs: Inputs, dynamic: bool) -> Call:
-    # One graph inlines sine and cosine into the rotation and computes them again for every head,
-    # which took 1.4 to 1.6 times as long in bfloat16 with 32 heads; a model tabulates them.
+    # A single graph inlines sine and cosine into the rotation and computes them again for every
+    # head. That took 1.4 to 1.6 times as long in bfloat16 with 32 heads. A model tabulates them.
     tabulate, rotate = _compile(unfused.cos_sin, dynamic), _compile(unfused.rotate, dynamic)
 
     def bind(q: Tensor, k: Tensor) -> Callable[[], Pair]:

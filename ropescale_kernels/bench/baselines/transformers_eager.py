@@ -1,4 +1,4 @@
-"""Transformers' rotary embedding and its application, as a Llama's attention calls them."""
+"""Transformers' rotary embedding and rotation, as the attention of Llama calls them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _config(case: Case) -> Any:
         rope: dict[str, Any] = {"rope_parameters": keys | {"rope_theta": scaling.rope_theta}}
     else:
         rope = {"rope_scaling": keys, "rope_theta": scaling.rope_theta}
-    # A Llama rotates whole heads; of a partial rotation, this is the part.
+    # Llama rotates whole heads, so head_dim is the rotated part of a head.
     return LlamaConfig(head_dim=case.rotary_dim, max_position_embeddings=4 * WINDOW, **rope)
 
 

@@ -1,4 +1,4 @@
-"""The body that kernels share: rotate tiles of heads by cosines and sines in registers."""
+"""The rotation that kernels share: tiles of heads, by cosines and sines in registers."""
 
 import triton
 import triton.language as tl
@@ -8,7 +8,7 @@ from .math import as_float, narrow, negated, rotate_pair, widen
 
 @triton.jit
 def block_of_tokens(blocks_per_sequence, seqlen, BLOCK_TOKENS: tl.constexpr):
-    """Give this program's batch, its tokens in the sequence, both int64, and which are there."""
+    """Return the sequence and the tokens of this program (int64), and the mask of real tokens."""
     pid_token = tl.program_id(0)
     batch = (pid_token // blocks_per_sequence).to(tl.int64)
     block = (pid_token % blocks_per_sequence).to(tl.int64)
@@ -42,7 +42,7 @@ def rotate_q_and_k(
     heads_per_program,
     c,  # (BLOCK_TOKENS, BLOCK_PAIRS) float32
     s,
-    factors_ptr,  # (num_profiles, 2) float32 bits, what multiplies both for q, for k; or None
+    factors_ptr,  # (num_profiles, 2) float32 bits: attention factor of q, of k; None if both are 1
     profile,
     copy_rest,
     ROTARY_DIM: tl.constexpr,
@@ -53,7 +53,7 @@ def rotate_q_and_k(
     BLOCK_HEADS: tl.constexpr,
     BLOCK_PAIRS: tl.constexpr,
 ):
-    """Rotate this program's group of heads, which may begin in q and end in k."""
+    """Rotate this program's group of heads. A group may begin in q and end in k."""
     pid_head = tl.program_id(1)
     first = pid_head * heads_per_program
     last = first + heads_per_program
@@ -112,14 +112,14 @@ def rotate_q_and_k(
 def rotate_heads(
     in_ptr,
     out_ptr,
-    in_tokens,  # (BLOCK_TOKENS,) int64: where each token begins, in elements
+    in_tokens,  # (BLOCK_TOKENS,) int64: offset of each token, in elements
     out_tokens,
     stride_in_head,
     stride_out_head,
     first_head,
     last_head,
     mask_token,  # (BLOCK_TOKENS,)
-    c,  # (BLOCK_TOKENS, BLOCK_PAIRS) float32, multiplied by the factor
+    c,  # (BLOCK_TOKENS, BLOCK_PAIRS) float32, multiplied by the attention factor
     s,
     copy_rest,
     ROTARY_DIM: tl.constexpr,
@@ -131,8 +131,9 @@ def rotate_heads(
     BLOCK_PAIRS: tl.constexpr,
 ):
     """Rotate heads [first_head, last_head) of a block of tokens; `out_ptr` may be `in_ptr`."""
-    # Heads in front: tokens and pairs fill the threads, so each thread has the cosines of all of
-    # its heads once, and the loads of BLOCK_HEADS heads are in flight together.
+    # Heads are the first axis because tokens and pairs then fill the threads: each thread holds
+    # the cosines of all of its heads once, and the loads of BLOCK_HEADS heads are in flight
+    # together.
     c = c[None, :, :]
     s = s[None, :, :]
     negated_s = negated(s)
@@ -154,10 +155,10 @@ def rotate_heads(
 
 @triton.jit
 def _channels(rows, first, ALIGNED: tl.constexpr, WIDTH: tl.constexpr):
-    """Point at WIDTH channels of each row, from `first` on."""
+    """Return pointers to WIDTH channels of each row, from `first` on."""
     pointers = rows + (first + tl.arange(0, WIDTH))[None, None, :]
     if ALIGNED:
-        # The launcher has checked pointers, strides and sizes. In bytes.
+        # The launcher has checked that pointers, strides and sizes are multiples of 16 bytes.
         pointers = tl.multiple_of(pointers, [1, 1, 16])
     return pointers
 
@@ -194,7 +195,7 @@ def store_pairs(
     ALIGNED: tl.constexpr,
     BLOCK_PAIRS: tl.constexpr,
 ):
-    """Store what `load_pairs` loads: the step that a fusion replaces."""
+    """Store both channels of every pair, as `load_pairs` loads them. A fusion replaces this."""
     NUM_PAIRS: tl.constexpr = ROTARY_DIM // 2
     if INTERLEAVED:
         y = tl.reshape(tl.join(y0, y1), [y0.shape[0], y0.shape[1], 2 * BLOCK_PAIRS])

@@ -1,4 +1,4 @@
-"""What no rotation can beat by much: moving the bytes of q and k once."""
+"""Copy bounds: calls that move the bytes of q and k once. No rotation beats them by much."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch import Tensor
 from ..cases import Inputs
 from ._baseline import Baseline, Call
 
-# Up to so many bytes moved, which a device's L2 cache may hold, a floor on a device is one kernel
-# over one buffer: two copies would be two launches, where a rotation of q and k is one.
+# A copy bound of at most so many bytes, which the L2 cache of a device may hold, is one kernel over
+# one buffer. Two copies would be two launches, and a rotation of q and k is one.
 _ONE_KERNEL = 64 << 20
 
 
 def _words(inputs: Inputs, q: Tensor, k: Tensor) -> tuple[Tensor, ...]:
-    """Return q and k as 32-bit integers; where they are small, one buffer of their size.
+    """Return q and k as 32-bit integers; one buffer of their size if they are small.
 
     Inverting the bits of integers moves the bytes of a copy, in one of torch's own kernels.
     """
@@ -60,16 +60,13 @@ CLONE = Baseline("clone", _prepare_clone)
 PASS = Baseline("pass in place", _prepare_pass)
 
 
-def floor_of(writes: str, names: set[str]) -> str:
-    """Name the floor that a call is set against.
+def copy_bound_of(writes: str, names: set[str]) -> str:
+    """Return the name of the copy bound that the time of a call is divided by.
 
     Args:
-        writes: Where the call's output goes, as in `Call`.
-        names: Floors that were timed. Without a pass in place, calls in place are set against the
-            copy.
-
-    Returns:
-        A name of those.
+        writes: Place of the call's output, as in `Call`.
+        names: Copy bounds that were timed. Without a pass in place, the bound of calls in place is
+            the copy.
     """
     if writes == "fresh":
         return CLONE.name

@@ -16,7 +16,7 @@ import triton
 from torch import Tensor
 from triton.compiler import ASTSource
 
-from .tile import Tile, tile_of
+from .launch_config import Tile, tile_of
 
 _POINTERS = {
     torch.float64: "*fp64",

@@ -1,4 +1,4 @@
-"""What is to be timed, and timing it."""
+"""A run of the bench: its options, its cases, and the loop that times them."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from .clocks import clock_of
 from .machine import machine
 from .report import Report, Row, add_left_out
 
-# What the pictures are drawn from.
+# Suites whose rows the pictures show.
 SUITES_OF_PLOTS = ("overview", "tokens", "context")
 _QUICK_TOKENS = 32
 _QUICK_SECONDS = 0.01
 
 
 @dataclass(frozen=True)
-class Plan:
-    """A run of the bench.
+class BenchRun:
+    """The options of one run.
 
     Attributes:
         suites: Names of suites.
-        models: Models to time besides, at each of `dtypes` and `layouts`.
-        tokens: Of those models' prefills; None for each one's own number, and a decode besides.
+        models: Models to time beside the suites, at each of `dtypes` and `layouts`.
+        tokens: Tokens of those models' prefills; None for each model's own number and a decode.
         peers: Keys of PEERS, or "none".
         device: "cpu" or "cuda".
-        seconds: To spend on each case.
-        threads: Of torch and of the kernels; None for as many as torch has.
-        quick: Toy sizes, next to no time, and nothing compiled.
+        seconds: Time to spend on each case.
+        threads: Threads of torch and of the kernels; None for as many as torch has.
+        quick: Toy sizes, a hundredth of a second for each case, and no torch.compile.
     """
 
     suites: tuple[str, ...] = ()
@@ -45,14 +45,11 @@ class Plan:
     threads: int | None = None
     quick: bool = False
 
-    def completed(self, plots: bool = False) -> Plan:
-        """Fill in what was not said: the overview, the headline's model, every peer.
+    def completed(self, plots: bool = False) -> BenchRun:
+        """Return a run with defaults for options that were not given.
 
         Args:
-            plots: Whether pictures will be drawn, and so their suites are wanted.
-
-        Returns:
-            A plan that says everything.
+            plots: Whether pictures are drawn; their suites are then added.
         """
         suites, models = self.suites, self.models
         if (self.dtypes or self.layouts or self.tokens is not None) and not models:
@@ -73,7 +70,7 @@ class Plan:
         )
 
     def cases(self) -> list[Case]:
-        """Give the suites' cases, then those of the models."""
+        """Return the cases of the suites, then the cases of the models."""
         found = suite(self.suites, self.device)
         for model in self.models:
             for dtype in self.dtypes:
@@ -90,7 +87,7 @@ class Plan:
         return list(dict.fromkeys(found))
 
     def arguments(self) -> list[str]:
-        """Give the command line of `ropescale bench` that says the same."""
+        """Return the options of `ropescale bench` that describe the same run."""
         words = [f"--device={self.device}", f"--seconds={self.seconds}"]
         words += [f"--suite={name}" for name in self.suites]
         for option, values in (
@@ -105,31 +102,31 @@ class Plan:
         return words + ["--quick"] * self.quick
 
 
-class Watcher:
-    """What hears of a run as it goes on; this one keeps silent."""
+class Progress:
+    """Listener to a run. This base class ignores every event."""
 
-    def begun(self, found: Report, steps: int) -> None:
-        """Say what is timed on, and in how many steps."""
+    def started(self, found: Report, steps: int) -> None:
+        """Take the report, which names the machine, and the number of steps."""
 
-    def doing(self, what: str) -> None:
-        """Say what comes next."""
+    def step(self, name: str) -> None:
+        """Take the name of the step that begins."""
 
     def measured(self, case: Case, rows: list[Row]) -> None:
-        """Say what a case gave."""
+        """Take the rows of a case."""
 
-    def done(self) -> None:
-        """Say that a step is done."""
+    def finished(self) -> None:
+        """Take the end of a step."""
 
 
-def run(chosen: Plan, watcher: Watcher) -> Report:
-    """Time every case of a plan in this process.
+def run(chosen: BenchRun, progress: Progress) -> Report:
+    """Time every case of a run in this process.
 
     Args:
-        chosen: The plan.
-        watcher: Hears of it.
+        chosen: The run.
+        progress: Told of each step.
 
     Returns:
-        Rows, facts, and what was left out.
+        The report: rows, call costs, and contenders that were left out.
     """
     if chosen.threads is not None:
         torch.set_num_threads(chosen.threads)
@@ -141,35 +138,39 @@ def run(chosen: Plan, watcher: Watcher) -> Report:
         left_out=left_out,
     )
     cases = chosen.cases()
-    watcher.begun(found, len(cases) + len(baselines))
+    progress.started(found, len(cases) + len(baselines))
     clock = clock_of(device)
     for case in cases:
-        watcher.doing(f"{case.name} {case.dtype} {case.tokens}")
-        # One token is timed often enough in a third of the time.
+        progress.step(f"{case.name} {case.dtype} {case.tokens}")
+        # A call with one token is so short that a third of the time gives enough samples.
         seconds = chosen.seconds / (3 if case.tokens == 1 else 1)
         rows, missing = measure.measure(
             case, baselines, device=device, clock=clock, seconds=seconds
         )
         found.rows += rows
         add_left_out(found.left_out, missing)
-        watcher.measured(case, rows)
-        watcher.done()
-    _add_facts(found, chosen, cases, baselines, watcher)
+        progress.measured(case, rows)
+        progress.finished()
+    _add_call_costs(found, chosen, cases, baselines, progress)
     found.complete = True
     return found
 
 
-def _add_facts(
-    found: Report, chosen: Plan, cases: list[Case], baselines: list[Baseline], watcher: Watcher
+def _add_call_costs(
+    found: Report,
+    chosen: BenchRun,
+    cases: list[Case],
+    baselines: list[Baseline],
+    progress: Progress,
 ) -> None:
-    """Add facts of each way, in each element type of the first case's model."""
+    """Add the call cost of each contender, in each dtype of the first case's model."""
     dtypes = dict.fromkeys(case.dtype for case in cases if case.model == cases[0].model)
     device = torch.device(chosen.device)
     for baseline in baselines:
-        watcher.doing(f"{baseline.name}: one token")
+        progress.step(f"{baseline.name}: one token")
         for dtype in dtypes:
             case = replace(cases[0], dtype=dtype)
-            fact = measure.facts(baseline, case, device=device, seconds=chosen.seconds / 20)
-            if fact is not None:
-                found.facts.append(fact)
-        watcher.done()
+            cost = measure.call_cost(baseline, case, device=device, seconds=chosen.seconds / 20)
+            if cost is not None:
+                found.facts.append(cost)
+        progress.finished()
