@@ -1,4 +1,4 @@
-"""What tests share: this machine's implementations, equality of bits, what becomes of GPU tests."""
+"""What tests share: implementations of this machine, equality of bits, counts of what ran."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import importlib
 import os
 import runpy
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,8 +19,8 @@ from torch import Tensor
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
 import emulated_cuda
+from support import floors
 
 import ropescale_kernels as rk
 from ropescale_kernels.backends import compiled as compiled
@@ -142,14 +141,41 @@ def same_bits() -> Callable[..., None]:
     return check
 
 
+@pytest.fixture
+def small_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the bench flush a megabyte: the largest cache of a server has hundreds of them."""
+    monkeypatch.setattr("ropescale_kernels.bench.clocks.last_level_cache", lambda: 1 << 20)
+
+
+@pytest.fixture
+def thread_team() -> Iterator[None]:
+    """Give torch two threads, for tests of what several threads do together."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(2, before))
+    yield
+    torch.set_num_threads(before)
+
+
+def pytest_configure() -> None:
+    """Leave a worker of pytest-xdist one thread, because there is a worker for each core."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        torch.set_num_threads(1)
+
+
 # So many tests of a GPU have to pass, and none may be skipped: a suite that shrinks is no proof.
 REQUIRE_GPU = int(os.environ.get("ROPESCALE_REQUIRE_GPU") or 0)
 REHEARSAL = os.environ.get("ROPESCALE_GPU_REHEARSAL", "")
 gpu_outcomes: Counter[str] = Counter()
+# In .ci/run, floors hold for the whole suite.
+FLOORS = floors.floors_here() if os.environ.get("ROPESCALE_TEST_FLOORS") else {}
+passed: Counter[str] = Counter()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what lies in a folder gpu/, and skip it where there is none."""
+    """Mark tests in folders gpu/, skip them if there is no device, and put slow tests first.
+
+    A slow test at the end would leave the other workers of pytest-xdist without work.
+    """
     reason = None
     if not REHEARSAL and not torch.cuda.is_available():
         reason = "torch finds no CUDA device"
@@ -158,10 +184,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("gpu")
         if item.get_closest_marker("gpu") and reason is not None:
             item.add_marker(pytest.mark.skip(reason=reason))
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Count what became of the GPU tests."""
+    """Count what became of the GPU tests, and what passed."""
+    if report.when == "call" and report.passed:
+        passed.update(part for part in FLOORS if part in report.nodeid)
     # Over the implementations of a kind that this version has none of, there is no test to skip.
     nothing = report.skipped and "empty parameter set" in str(report.longrepr)
     if "gpu" in report.keywords and (report.when == "call" or report.skipped) and not nothing:
@@ -169,7 +198,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def gpu_faults() -> list[str]:
-    """Say why a run that requires a GPU does not count."""
+    """Return why a run that requires a GPU does not count."""
     if not REQUIRE_GPU:
         return []
     found = []
@@ -182,8 +211,9 @@ def gpu_faults() -> list[str]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fail a run that requires a GPU and did without."""
-    if gpu_faults() and not hasattr(session.config, "workerinput"):
+    """Fail a run that requires a GPU and did without, or in which too few tests passed."""
+    short = gpu_faults() or floors.shortfalls(passed, FLOORS)
+    if short and not hasattr(session.config, "workerinput"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
@@ -198,3 +228,5 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.write_line(runpy.run_path(str(script))["state"]())
     for fault in gpu_faults():
         terminalreporter.write_line(f"ROPESCALE_REQUIRE_GPU: {fault}", red=True)
+    for fault in floors.shortfalls(passed, FLOORS):
+        terminalreporter.write_line(f"ROPESCALE_TEST_FLOORS: {fault}", red=True)

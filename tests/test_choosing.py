@@ -8,12 +8,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "docs" / "choosing.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_page_is_of_this_code() -> None:
     tool = [sys.executable, str(ROOT / "tools" / "choosing.py")]
     done = subprocess.run(tool, capture_output=True, text=True, cwd=ROOT)

@@ -51,6 +51,7 @@ def launched(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     return found
 
 
+@pytest.mark.slow
 def test_every_instantiation_of_the_cuda_kernels_is_launched(
     launched: dict[str, list[str]],
 ) -> None:
@@ -60,6 +61,7 @@ def test_every_instantiation_of_the_cuda_kernels_is_launched(
     assert launched["launched"] == launched["instantiations"]
 
 
+@pytest.mark.slow
 def test_every_variant_of_triton_that_is_compiled_ahead_is_launched(
     launched: dict[str, list[str]],
 ) -> None:
@@ -81,6 +83,7 @@ def test_every_variant_of_triton_that_is_compiled_ahead_is_launched(
     assert wanted - set(launched["variants"]) == set()
 
 
+@pytest.mark.slow
 def test_every_kernel_of_triton_is_among_those_compiled_ahead(
     launched: dict[str, list[str]],
 ) -> None:
@@ -143,6 +146,7 @@ def test_the_script_counts_every_gpu_test() -> None:
     }
 
 
+@pytest.mark.slow
 def test_a_kernel_that_no_test_launches_would_be_seen(tmp_path: Path) -> None:
     kept = tmp_path / "launched.json"
     gpu_tests("-k", "plain and cuda and float32", ROPESCALE_LAUNCHED=str(kept))

@@ -116,6 +116,7 @@ def read(folder: Path) -> dict[str, Any]:
     return report
 
 
+@pytest.mark.slow
 def test_the_script_is_rehearsed_from_end_to_end(tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = gpu_sh("--rehearse", "--out", str(out))
@@ -159,6 +160,7 @@ def below(pid: int) -> list[int]:
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_script_that_is_terminated_in_any_stage_leaves_a_report(
     tmp_path: Path, stage: str
@@ -172,6 +174,7 @@ def test_a_script_that_is_terminated_in_any_stage_leaves_a_report(
     assert not any(Path(f"/proc/{pid}").exists() for pid in started)
 
 
+@pytest.mark.slow
 def test_a_script_that_is_killed_leaves_the_report_of_the_stages_before(tmp_path: Path) -> None:
     with under_way(tmp_path / "out", ["packages", "tests"]) as process:
         orphans = below(process.pid)
@@ -182,6 +185,7 @@ def test_a_script_that_is_killed_leaves_the_report_of_the_stages_before(tmp_path
     assert list(read(tmp_path / "out")["stages"]) == ["packages"]
 
 
+@pytest.mark.slow
 def test_a_stage_that_is_killed_is_told_and_the_next_one_runs(tmp_path: Path) -> None:
     with under_way(tmp_path / "out", ["repeat", "tests"]) as process:
         time.sleep(0.5)
@@ -196,6 +200,7 @@ def test_a_stage_that_is_killed_is_told_and_the_next_one_runs(tmp_path: Path) ->
     }
 
 
+@pytest.mark.slow
 def test_no_stage_outlasts_the_time_of_all(tmp_path: Path) -> None:
     out, began = tmp_path / "out", time.monotonic()
     only = ("--only", "tests", "--only", "bench")
@@ -207,6 +212,7 @@ def test_no_stage_outlasts_the_time_of_all(tmp_path: Path) -> None:
     assert stages["bench"] == {"status": "no time was left", "seconds": 0}
 
 
+@pytest.mark.slow
 def test_a_stage_that_fails_marks_the_report_and_the_rest_goes_on(tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = gpu_sh("--rehearse", "--out", str(out), ROPESCALE_CPU_ISA="nope")

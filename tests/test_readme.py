@@ -41,6 +41,7 @@ def test_the_torch_code_is_the_same_rotation() -> None:
         assert 0 < difference < 0.03
 
 
+@pytest.mark.slow
 def test_tables_and_pictures_are_those_of_the_results() -> None:
     command = [sys.executable, str(ROOT / "bench" / "report.py"), "--check"]
     done = subprocess.run(command, capture_output=True, text=True)

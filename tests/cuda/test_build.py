@@ -12,7 +12,10 @@ import pytest
 from emulated_cuda import ROOT, find
 
 missing = emulated_cuda.missing_tool()
-pytestmark = pytest.mark.skipif(missing is not None, reason=str(missing))
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(missing is not None, reason=str(missing)),
+]
 needs_nvcc = pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not on PATH")
 
 

@@ -25,6 +25,7 @@ def compiler() -> str:
     return str(emulated_cuda.compiler())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cuda", "shared"),
     [("OFF", "OFF"), ("OFF", "ON"), ("EMULATED", "OFF"), ("EMULATED", "ON"), ("ON", "OFF")],

@@ -11,6 +11,7 @@ from sanitized_python import sanitized
 
 CONTRACT = ("rotary_qk", "equal_bits", "rotary_cos_sin", "rotary_table", "scaling_grad")
 FEWEST = 200
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from sanitizer import AccessError, sanitized
+from support.pairwise import pairwise
 from torch import Tensor
 
 import ropescale_kernels as rk
@@ -87,10 +88,10 @@ LAYOUTS = ["contiguous", "heads first", "packed", "padded"]
 SHAPES = [(2, 9, 5, 3, 96), (1, 1, 1, 0, 2), (3, 1, 4, 4, 80), (1, 17, 8, 1, 64), (2, 4, 9, 2, 48)]
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("interleaved", [False, True])
-@pytest.mark.parametrize("in_place", [False, True])
+@pytest.mark.parametrize(
+    ("layout", "shape", "interleaved", "in_place"),
+    pairwise(LAYOUTS, SHAPES, [False, True], [False, True]),
+)
 def test_every_access_is_clean(
     layout: str, shape: tuple[int, ...], interleaved: bool, in_place: bool
 ) -> None:

@@ -1,0 +1,1 @@
+"""Code that test files share; `pythonpath` in pyproject.toml makes it importable."""
