@@ -163,8 +163,8 @@ def _equal_bits(impl: str) -> bool:
 
 def _emulate_cuda() -> bool:
     """Let the kernels compiled for the host stand for the device that is not there."""
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-    emulated_cuda = importlib.import_module("emulated_cuda")
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+    emulated_cuda = importlib.import_module("tools.emulated_cuda")
     if torch.cuda.is_available() or emulated_cuda.missing_tool():
         return False
     emulated_cuda.serve(emulated_cuda.load(emulated_cuda.build()))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-import runpy
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,17 +12,18 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 # Before Triton is imported, which looks once.
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
-import emulated_cuda
 from support import floors
+from support.bits import assert_same_bits
 
 import ropescale_kernels as rk
 from ropescale_kernels.backends import compiled as compiled
+from tools import emulated_cuda
+from tools.gpu.report import state
 
 extension: Any = compiled.extension
 
@@ -34,7 +34,7 @@ def mend_old_interpreter() -> None:
         import triton
 
         if tuple(int(n) for n in triton.__version__.split(".")[:2]) < (3, 9):
-            importlib.import_module("exact_fma").install()
+            importlib.import_module("support.exact_fma").install()
 
 
 mend_old_interpreter()
@@ -61,7 +61,6 @@ def emulate_cuda() -> str | None:
 not_emulated = emulate_cuda()
 ISAS = ("avx512", "avx2", "baseline")
 IMPLS = ("cuda", "triton", *(f"cpu-{isa}" for isa in ISAS), "torch")
-WORDS = {torch.float32: torch.int32, torch.float16: torch.int16, torch.bfloat16: torch.int16}
 
 
 def absent(name: str) -> str | None:
@@ -114,31 +113,10 @@ def pytest_make_parametrize_id(val: object) -> str | None:
     return str(val).removeprefix("torch.") if isinstance(val, torch.dtype) else None
 
 
-def differing(got: Tensor, want: Tensor) -> int:
-    """Count elements of other bits; a NaN equals any NaN, and +0 is not -0."""
-    assert got.shape == want.shape
-    assert got.dtype == want.dtype
-    words = WORDS[got.dtype]
-    same = got.contiguous().view(words) == want.contiguous().view(words)
-    return int((~(same | (got.isnan() & want.isnan()))).sum())
-
-
 @pytest.fixture
 def same_bits() -> Callable[..., None]:
     """An assertion on two results (tensors, None, or pairs of them)."""
-
-    def check(got: Any, want: Any) -> None:
-        if isinstance(want, tuple):
-            assert len(got) == len(want)
-            for x, y in zip(got, want, strict=True):
-                check(x, y)
-        elif want is None:
-            assert got is None
-        else:
-            count = differing(got, want)
-            assert count == 0, f"{count} of {want.numel()} elements differ"
-
-    return check
+    return assert_same_bits
 
 
 @pytest.fixture
@@ -223,9 +201,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     ran = ", ".join(name for name, reason in reasons.items() if reason is None)
     skipped = "; ".join(f"{name}: {reason}" for name, reason in reasons.items() if reason)
     terminalreporter.write_line(f"implementations tested: {ran}; skipped: {skipped or 'none'}")
-    script = Path(__file__).resolve().parent.parent / "tools" / "gpu_report.py"
-    if script.is_file():
-        terminalreporter.write_line(runpy.run_path(str(script))["state"]())
+    terminalreporter.write_line(state())
     for fault in gpu_faults():
         terminalreporter.write_line(f"ROPESCALE_REQUIRE_GPU: {fault}", red=True)
     for fault in floors.shortfalls(passed, FLOORS):

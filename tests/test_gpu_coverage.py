@@ -16,8 +16,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import emulated_cuda
 import pytest
+
+from tools import emulated_cuda
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = ("tests/gpu/test_contract.py", "tests/gpu/test_operators.py")
@@ -66,14 +67,14 @@ def test_every_variant_of_triton_that_is_compiled_ahead_is_launched(
     launched: dict[str, list[str]],
 ) -> None:
     program = (
-        "import sys; sys.path[:0] = ['tests', 'tests/triton']; import ahead\n"
-        "from launched import words\n"
+        "from support import ahead\n"
+        "from support.launched import words\n"
         "print(*sorted({words(variant) for _, variant in ahead.variants('all')}), sep='\\n')"
     )
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", program],
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": ""},
+        env=os.environ | {"PYTHONPATH": f"{ROOT / 'tests'}:{ROOT}"},
         capture_output=True,
         text=True,
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import runpy
 import signal
 import subprocess
 import sys
@@ -18,12 +17,11 @@ from typing import Any
 import pytest
 
 from ropescale_kernels.bench.machine import sources_sha256
+from tools.gpu.report import state
 
 ROOT = Path(__file__).resolve().parent.parent
-TOOL = ROOT / "tools" / "gpu_report.py"
 SCRIPT = ROOT / "bench" / "gpu.sh"
 SCRIPT_STAGES = re.findall(r"^stages=\((.*)\)$", SCRIPT.read_text(), re.M)[0]
-tool = runpy.run_path(str(TOOL))
 
 
 def good() -> dict[str, Any]:
@@ -40,7 +38,10 @@ def good() -> dict[str, Any]:
 
 def check(folder: Path) -> tuple[int, str]:
     done = subprocess.run(
-        [sys.executable, str(TOOL), "check", str(folder)], capture_output=True, text=True
+        [sys.executable, "-m", "tools.gpu.report", "check", str(folder)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
     return done.returncode, done.stdout
 
@@ -54,13 +55,13 @@ def test_without_a_report_that_is_said(tmp_path: Path) -> None:
         1,
         "no GPU report is committed: run bench/gpu.sh on a machine with a GPU\n",
     )
-    assert tool["state"](tmp_path) == "no GPU report is committed"
+    assert state(tmp_path) == "no GPU report is committed"
 
 
 def test_a_report_for_these_sources_is_current(tmp_path: Path) -> None:
     keep(tmp_path, "gpu-a.json", good())
     assert check(tmp_path) == (0, "gpu-a.json: current\n")
-    assert tool["state"](tmp_path) == "newest GPU report: gpu-a.json, for these sources"
+    assert state(tmp_path) == "newest GPU report: gpu-a.json, for these sources"
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ import argparse
 import contextlib
 import io
 import json
-import runpy
 import sys
 from pathlib import Path
 
+from engine_cases import CASES
 from generated_text import replaced
 
 from ropescale_kernels.cli import main as ropescale
@@ -22,7 +22,6 @@ from ropescale_kernels.scaling.config.dialects import DIALECTS, OTHER_ENGINES, D
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "choosing.md"
-CASES = runpy.run_path(str(ROOT / "tests" / "engine_cases.py"))["CASES"]
 EVERYONE = {**DIALECTS, **OTHER_ENGINES}
 # Heading of a column to the config in it.
 COLUMNS = {

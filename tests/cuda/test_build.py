@@ -7,9 +7,10 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import emulated_cuda
 import pytest
-from emulated_cuda import ROOT, find
+
+from tools import emulated_cuda
+from tools.emulated_cuda import ROOT, find
 
 missing = emulated_cuda.missing_tool()
 pytestmark = [

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import emulated_cuda
 import pytest
-from sanitized_python import sanitized
+from support.sanitized_python import sanitized
+
+from tools import emulated_cuda
 
 CONTRACT = ("rotary_qk", "equal_bits", "rotary_cos_sin", "rotary_table", "scaling_grad")
 FEWEST = 200
@@ -39,10 +40,10 @@ def test_the_contract_in_any_order_of_threads(module: Path, order: str) -> None:
 
 
 PROBE = """
-import os, sys
-sys.path.insert(0, "tests")
+import os
 import torch
-import emulated_cuda, ropescale_kernels as rk
+import ropescale_kernels as rk
+from tools import emulated_cuda
 from ropescale_kernels.ops.check import RotaryQKSpec
 module = emulated_cuda.load(os.environ["ROPESCALE_EMULATED_CUDA"])
 table = rk.RotaryTable(rk.RopeScaling.default(rotary_dim=64, rope_theta=1e4))

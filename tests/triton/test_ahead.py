@@ -14,7 +14,7 @@ import pytest
 triton = pytest.importorskip("triton")
 # Before 3.9 Triton takes more registers, and the sums of gradients, in float64, do not fit.
 OLD = tuple(int(n) for n in triton.__version__.split(".")[:2]) < (3, 9)
-SCRIPT = Path(__file__).with_name("ahead.py")
+SCRIPT = Path(__file__).parents[1] / "support" / "ahead.py"
 
 
 def compiled(backend: str, arch: str, which: str) -> dict[str, Any]:
