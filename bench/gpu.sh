@@ -170,8 +170,8 @@ tests() {
     else
         # What needs no device runs in every other place.
         ROPESCALE_REQUIRE_GPU=$gpu_tests run_pytest --junitxml="$work/tests.xml" -n 8 \
-            --ignore tests/gpu/test_large.py tests/gpu tests/test_extension.py \
-            tests/test_process.py tests/cuda/test_machine_code.py
+            --ignore tests/gpu/test_large.py tests/gpu tests/ops/test_extension.py \
+            tests/ops/test_process.py tests/cuda/test_machine_code.py
     fi
 }
 

@@ -14,5 +14,5 @@ preload=$("${CXX:-g++}" -print-file-name=libasan.so):$("${CXX:-g++}" -print-file
 # the tests fail if the plain extension were the one that is imported.
 LD_PRELOAD="$preload" ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1 \
     PYTHONPATH="$target:$PWD" ROPESCALE_EMULATED_CUDA= ROPESCALE_EXPECT_SANITIZED=1 TRITON_INTERPRET=0 \
-    "$bin/pytest" -o pythonpath=tests -q -p no:cacheprovider tests/test_extension.py tests/test_equal_bits.py \
-    tests/test_properties.py
+    "$bin/pytest" -o pythonpath=tests -q -p no:cacheprovider tests/ops/test_extension.py tests/ops/test_equal_bits.py \
+    tests/properties/test_rotation.py

@@ -10,7 +10,13 @@ from support.sanitized_python import sanitized
 
 from tools import emulated_cuda
 
-CONTRACT = ("rotary_qk", "equal_bits", "rotary_cos_sin", "rotary_table", "scaling_grad")
+CONTRACT = (
+    "tests/ops/test_rotary_qk.py",
+    "tests/ops/test_equal_bits.py",
+    "tests/ops/test_rotary_cos_sin.py",
+    "tests/table/test_rotary_table.py",
+    "tests/ops/test_scaling_grad.py",
+)
 FEWEST = 200
 pytestmark = pytest.mark.slow
 
@@ -26,10 +32,9 @@ def module() -> Path:
 
 @pytest.mark.parametrize("order", emulated_cuda.ORDERS)
 def test_the_contract_in_any_order_of_threads(module: Path, order: str) -> None:
-    files = [f"tests/test_{name}.py" for name in CONTRACT]
     done = sanitized(
         module,
-        *("-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "cuda", *files),
+        *("-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "cuda", *CONTRACT),
         ROPESCALE_EMULATED_ORDER=str(emulated_cuda.ORDERS[order]),
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

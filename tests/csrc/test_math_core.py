@@ -13,7 +13,7 @@ import pytest
 
 from ropescale_kernels import bounds, build_info
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 COMPILER = os.environ.get("CXX") or shutil.which("g++") or shutil.which("c++")
 FLAGS = ["-std=c++17", "-O3", "-w", "-pthread", "-ffp-contract=off", "-fno-math-errno"]
 ISA_FLAGS = {

@@ -12,7 +12,7 @@ import pytest
 
 from ropescale_kernels import _sincos_coefficients as k
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "tools" / "generate_sincos.py"
 FILES = ("csrc/math/sincos_coefficients.h", "ropescale_kernels/_sincos_coefficients.py")
 

@@ -13,7 +13,7 @@ import torch
 
 from ropescale_kernels.bench import report
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "README.md").read_text()
 
 
