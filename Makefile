@@ -6,11 +6,12 @@ CSRC := $(shell find csrc cmake -type f) CMakeLists.txt setup.py
 CLANG_FORMATTED = $(shell find csrc tests/csrc -name '*.h' -o -name '*.c' -o -name '*.cpp' -o -name '*.cu')
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: bench test lint format sanitize package triton-3.6 transformers-4 release-check clean help
+.PHONY: bench test check lint format sanitize package triton-3.6 transformers-4 release-check clean help
 
 help:
 	@echo "make bench     build, install into $(VENV), check accuracy, time against the unfused torch ops"
 	@echo "make test      the whole test suite"
+	@echo "make check     the suite without its slow tests: about 3 minutes on two cores"
 	@echo "make lint      ruff, mypy, clang-format"
 	@echo "make format    rewrite sources in the house format"
 	@echo "make sanitize  the extension's tests under ASan and UBSan"
@@ -24,7 +25,10 @@ bench: $(VENV)/.installed
 	$(BIN)/ropescale bench
 
 test: $(VENV)/.installed
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --dist worksteal
+
+check: $(VENV)/.installed
+	$(BIN)/pytest -n auto --dist worksteal -m "not slow"
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -67,7 +67,7 @@ assemble() {
     if ls "$work"/plots/*.png >/dev/null 2>&1; then
         mkdir -p "$out/plots" && cp "$work"/plots/*.png "$out/plots"
     fi
-    "$python" tools/gpu_report.py assemble "$work" --to "$out/report.json" \
+    "$python" -m tools.gpu.report assemble "$work" --to "$out/report.json" \
         ${rehearse:+--rehearsal} >>"$out/log" 2>&1
 }
 
@@ -156,10 +156,10 @@ sanitizer_path() {
 # machine code takes minutes and runs nowhere.
 build() {
     local capability
-    if [ -n "$carried" ] && "$python" tools/gpu_report.py carried "$carried/extension"; then
+    if [ -n "$carried" ] && "$python" -m tools.gpu.report carried "$carried/extension"; then
         cp "$carried"/extension/_C*.so ropescale_kernels/
     fi
-    if [ -z "$rehearse" ] && ! "$python" tools/gpu_report.py importable; then
+    if [ -z "$rehearse" ] && ! "$python" -m tools.gpu.report importable; then
         capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -n 1 | tr -d .)
         ROPESCALE_CUDA=ON ROPESCALE_CUDA_ARCHITECTURES=$capability \
             "$python" setup.py build_ext --inplace || return 1
@@ -192,8 +192,8 @@ tests() {
     else
         # What needs no device runs in every other place.
         ROPESCALE_REQUIRE_GPU=$gpu_tests run_pytest --junitxml="$work/tests.xml" -n 8 \
-            --ignore tests/gpu/test_large.py tests/gpu tests/test_extension.py \
-            tests/test_process.py tests/cuda/test_machine_code.py
+            --ignore tests/gpu/test_large.py tests/gpu tests/ops/test_extension.py \
+            tests/ops/test_process.py tests/cuda/test_machine_code.py
     fi
 }
 
@@ -315,4 +315,4 @@ stage bench 170 bench
 stage repeat 40 repeat
 stage bench-compiled 120 bench_compiled
 assemble
-"$python" tools/gpu_report.py show "$out/report.json" || status=1
+"$python" -m tools.gpu.report show "$out/report.json" || status=1

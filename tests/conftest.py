@@ -1,13 +1,11 @@
-"""What tests share: this machine's implementations, equality of bits, what becomes of GPU tests."""
+"""What tests share: implementations of this machine, equality of bits, counts of what ran."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib
 import os
-import runpy
 import signal
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,17 +13,18 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 # Before Triton is imported, which looks once.
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-import emulated_cuda
+from support import floors
+from support.bits import assert_same_bits
 
 import ropescale_kernels as rk
 from ropescale_kernels.backends import compiled as compiled
+from tools import emulated_cuda
+from tools.gpu.report import state
 
 extension: Any = compiled.extension
 
@@ -36,7 +35,7 @@ def mend_old_interpreter() -> None:
         import triton
 
         if tuple(int(n) for n in triton.__version__.split(".")[:2]) < (3, 9):
-            importlib.import_module("exact_fma").install()
+            importlib.import_module("support.exact_fma").install()
 
 
 mend_old_interpreter()
@@ -63,7 +62,6 @@ def emulate_cuda() -> str | None:
 not_emulated = emulate_cuda()
 ISAS = ("avx512", "avx2", "baseline")
 IMPLS = ("cuda", "triton", *(f"cpu-{isa}" for isa in ISAS), "torch")
-WORDS = {torch.float32: torch.int32, torch.float16: torch.int16, torch.bfloat16: torch.int16}
 
 
 def absent(name: str) -> str | None:
@@ -116,41 +114,52 @@ def pytest_make_parametrize_id(val: object) -> str | None:
     return str(val).removeprefix("torch.") if isinstance(val, torch.dtype) else None
 
 
-def differing(got: Tensor, want: Tensor) -> int:
-    """Count elements of other bits; a NaN equals any NaN, and +0 is not -0."""
-    assert got.shape == want.shape
-    assert got.dtype == want.dtype
-    words = WORDS[got.dtype]
-    same = got.contiguous().view(words) == want.contiguous().view(words)
-    return int((~(same | (got.isnan() & want.isnan()))).sum())
-
-
 @pytest.fixture
 def same_bits() -> Callable[..., None]:
     """An assertion on two results (tensors, None, or pairs of them)."""
+    return assert_same_bits
 
-    def check(got: Any, want: Any) -> None:
-        if isinstance(want, tuple):
-            assert len(got) == len(want)
-            for x, y in zip(got, want, strict=True):
-                check(x, y)
-        elif want is None:
-            assert got is None
-        else:
-            count = differing(got, want)
-            assert count == 0, f"{count} of {want.numel()} elements differ"
 
-    return check
+@pytest.fixture
+def small_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the bench flush a megabyte: the largest cache of a server has hundreds of them."""
+    monkeypatch.setattr("ropescale_kernels.bench.clocks.last_level_cache", lambda: 1 << 20)
+
+
+@pytest.fixture
+def thread_team() -> Iterator[None]:
+    """Give torch two threads, for tests of what several threads do together."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(2, before))
+    yield
+    torch.set_num_threads(before)
+
+
+def pytest_configure() -> None:
+    """Leave a worker of pytest-xdist one thread, because there is a worker for each core.
+
+    If tests of a GPU are required, SIGTERM ends the run as Ctrl-C does: results are then written.
+    """
+    if REQUIRE_GPU:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        torch.set_num_threads(1)
 
 
 # So many tests of a GPU have to pass, and none may be skipped: a suite that shrinks is no proof.
 REQUIRE_GPU = int(os.environ.get("ROPESCALE_REQUIRE_GPU") or 0)
 REHEARSAL = os.environ.get("ROPESCALE_GPU_REHEARSAL", "")
 gpu_outcomes: Counter[str] = Counter()
+# In .ci/run, floors hold for the whole suite.
+FLOORS = floors.floors_here() if os.environ.get("ROPESCALE_TEST_FLOORS") else {}
+passed: Counter[str] = Counter()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what lies in a folder gpu/, and skip it where there is none."""
+    """Mark tests in folders gpu/, skip them if there is no device, and put slow tests first.
+
+    A slow test at the end would leave the other workers of pytest-xdist without work.
+    """
     reason = None
     if not REHEARSAL and not torch.cuda.is_available():
         reason = "torch finds no CUDA device"
@@ -159,10 +168,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("gpu")
         if item.get_closest_marker("gpu") and reason is not None:
             item.add_marker(pytest.mark.skip(reason=reason))
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Count what became of the GPU tests."""
+    """Count what became of the GPU tests, and what passed."""
+    if report.when == "call" and report.passed:
+        passed.update(part for part in FLOORS if part in report.nodeid)
     # Over the implementations of a kind that this version has none of, there is no test to skip.
     nothing = report.skipped and "empty parameter set" in str(report.longrepr)
     if "gpu" in report.keywords and (report.when == "call" or report.skipped) and not nothing:
@@ -170,7 +182,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def gpu_faults() -> list[str]:
-    """Say why a run that requires a GPU does not count."""
+    """Return why a run that requires a GPU does not count."""
     if not REQUIRE_GPU:
         return []
     found = []
@@ -181,16 +193,11 @@ def gpu_faults() -> list[str]:
     return found
 
 
-def pytest_configure() -> None:
-    """On a device's machine, end as by Ctrl-C when time is up, so that results are written."""
-    if REQUIRE_GPU:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-
-
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fail a run that requires a GPU and did without."""
-    if gpu_faults() and not hasattr(session.config, "workerinput"):
+    """Fail a run that requires a GPU and did without, or in which too few tests passed."""
+    short = gpu_faults() or floors.shortfalls(passed, FLOORS)
+    if short and not hasattr(session.config, "workerinput"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
@@ -200,8 +207,8 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     ran = ", ".join(name for name, reason in reasons.items() if reason is None)
     skipped = "; ".join(f"{name}: {reason}" for name, reason in reasons.items() if reason)
     terminalreporter.write_line(f"implementations tested: {ran}; skipped: {skipped or 'none'}")
-    script = Path(__file__).resolve().parent.parent / "tools" / "gpu_report.py"
-    if script.is_file():
-        terminalreporter.write_line(runpy.run_path(str(script))["state"]())
+    terminalreporter.write_line(state())
     for fault in gpu_faults():
         terminalreporter.write_line(f"ROPESCALE_REQUIRE_GPU: {fault}", red=True)
+    for fault in floors.shortfalls(passed, FLOORS):
+        terminalreporter.write_line(f"ROPESCALE_TEST_FLOORS: {fault}", red=True)

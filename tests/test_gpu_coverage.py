@@ -16,8 +16,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import emulated_cuda
 import pytest
+
+from tools import emulated_cuda
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = ("tests/gpu/test_contract.py", "tests/gpu/test_operators.py")
@@ -51,6 +52,7 @@ def launched(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     return found
 
 
+@pytest.mark.slow
 def test_every_instantiation_of_the_cuda_kernels_is_launched(
     launched: dict[str, list[str]],
 ) -> None:
@@ -60,18 +62,19 @@ def test_every_instantiation_of_the_cuda_kernels_is_launched(
     assert launched["launched"] == launched["instantiations"]
 
 
+@pytest.mark.slow
 def test_every_variant_of_triton_that_is_compiled_ahead_is_launched(
     launched: dict[str, list[str]],
 ) -> None:
     program = (
-        "import sys; sys.path[:0] = ['tests', 'tests/triton']; import ahead\n"
-        "from launched import words\n"
+        "from support import ahead\n"
+        "from support.launched import words\n"
         "print(*sorted({words(variant) for _, variant in ahead.variants('all')}), sep='\\n')"
     )
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", program],
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": ""},
+        env=os.environ | {"PYTHONPATH": f"{ROOT / 'tests'}:{ROOT}"},
         capture_output=True,
         text=True,
     )
@@ -81,6 +84,7 @@ def test_every_variant_of_triton_that_is_compiled_ahead_is_launched(
     assert wanted - set(launched["variants"]) == set()
 
 
+@pytest.mark.slow
 def test_every_kernel_of_triton_is_among_those_compiled_ahead(
     launched: dict[str, list[str]],
 ) -> None:
@@ -143,6 +147,7 @@ def test_the_script_counts_every_gpu_test() -> None:
     }
 
 
+@pytest.mark.slow
 def test_a_kernel_that_no_test_launches_would_be_seen(tmp_path: Path) -> None:
     kept = tmp_path / "launched.json"
     gpu_tests("-k", "plain and cuda and float32", ROPESCALE_LAUNCHED=str(kept))

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
-import gpu_judgement
-
 from ropescale_kernels.bench import baselines, cases
+from tools.gpu import judgement
 
 H100 = {"name": "NVIDIA H100 80GB HBM3"}
 H200 = {"name": "NVIDIA H200"}
-KNOWN = json.loads(gpu_judgement.PREDICTIONS.read_text())
+KNOWN = json.loads(judgement.PREDICTIONS.read_text())
 
 
 def bench(*rows: dict[str, Any]) -> dict[str, Any]:
     whole = {"layout": "contiguous", "context": 32768, "cache": "hot"}
-    case = {"model": gpu_judgement.MODEL, "dtype": "bfloat16", "tokens": gpu_judgement.TOKENS}
+    case = {"model": judgement.MODEL, "dtype": "bfloat16", "tokens": judgement.TOKENS}
     return {"rows": [whole | case | row for row in rows]}
 
 
@@ -35,7 +31,7 @@ def figures(copy: float = 224.0, ours: float = 230.0, rate: float = 3000.0) -> d
 
 
 def passed(*arguments: Any) -> list[bool | None]:
-    return [check["passed"] for check in gpu_judgement.sanity(*arguments)]
+    return [check["passed"] for check in judgement.sanity(*arguments)]
 
 
 def test_a_sound_run_passes() -> None:
@@ -46,7 +42,7 @@ def test_a_sound_run_passes() -> None:
 @pytest.mark.parametrize("rate", [2500.0, 3500.0])
 def test_a_rate_that_the_card_does_not_have_fails(rate: float) -> None:
     assert passed(figures(rate=rate), figures(), H100)[0] is False
-    (copy, *_) = gpu_judgement.sanity(figures(rate=rate), None, H100)
+    (copy, *_) = judgement.sanity(figures(rate=rate), None, H100)
     assert copy["wanted"] == "within 15% of the card's 3000 GB/s"
     assert copy["found"] == f"{rate:.0f} GB/s"
 
@@ -60,7 +56,7 @@ def test_what_was_not_measured_is_not_checked() -> None:
     assert passed(None, None, None) == [None] * 3
     # One that shares a part of a known card's name is another card.
     for name in ("another card", "NVIDIA GH200 480GB", "NVIDIA H100 PCIe"):
-        checks = gpu_judgement.sanity(figures(), None, {"name": name})
+        checks = judgement.sanity(figures(), None, {"name": name})
         assert [check["passed"] for check in checks] == [None] * 3
         assert checks[0]["unknown_card"]
 
@@ -72,17 +68,17 @@ def test_predictions_stand_beside_what_was_measured() -> None:
         {"entry": "ours, in place", "tokens": 4096, "p50": 22.0},
         {"entry": "ours", "tokens": 4096, "p50": 22.0},
     ]
-    found = gpu_judgement.predictions(bench(*rows), H200)
+    found = judgement.predictions(bench(*rows), H200)
     assert [(row["entry"], row["cache"], row["predicted"], row["ratio"]) for row in found] == [
         ("copy", "graph", 1.3, 1.0),
         ("ours, in place", "hot", 22.0, 1.0),
     ]
     assert {row["card"] for row in found} == {"H200"}
-    assert gpu_judgement.predictions(bench(*rows), {"name": "another card"}) == []
+    assert judgement.predictions(bench(*rows), {"name": "another card"}) == []
 
 
 def test_every_prediction_is_of_a_case_that_the_script_times() -> None:
-    script = (gpu_judgement.PREDICTIONS.parent / "gpu.sh").read_text()
+    script = (judgement.PREDICTIONS.parent / "gpu.sh").read_text()
     assert "--suite shapes" in script
     timed = {(c.model, c.dtype, c.tokens) for c in cases.suite(["shapes"], "cuda")}
     predicted = {(c["model"], c["dtype"], c["tokens"]) for c in KNOWN["microseconds"]}
@@ -96,7 +92,7 @@ def test_every_prediction_is_of_a_case_that_the_script_times() -> None:
 
 
 def test_the_case_that_is_repeated_is_one_that_the_script_times() -> None:
-    script = (gpu_judgement.PREDICTIONS.parent / "gpu.sh").read_text()
-    assert f"--model {gpu_judgement.MODEL} --tokens {gpu_judgement.TOKENS}" in script
-    key = (gpu_judgement.MODEL, gpu_judgement.DTYPE, gpu_judgement.TOKENS)
+    script = (judgement.PREDICTIONS.parent / "gpu.sh").read_text()
+    assert f"--model {judgement.MODEL} --tokens {judgement.TOKENS}" in script
+    key = (judgement.MODEL, judgement.DTYPE, judgement.TOKENS)
     assert key in {(c.model, c.dtype, c.tokens) for c in cases.suite(["shapes"], "cuda")}

@@ -1,4 +1,4 @@
-"""Where a GPU is required, a run without one fails."""
+"""A run that requires a GPU, or floors of what passes, fails if it does without."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.floors import FLOORS, floors_here, shortfalls
 
 ROOT = Path(__file__).resolve().parent.parent
 PASSES = """
@@ -38,9 +39,9 @@ def run(folder: Path, *arguments: str, **environment: str) -> subprocess.Complet
 @pytest.fixture
 def suite(tmp_path: Path) -> Path:
     """A suite with this one's conftest, whose GPU tests need none."""
-    for name in ("conftest.py", "emulated_cuda.py"):
-        shutil.copy(ROOT / "tests" / name, tmp_path / name)
-    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    gpu: one\n")
+    shutil.copy(ROOT / "tests" / "conftest.py", tmp_path / "conftest.py")
+    paths = f"pythonpath = {ROOT / 'tests'} {ROOT}"
+    (tmp_path / "pytest.ini").write_text(f"[pytest]\nmarkers =\n    gpu: one\n{paths}\n")
     (tmp_path / "gpu").mkdir()
     return tmp_path
 
@@ -89,3 +90,26 @@ def test_no_test_at_all_is_not_a_skipped_one(suite: Path) -> None:
     done = run(suite, ROPESCALE_REQUIRE_GPU="30", ROPESCALE_GPU_REHEARSAL="cpu")
     assert "1 skipped" in done.stdout
     assert done.returncode == 0, done.stdout
+
+
+def test_a_suite_that_shrinks_is_a_failure(suite: Path) -> None:
+    (suite / "test_it.py").write_text(PASSES.format(count=30))
+    done = run(suite, "-n", "2", ROPESCALE_TEST_FLOORS="1")
+    assert done.returncode == 1
+    assert f"30 tests passed, {FLOORS['']} at least must" in done.stdout
+    assert f"0 tests with 'triton/' passed, {FLOORS['triton/']} at least must" in done.stdout
+
+
+def test_floors_are_met_from_their_number_on() -> None:
+    floors = {"": 3, "cuda/": 1}
+    assert shortfalls({"": 3, "cuda/": 1}, floors) == []
+    assert shortfalls({"": 2, "cuda/": 1}, floors) == ["2 tests passed, 3 at least must"]
+    assert shortfalls({"": 4}, floors) == ["0 tests with 'cuda/' passed, 1 at least must"]
+
+
+@pytest.mark.parametrize("compiler", [None, "/usr/bin/nvcc"])
+def test_machine_code_has_to_be_read_if_nvcc_is_there(
+    monkeypatch: pytest.MonkeyPatch, compiler: str | None
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: compiler)
+    assert ("cuda/test_machine_code.py" in floors_here()) == (compiler is not None)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import runpy
 import signal
 import subprocess
 import sys
@@ -18,12 +17,11 @@ from typing import Any
 import pytest
 
 from ropescale_kernels.bench.sources import sources_sha256
+from tools.gpu.report import state
 
 ROOT = Path(__file__).resolve().parent.parent
-TOOL = ROOT / "tools" / "gpu_report.py"
 SCRIPT = ROOT / "bench" / "gpu.sh"
 SCRIPT_STAGES = re.findall(r"^stages=\((.*)\)$", SCRIPT.read_text(), re.M)[0]
-tool = runpy.run_path(str(TOOL))
 
 
 def good() -> dict[str, Any]:
@@ -40,7 +38,10 @@ def good() -> dict[str, Any]:
 
 def check(folder: Path) -> tuple[int, str]:
     done = subprocess.run(
-        [sys.executable, str(TOOL), "check", str(folder)], capture_output=True, text=True
+        [sys.executable, "-m", "tools.gpu.report", "check", str(folder)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
     return done.returncode, done.stdout
 
@@ -54,13 +55,13 @@ def test_without_a_report_that_is_said(tmp_path: Path) -> None:
         1,
         "no GPU report is committed: run bench/gpu.sh on a machine with a GPU\n",
     )
-    assert tool["state"](tmp_path) == "no GPU report is committed"
+    assert state(tmp_path) == "no GPU report is committed"
 
 
 def test_a_report_for_these_sources_is_current(tmp_path: Path) -> None:
     keep(tmp_path, "gpu-a.json", good())
     assert check(tmp_path) == (0, "gpu-a.json: current\n")
-    assert tool["state"](tmp_path) == "newest GPU report: gpu-a.json, for these sources"
+    assert state(tmp_path) == "newest GPU report: gpu-a.json, for these sources"
 
 
 @pytest.mark.parametrize(
@@ -122,6 +123,7 @@ def read(folder: Path) -> dict[str, Any]:
     return report
 
 
+@pytest.mark.slow
 def test_the_script_is_rehearsed_from_end_to_end(tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = gpu_sh("--rehearse", "--out", str(out))
@@ -166,6 +168,7 @@ def below(pid: int) -> list[int]:
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_script_that_is_terminated_in_any_stage_leaves_a_report(
     tmp_path: Path, stage: str
@@ -179,6 +182,7 @@ def test_a_script_that_is_terminated_in_any_stage_leaves_a_report(
     assert not any(Path(f"/proc/{pid}").exists() for pid in started)
 
 
+@pytest.mark.slow
 def test_a_script_that_is_killed_leaves_the_report_of_the_stages_before(tmp_path: Path) -> None:
     with under_way(tmp_path / "out", "tests") as process:
         orphans = below(process.pid)
@@ -190,6 +194,7 @@ def test_a_script_that_is_killed_leaves_the_report_of_the_stages_before(tmp_path
     assert [name for name, s in stages.items() if s["status"] == "passed"] == list(STAGES[:3])
 
 
+@pytest.mark.slow
 def test_a_stage_that_is_killed_is_told_and_the_next_one_runs(tmp_path: Path) -> None:
     with under_way(tmp_path / "out", "tests", "repeat") as process:
         time.sleep(0.5)
@@ -202,6 +207,7 @@ def test_a_stage_that_is_killed_is_told_and_the_next_one_runs(tmp_path: Path) ->
     assert stages["bench"]["status"] == "not run"
 
 
+@pytest.mark.slow
 def test_no_stage_outlasts_the_time_of_all(tmp_path: Path) -> None:
     out, began = tmp_path / "out", time.monotonic()
     only = ("--only", "tests", "--only", "bench")
@@ -213,6 +219,7 @@ def test_no_stage_outlasts_the_time_of_all(tmp_path: Path) -> None:
     assert stages["bench"] == {"status": "no time was left", "seconds": 0}
 
 
+@pytest.mark.slow
 def test_a_stage_that_fails_marks_the_report_and_the_rest_goes_on(tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = gpu_sh("--rehearse", "--out", str(out), ROPESCALE_CPU_ISA="nope")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import runpy
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from tools.release_check import changelog_faults
+
 ROOT = Path(__file__).resolve().parent.parent
-changelog_faults = runpy.run_path(str(ROOT / "tools" / "release_check.py"))["changelog_faults"]
 DATED = "# Changelog\n\n## Unreleased\n{waiting}\n## 1.2.0 - 2026-01-31\n\n### Added\n- x\n"
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import importlib
 import importlib.machinery
 import json
-import runpy
 import sys
 import types
 import warnings
@@ -23,12 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from engine_cases import CASES
+from text_configs import CONFIGS, config_of
 
 ROOT = Path(__file__).resolve().parent.parent
-CASES = runpy.run_path(str(ROOT / "tests" / "engine_cases.py"))["CASES"]
-_PARITY = runpy.run_path(str(ROOT / "tests" / "parity" / "conftest.py"))
-CONFIGS, config_of = _PARITY["CONFIGS"], _PARITY["config_of"]
-
 RELEASES = {"vllm": "vLLM 0.32.0", "sglang": "SGLang 0.5.23"}
 ROTARY = {
     "vllm": "vllm.model_executor.layers.rotary_embedding",

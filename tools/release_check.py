@@ -30,7 +30,7 @@ def main() -> int:
     faults = changelog_faults((ROOT / "CHANGELOG.md").read_text(), version[1])
     commands = {
         "pages": [sys.executable, "-m", "tools.pages", "--check"],
-        "GPU report": [sys.executable, "tools/gpu_report.py", "check"],
+        "GPU report": [sys.executable, "-m", "tools.gpu.report", "check"],
         "work tree": ["git", "diff", "--quiet", "HEAD"],
     }
     for name, command in commands.items():

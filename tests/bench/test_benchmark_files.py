@@ -8,9 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.slow
 def test_the_benchmarks_run_at_toy_size(tmp_path: Path) -> None:
     target = tmp_path / "benchmark.json"
     quick = ["--benchmark-only", "--benchmark-max-time=0.001", "--benchmark-min-rounds=1"]

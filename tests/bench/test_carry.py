@@ -8,10 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
 import carry
+import pytest
 
 from ropescale_kernels.bench.sources import sources_sha256
 
@@ -29,8 +27,8 @@ def folder(tmp_path: Path) -> Path:
 
 def carried(folder: Path) -> tuple[int, str]:
     """What bench/gpu.sh asks before it takes the extension."""
-    command = [sys.executable, str(ROOT / "tools" / "gpu_report.py"), "carried", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    command = [sys.executable, "-m", "tools.gpu.report", "carried", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     return done.returncode, done.stdout.strip()
 
 

@@ -37,6 +37,11 @@ def test_a_hot_sample_of_the_host_follows_a_call_that_is_not_timed() -> None:
     assert len(calls) == 5
 
 
+def test_the_largest_cache_of_this_machine_is_found() -> None:
+    assert clocks.last_level_cache() >= 1 << 20
+
+
+@pytest.mark.usefixtures("small_cache")
 def test_flushing_writes_more_than_the_largest_cache_holds() -> None:
     clock = clocks.HostClock()
     before = clock._other.sum()

@@ -13,6 +13,7 @@ from ropescale_kernels.bench.baselines._baseline import Baseline, Call
 from ropescale_kernels.bench.report import Row
 
 CPU = torch.device("cpu")
+pytestmark = pytest.mark.usefixtures("small_cache")
 CASE = cases.prefill("glm-4-9b", "float32", 5)
 
 

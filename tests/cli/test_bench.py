@@ -17,6 +17,7 @@ from ropescale_kernels.bench.run import BenchRun
 from ropescale_kernels.cli import bench
 
 Ropescale = Callable[..., tuple[int, str, str]]
+pytestmark = pytest.mark.usefixtures("small_cache")
 
 
 def test_everything_is_timed_and_kept(ropescale: Ropescale, tmp_path: Path) -> None:
@@ -97,6 +98,7 @@ def test_without_matplotlib_the_extra_is_named(
     assert "pip install 'ropescale_kernels[plot]'" in err
 
 
+@pytest.mark.slow
 def test_it_starts_over_with_each_malloc(tmp_path: Path) -> None:
     target = tmp_path / "x.json"
     command = [sys.executable, "-m", "ropescale_kernels.cli", "bench", "--quick", "--peer", "none"]

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import emulated_cuda
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
 from ropescale_kernels.backends import cuda
+from tools import emulated_cuda
 
 
 @pytest.fixture

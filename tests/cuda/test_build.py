@@ -7,12 +7,16 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import emulated_cuda
 import pytest
-from emulated_cuda import ROOT, find
+
+from tools import emulated_cuda
+from tools.emulated_cuda import ROOT, find
 
 missing = emulated_cuda.missing_tool()
-pytestmark = pytest.mark.skipif(missing is not None, reason=str(missing))
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(missing is not None, reason=str(missing)),
+]
 needs_nvcc = pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not on PATH")
 
 

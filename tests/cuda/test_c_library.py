@@ -6,10 +6,11 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import emulated_cuda
 import pytest
 import torch
-from emulated_cuda import ROOT, find
+
+from tools import emulated_cuda
+from tools.emulated_cuda import ROOT, find
 
 ENGINE = ROOT / "tests" / "csrc" / "engine"
 
@@ -25,6 +26,7 @@ def compiler() -> str:
     return str(emulated_cuda.compiler())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cuda", "shared"),
     [("OFF", "OFF"), ("OFF", "ON"), ("EMULATED", "OFF"), ("EMULATED", "ON"), ("ON", "OFF")],

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from emulated_cuda import Emulator, serve
 
 import ropescale_kernels as rk
 from ropescale_kernels.backends import cuda, triton
 from ropescale_kernels.ops import implementations
 from ropescale_kernels.ops.check import check_rotary_qk
+from tools.emulated_cuda import Emulator, serve
 
 REASONS = {
     "no driver": ({"driver_version": 0}, "no NVIDIA driver is loaded"),

@@ -7,11 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import emulated_cuda
 import pytest
-from emulated_cuda import ROOT
 
 import ropescale_kernels as rk
+from tools import emulated_cuda
+from tools.emulated_cuda import ROOT
 
 built = rk.build_info().get("cuda")
 pytestmark = [

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from emulated_cuda import Emulator
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +13,7 @@ import ropescale_kernels as rk
 from ropescale_kernels.backends import cuda
 from ropescale_kernels.ops.arguments import RotaryQKSpec
 from ropescale_kernels.ops.check import check_rotary_qk
+from tools.emulated_cuda import Emulator
 
 TABLE = rk.RotaryTable(rk.RopeScaling.default(rotary_dim=64, rope_theta=1e4))
 THREADS = 128

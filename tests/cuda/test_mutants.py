@@ -1,4 +1,4 @@
-"""Bugs planted in the CUDA kernels one by one: battery.py must fail on each."""
+"""Bugs planted in the CUDA kernels, one by one: tests/cuda/contract_calls.py must fail on each."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import emulated_cuda
 import pytest
-from sanitized_python import sanitized
+from support.sanitized_python import sanitized
+
+from tools import emulated_cuda
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-BATTERY = "tests/cuda/battery.py"
+CALLS = "tests/cuda/contract_calls.py"
 
 # (file, text, text of the mutant)
 MUTANTS = {
@@ -116,6 +117,7 @@ def plant(folder: Path, file: str, old: str, new: str) -> Path:
     return sources
 
 
+@pytest.mark.slow
 def test_every_mutant_is_caught_and_the_kernels_as_they_are_pass(tmp_path: Path) -> None:
     missing = emulated_cuda.missing_tool()
     if missing:
@@ -133,7 +135,7 @@ def test_every_mutant_is_caught_and_the_kernels_as_they_are_pass(tmp_path: Path)
     modules["none"] = tmp_path / "_C.so"
     link(tree, ROOT / "csrc", "rotary_qk.cu", modules["none"])
 
-    done = sanitized(modules["none"], "-W", "ignore", BATTERY, *map(str, modules.values()))
+    done = sanitized(modules["none"], "-W", "ignore", CALLS, *map(str, modules.values()))
     assert done.returncode == 0, done.stderr[-3000:]
     codes = dict(re.findall(r"^(.*): (-?\d+)$", done.stdout, re.MULTILINE))
     survived = [name for name, path in modules.items() if codes[str(path)] == "0"]

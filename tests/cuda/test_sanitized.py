@@ -5,12 +5,20 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import emulated_cuda
 import pytest
-from sanitized_python import sanitized
+from support.sanitized_python import sanitized
 
-CONTRACT = ("rotary_qk", "equal_bits", "rotary_cos_sin", "rotary_table", "scaling_grad")
+from tools import emulated_cuda
+
+CONTRACT = (
+    "tests/ops/test_rotary_qk.py",
+    "tests/ops/test_equal_bits.py",
+    "tests/ops/test_rotary_cos_sin.py",
+    "tests/table/test_rotary_table.py",
+    "tests/ops/test_scaling_grad.py",
+)
 FEWEST = 200
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -24,10 +32,9 @@ def module() -> Path:
 
 @pytest.mark.parametrize("order", emulated_cuda.ORDERS)
 def test_the_contract_in_any_order_of_threads(module: Path, order: str) -> None:
-    files = [f"tests/test_{name}.py" for name in CONTRACT]
     done = sanitized(
         module,
-        *("-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "cuda", *files),
+        *("-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "cuda", *CONTRACT),
         ROPESCALE_EMULATED_ORDER=str(emulated_cuda.ORDERS[order]),
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
@@ -38,10 +45,10 @@ def test_the_contract_in_any_order_of_threads(module: Path, order: str) -> None:
 
 
 PROBE = """
-import os, sys
-sys.path.insert(0, "tests")
+import os
 import torch
-import emulated_cuda, ropescale_kernels as rk
+import ropescale_kernels as rk
+from tools import emulated_cuda
 from ropescale_kernels.ops.arguments import RotaryQKSpec
 module = emulated_cuda.load(os.environ["ROPESCALE_EMULATED_CUDA"])
 table = rk.RotaryTable(rk.RopeScaling.default(rotary_dim=64, rope_theta=1e4))

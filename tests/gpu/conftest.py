@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import launched
 import pytest
 import torch
+from support import launched
 
 import ropescale_kernels as rk
 

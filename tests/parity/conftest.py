@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import importlib
 import inspect
 import json
@@ -13,19 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-CONFIGS = pathlib.Path(__file__).parent.parent / "fixtures" / "configs"
-
-# Published model types whose class Transformers has under another name.
-_CLASSES = {"kimi_k2": "deepseek_v3"}
-
-
-def config_of(config: dict[str, Any]) -> Any:
-    """Return the text config object that Transformers makes of a raw config."""
-    from transformers import AutoConfig
-
-    raw = copy.deepcopy(config)
-    model_type = raw.pop("model_type")
-    return AutoConfig.for_model(_CLASSES.get(model_type, model_type), **raw).get_text_config()
+from tools.text_configs import CONFIGS, config_of
 
 
 def rope_of(

@@ -7,11 +7,9 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import engine_cases
 import pytest
 import torch
-from engine_cases import CASES, DEEPSEEK, DEEPSEEK_ROPE, QWEN3, QWEN3_ROPE, row
-from resolving import resolve
+from support.configs import resolve
 
 from ropescale_kernels.errors import (
     RopeScaleConfigError,
@@ -21,6 +19,8 @@ from ropescale_kernels.errors import (
 from ropescale_kernels.scaling import RopeScaling
 from ropescale_kernels.scaling.config.dialects import DIALECTS
 from ropescale_kernels.scaling.rules.blend import correction_range
+from tools import engine_cases
+from tools.engine_cases import CASES, DEEPSEEK, DEEPSEEK_ROPE, QWEN3, QWEN3_ROPE, row
 
 ENGINES = json.loads((Path(__file__).parent.parent / "fixtures" / "engines.json").read_text())
 GOLDENS = [(engine, name) for engine, run in ENGINES.items() for name in run["configs"]]

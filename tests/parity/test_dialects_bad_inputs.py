@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 import torch
-from engine_cases import QWEN3, QWEN3_ROPE, row
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from resolving import resolve
+from support.configs import resolve
 
 from ropescale_kernels.errors import RopeScaleConfigError, RopeScaleError
 from ropescale_kernels.scaling.config.dialects import DIALECTS
 from ropescale_kernels.scaling.config.model_types.table import MODEL_TYPES
+from tools.engine_cases import QWEN3, QWEN3_ROPE, row
 
 NO_NUMBER = [float("nan"), float("inf"), "4", True, [4], 10**400]
 BAD: dict[str, list[Any]] = {

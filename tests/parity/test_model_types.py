@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from resolving import layers_of, quiet, resolve
+from support.configs import layers_of, quiet, resolve
 
 import ropescale_kernels as rk
 from ropescale_kernels.errors import RopeScaleConfigError, RopeScaleWarning

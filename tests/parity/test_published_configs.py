@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from resolving import resolve
+from support.configs import resolve
 
 from ropescale_kernels.errors import RopeScaleWarning
 from ropescale_kernels.scaling import RopeScaling

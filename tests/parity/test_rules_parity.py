@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from resolving import quiet
+from support.configs import quiet
 
 from ropescale_kernels.errors import RopeScaleConfigError, RopeScaleWarning
 from ropescale_kernels.scaling import RopeScaling

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from resolving import quiet, resolve
+from support.configs import quiet, resolve
 
 from ropescale_kernels.errors import RopeScaleConfigError, RopeScaleWarning
 from ropescale_kernels.scaling import RopeScaling

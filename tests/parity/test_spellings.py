@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from resolving import layers_of, quiet
+from support.configs import layers_of, quiet
 
 from ropescale_kernels.errors import RopeScaleError
 from ropescale_kernels.scaling.config.model_types.table import MODEL_TYPES

@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 import torch
-from engine_cases import CASES
-from resolving import quiet
+from support.configs import quiet
+
+from tools.engine_cases import CASES
 
 transformers = pytest.importorskip("transformers")
 RELEASE = tuple(int(part) for part in transformers.__version__.split(".")[:2])

@@ -1,6 +1,6 @@
 """Hypothesis over tables, and over the layout of positions and profiles, into guarded memory.
 
-The layouts of q and k are drawn in tests/test_properties.py.
+The layouts of q and k are drawn in tests/properties/test_rotation.py.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import pytest
 triton = pytest.importorskip("triton")
 # Before 3.9 Triton takes more registers, and the sums of gradients, in float64, do not fit.
 OLD = tuple(int(n) for n in triton.__version__.split(".")[:2]) < (3, 9)
-SCRIPT = Path(__file__).with_name("ahead.py")
+SCRIPT = Path(__file__).parents[1] / "support" / "ahead.py"
 
 
 def compiled(backend: str, arch: str, which: str) -> dict[str, Any]:
@@ -33,10 +33,22 @@ def count(opcodes: dict[str, int], start: str) -> int:
     return sum(n for name, n in opcodes.items() if name.startswith(start))
 
 
-TARGETS = [("80", "some"), ("86", "some"), ("89", "some"), ("90", "all"), ("100", "some")]
+def slow(*values: str) -> Any:
+    return pytest.param(*values, marks=pytest.mark.slow)
 
 
-@pytest.mark.parametrize(("arch", "which"), [*TARGETS, ("120", "some")])
+# `make check` takes every second target; `make test` all of them, one with every variant.
+TARGETS = [
+    ("80", "some"),
+    slow("86", "some"),
+    ("89", "some"),
+    slow("90", "all"),
+    ("100", "some"),
+    slow("120", "some"),
+]
+
+
+@pytest.mark.parametrize(("arch", "which"), TARGETS)
 def test_machine_code_of_nvidia(arch: str, which: str) -> None:
     found = compiled("cuda", arch, which)
     assert len(found) >= (45 if which == "all" else 5)
@@ -65,6 +77,7 @@ def test_machine_code_of_nvidia(arch: str, which: str) -> None:
                 assert not [op for op in opcodes if op.startswith("STG") and "128" not in op], name
 
 
+@pytest.mark.slow
 def test_machine_code_of_amd() -> None:
     found = compiled("hip", "gfx942", "some")
     assert len(found) >= 5

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 pytest.importorskip("triton")
-SCRIPT = Path(__file__).with_name("stub_launch.py")
+SCRIPT = Path(__file__).parents[1] / "support" / "stub_launch.py"
 
 
 def stub(*arguments: str) -> Any:
@@ -64,6 +64,7 @@ def test_where_nothing_can_run_it_says_why() -> None:
     assert done.stdout == "triton is not installed\n"
 
 
+@pytest.mark.slow
 def test_the_host_is_timed(tmp_path: Path) -> None:
     root = Path(__file__).resolve().parents[2]
     target = tmp_path / "launch.json"

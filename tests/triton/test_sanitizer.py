@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 import torch
-from sanitizer import AccessError, sanitized
+from support.pairwise import pairwise
+from support.sanitizer import AccessError, sanitized
 from torch import Tensor
 
 import ropescale_kernels as rk
@@ -91,10 +92,10 @@ LAYOUTS = ["contiguous", "heads first", "packed", "padded"]
 SHAPES = [(2, 9, 5, 3, 96), (1, 1, 1, 0, 2), (3, 1, 4, 4, 80), (1, 17, 8, 1, 64), (2, 4, 9, 2, 48)]
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("interleaved", [False, True])
-@pytest.mark.parametrize("in_place", [False, True])
+@pytest.mark.parametrize(
+    ("layout", "shape", "interleaved", "in_place"),
+    pairwise(LAYOUTS, SHAPES, [False, True], [False, True]),
+)
 def test_every_access_is_clean(
     layout: str, shape: tuple[int, ...], interleaved: bool, in_place: bool
 ) -> None:
@@ -211,11 +212,16 @@ def mutant(folder: Path, file: str, old: str, new: str) -> Iterator[ModuleType]:
             assert old in text, f"{file}.py no longer says {old!r}"
             text = text.replace(old, new)
         (package / source.name).write_text(text)
-    sys.path.insert(0, str(folder))
+    spec = importlib.util.spec_from_file_location(
+        "mutant_kernels", package / "__init__.py", submodule_search_locations=[str(package)]
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    sys.modules["mutant_kernels"] = module = importlib.util.module_from_spec(spec)
     try:
-        yield importlib.import_module("mutant_kernels")
+        spec.loader.exec_module(module)
+        yield module
     finally:
-        sys.path.remove(str(folder))
         for name in [name for name in sys.modules if name.startswith("mutant_kernels")]:
             del sys.modules[name]
 

@@ -51,7 +51,7 @@ def _deepseek(**rope: Any) -> Config:
 
 
 # Heading of a column to the config in it. The parity tests hold each of these configs against the
-# code of the engines (tests/test_choosing.py).
+# code of the engines (tests/pages/test_choosing.py).
 COLUMNS = {
     "s=4": _qwen3(131072),
     "s=4, max 40960": _qwen3(40960),

@@ -5,10 +5,7 @@ A cell is "yes" only if the call gives the answer of the definition.
 
 from __future__ import annotations
 
-import importlib.machinery
-import importlib.util
 import os
-import sysconfig
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -18,8 +15,7 @@ import torch
 from torch import Tensor
 
 import ropescale_kernels as rk
-from ropescale_kernels.backends import cuda
-from ropescale_kernels.backends.compiled import bind_torch
+from tools import emulated_cuda
 
 from .marks import ROOT, replaced, table
 
@@ -164,26 +160,10 @@ def _equal_bits(impl: str, want: Pair) -> bool:
 
 def _emulate_cuda() -> bool:
     """Serve impl="cuda" from the kernels compiled for the host, unless there is a device."""
-    if torch.cuda.is_available():
+    if torch.cuda.is_available() or emulated_cuda.missing_tool():
         return False
-    build = f"plain-{sysconfig.get_config_var('SOABI')}"
     given = os.environ.get("ROPESCALE_EMULATED_CUDA")
-    found = [Path(given)] if given else [*(ROOT / "build/emulated" / build / "out").glob("_C*.so")]
-    if not found:
-        raise SystemExit(
-            f"build/emulated/{build}: expected the emulated CUDA kernels, got none; "
-            "the test suite builds them when it starts"
-        )
-    # pybind11 keeps one module per name.
-    loader = importlib.machinery.ExtensionFileLoader("emulated_for_pages._C", str(found[0]))
-    spec = importlib.util.spec_from_file_location(loader.name, found[0], loader=loader)
-    assert spec is not None
-    extension = importlib.util.module_from_spec(spec)
-    loader.exec_module(extension)
-    bind_torch(extension)
-    cuda._extension = extension
-    cuda.unavailable.cache_clear()
-    cuda._reason_against_device.cache_clear()
+    emulated_cuda.serve(emulated_cuda.load(Path(given) if given else emulated_cuda.build()))
     return True
 
 

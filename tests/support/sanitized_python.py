@@ -7,10 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import emulated_cuda
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+from tools import emulated_cuda
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def sanitized(path: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -33,6 +34,7 @@ def sanitized(path: Path, *command: str, **environment: str) -> subprocess.Compl
         "UBSAN_OPTIONS": "print_stacktrace=1",
         "TRITON_INTERPRET": "0",
         "ROPESCALE_EMULATED_CUDA": str(path),
+        "PYTHONPATH": f"{ROOT / 'tests'}:{ROOT}",
     }
     return subprocess.run(
         [sys.executable, *command],

@@ -13,7 +13,7 @@ import pytest
 
 from ropescale_kernels import bounds, build_info
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 COMPILER = os.environ.get("CXX") or shutil.which("g++") or shutil.which("c++")
 FLAGS = ["-std=c++17", "-O3", "-w", "-pthread", "-ffp-contract=off", "-fno-math-errno"]
 ISA_FLAGS = {
@@ -40,6 +40,7 @@ def run(program: str, tmp_path: Path, *arguments: str) -> dict[str, float]:
     return result
 
 
+@pytest.mark.slow
 def test_sine_and_cosine_of_every_phase_are_within_the_bound(tmp_path: Path) -> None:
     """All 2^32 phases where AVX-512 makes that a matter of seconds, every 257th elsewhere."""
     step = 1 if build_info()["best_cpu_isa"] == "avx512" else 257
@@ -52,6 +53,7 @@ def test_sine_and_cosine_of_every_phase_are_within_the_bound(tmp_path: Path) -> 
     assert max(worst["sine"], worst["cosine"]) + left_over <= bounds.SINCOS_ABS
 
 
+@pytest.mark.slow
 def test_joint_error_supports_the_rotation_bound(tmp_path: Path) -> None:
     """Error + 3 u |value| per unit of input, plus what the phase adds, is within ROTATION_ABS."""
     worst = run("sincos_exhaustive", tmp_path, "257", str(os.cpu_count() or 1))
@@ -59,6 +61,7 @@ def test_joint_error_supports_the_rotation_bound(tmp_path: Path) -> None:
     assert worst["joint"] + left_over <= bounds.ROTATION_REL
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["61"])
 def test_turns_are_exact_and_equal_in_every_lane(tmp_path: Path, step: str) -> None:
     """Correctly rounded up to a million radians, far above any inverse frequency (2 pi wraps)."""

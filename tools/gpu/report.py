@@ -1,10 +1,10 @@
 """GPU reports: put one together from what bench/gpu.sh left, and say whether one is current.
 
-python tools/gpu_report.py assemble FOLDER --to FILE [--rehearsal]   writes FILE
-python tools/gpu_report.py show FILE        prints it; 1 if a figure cannot be right
-python tools/gpu_report.py check [FOLDER]   1 unless the newest is for these sources
-python tools/gpu_report.py carried FOLDER   1 unless it holds an extension of these sources
-python tools/gpu_report.py importable       1 unless the extension here loads and serves the device
+python -m tools.gpu.report assemble FOLDER --to FILE [--rehearsal]   writes FILE
+python -m tools.gpu.report show FILE        prints it; 1 if a figure cannot be right
+python -m tools.gpu.report check [FOLDER]   1 unless the newest is for these sources
+python -m tools.gpu.report carried FOLDER   1 unless it holds an extension of these sources
+python -m tools.gpu.report importable       1 unless the extension here loads and serves the device
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
-from ropescale_kernels.bench.sources import ROOT, sources_sha256  # noqa: E402
+from ropescale_kernels.bench.sources import ROOT, sources_sha256
+
+from .judgement import predictions, sanity
 
 RESULTS = ROOT / "bench" / "results"
 PACKAGES = ("torch", "triton", "transformers", "liger-kernel", "flashinfer-python", "sglang")
@@ -169,8 +170,6 @@ def _machine(folder: Path) -> dict[str, Any]:
 
 def assemble(folder: Path, target: Path, rehearsal: bool) -> None:
     """Put a report together from what stages have left in a folder so far."""
-    from gpu_judgement import predictions, sanity
-
     machine = _machine(folder)
     device, bench = machine["device"], _json(folder / "bench.json")
     report = {

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-from engine_cases import CASES
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from resolving import quiet
+from support.configs import quiet
 
 from ropescale_kernels.errors import RopeScaleUnsupportedError, RopeScaleValueError
 from ropescale_kernels.scaling import RopeScaling
 from ropescale_kernels.scaling.config.dialects import DIALECTS
+from tools.engine_cases import CASES
 
 SHAPE: dict[str, Any] = {"rotary_dim": 64, "rope_theta": 5e5}
 L: dict[str, Any] = {"factor": 4.0, "original_max_position_embeddings": 1024}

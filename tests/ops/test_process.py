@@ -20,6 +20,7 @@ def run(program: str) -> str:
     return done.stdout
 
 
+@pytest.mark.usefixtures("thread_team")
 @pytest.mark.parametrize("tokens", [3, 4000])
 def test_a_caller_that_flushes_denormals_gets_the_same_bits(tokens: int) -> None:
     """On one thread, and on enough tokens for a team of threads."""
@@ -38,6 +39,7 @@ def test_a_caller_that_flushes_denormals_gets_the_same_bits(tokens: int) -> None
     assert ((want != 0) & (want.abs() < 1e-38)).any()
 
 
+@pytest.mark.usefixtures("thread_team")
 def test_sixteen_threads_at_once() -> None:
     q = torch.randn(600, 8, 64)
     positions = torch.arange(600) * 17

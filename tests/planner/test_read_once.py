@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from resolving import quiet
+from support.configs import quiet
 
 from ropescale_kernels.errors import RopeScaleWarning
 from ropescale_kernels.planner.compare import compare_dialects, scaling_and_notes

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from resolving import quiet
+from support.configs import quiet
 
 from ropescale_kernels.errors import RopeScaleUnsupportedError
 from ropescale_kernels.planner.plan import ContextPlan, make_plan

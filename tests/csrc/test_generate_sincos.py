@@ -12,7 +12,7 @@ import pytest
 
 from ropescale_kernels import _sincos_coefficients as k
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "tools" / "generate_sincos.py"
 FILES = ("csrc/math/sincos_coefficients.h", "ropescale_kernels/_sincos_coefficients.py")
 
@@ -32,11 +32,13 @@ def derived(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return root, done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
 def test_committed_file_is_what_the_script_writes(derived: tuple[Path, str], name: str) -> None:
     assert (derived[0] / name).read_bytes() == (ROOT / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_prints_an_error_within_the_bound_of_the_exhaustive_check(
     derived: tuple[Path, str],
 ) -> None:
@@ -46,6 +48,7 @@ def test_prints_an_error_within_the_bound_of_the_exhaustive_check(
     assert all(2.0**-25 < error <= 7.55e-8 for error in errors)
 
 
+@pytest.mark.slow
 def test_check_names_the_file_that_differs_and_fails(derived: tuple[Path, str]) -> None:
     header = derived[0] / FILES[0]
     text = header.read_text()

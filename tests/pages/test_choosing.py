@@ -8,15 +8,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import engine_cases
+import pytest
 import torch
 
+from tools import engine_cases
 from tools.pages import choosing
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs" / "choosing.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_page_is_of_this_code() -> None:
     tool = [sys.executable, "-m", "tools.pages", "--check", "docs/choosing.md", "docs/plan.md"]
     done = subprocess.run(tool, capture_output=True, text=True, cwd=ROOT)

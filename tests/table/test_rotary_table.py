@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.pairwise import pairwise
 
 import ropescale_kernels as rk
 from ropescale_kernels import bounds, reference
@@ -53,9 +54,10 @@ def heads(num_tokens: int, seed: int = 0) -> torch.Tensor:
 POSITIONS = torch.tensor([0, 1, 7919, 2**24 + 1, 2**31 - 1, -12345])
 
 
-@pytest.mark.parametrize("magnitude", ["both", "query", "none"])
-@pytest.mark.parametrize("phase", ["exact", "float32"])
-@pytest.mark.parametrize("rule", rules())
+@pytest.mark.parametrize(
+    ("rule", "phase", "magnitude"),
+    pairwise(list(rules()), ["exact", "float32"], ["both", "query", "none"]),
+)
 def test_an_updated_table_is_the_static_table_at_that_length(
     impl: str, rule: str, phase: str, magnitude: str, same_bits: SameBits
 ) -> None:

@@ -1,6 +1,6 @@
 """Small calls that together reach every line of the CUDA kernels.
 
-    battery.py MODULE...
+    contract_calls.py MODULE...
 
 Compares the emulated kernels of each extension with the CPU kernels, bit for bit. Threads run in
 three orders if one extension is given, else in one. Prints "MODULE: 0" for an extension that
@@ -17,15 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from support.bits import WORDS, differing
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-import emulated_cuda
-
 import ropescale_kernels as rk
+from tools import emulated_cuda
 
 ORDERS = tuple(emulated_cuda.ORDERS.values())
-WORDS = {torch.float32: torch.int32, torch.float16: torch.int16, torch.bfloat16: torch.int16}
 YARN: Any = {"rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 4096}
 INTERLEAVED: Any = {"interleaved": True}
 Call = tuple[str, Tensor, Tensor | None, tuple[Any, ...], dict[str, Any]]
@@ -108,12 +106,6 @@ def rows() -> Iterator[Call]:
         yield "rows", q, k, own, {"conjugate": True}
 
 
-def differ(got: Tensor, want: Tensor) -> int:
-    words = WORDS[want.dtype]
-    same = got.contiguous().view(words) == want.contiguous().view(words)
-    return int((~(same | (got.isnan() & want.isnan()))).sum())
-
-
 def guarded(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return a buffer of canaries and a poisoned output inside it, aligned like a fresh tensor."""
     memory = torch.full((x.numel() + 32,), 7.0, dtype=x.dtype)
@@ -133,7 +125,7 @@ def check(name: str, q: Tensor, k: Tensor | None, rest: tuple[Any, ...], options
         if each is None or want is None:
             continue
         memory, out = each
-        assert not differ(out, want), f"{name}: out of place"
+        assert not differing(out, want), f"{name}: out of place"
         canaries = torch.cat([memory[:16], memory[-16:]])
         assert bool((canaries == 7).all()), f"{name}: written beside the output"
     # Into a copy of the layout, and in place. The memory between the rows must not change.
@@ -147,7 +139,7 @@ def check(name: str, q: Tensor, k: Tensor | None, rest: tuple[Any, ...], options
         for x, copy, want in zip((q, k), copies, wants, strict=True):
             if x is None or want is None:
                 continue
-            assert not differ(copy, want), f"{name}: into a layout, in place: {in_place}"
+            assert not differing(copy, want), f"{name}: into a layout, in place: {in_place}"
             copy.copy_(x)
             assert torch.equal(storage_of(copy), storage_of(x)), f"{name}: between the rows"
 

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
+from support.exact_fma import fma
 
 from ropescale_kernels.reference import float32 as f32
-
-sys.path.insert(0, str(Path(__file__).parent))
-from exact_fma import fma
 
 
 def test_it_rounds_once() -> None:

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+from support.bits import assert_same_bits
 from torch import Tensor
 
 import ropescale_kernels as rk
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
-WORDS = {torch.float32: torch.int32, torch.float16: torch.int16, torch.bfloat16: torch.int16}
 # Position 0, a prime, powers of two less one, the edge of float32's integers, the edges of int64.
 POSITIONS = torch.tensor(
     [0, 7919, 2**20 - 1, 2**24 + 1, 2**31 - 1, 2**34, -1, -(2**40) + 3, 2**63 - 1, -(2**63)]
@@ -38,16 +38,6 @@ def heads(nheads: int, head_dim: int, dtype: torch.dtype, seed: int) -> Tensor:
     return x.to(dtype)
 
 
-def assert_equal_bits(got: Tensor | None, want: Tensor | None) -> None:
-    assert (got is None) == (want is None)
-    if got is None or want is None:
-        return
-    assert torch.equal(got.isnan(), want.isnan())
-    words = WORDS[got.dtype]
-    same = (got.contiguous().view(words) == want.contiguous().view(words)) | got.isnan()
-    assert same.all(), f"{int((~same).sum())} of {same.numel()} elements differ"
-
-
 def check(
     impl: str, q: Tensor, k: Tensor | None, positions: Tensor, table: rk.RotaryTable, **kw: Any
 ) -> None:
@@ -60,7 +50,7 @@ def check(
     rk.apply_rotary_qk_(*inplace, positions, table, impl=impl, **kw)
     for results in (got, out, inplace):
         for x, y in zip(results, want, strict=True):
-            assert_equal_bits(x, y)
+            assert_same_bits(x, y)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -129,7 +119,7 @@ def test_the_blend_in_the_kernel_equals_the_static_table(exact_impl: str, phase:
     check(exact_impl, q, None, POSITIONS, table, profile_ids=ids, phase=phase)
     dynamic = rk.apply_rotary_qk(q, None, POSITIONS, table, profile_ids=ids, phase=phase)[0]
     fixed = rk.apply_rotary_qk(q, None, POSITIONS, static, profile_ids=ids, phase=phase)[0]
-    assert_equal_bits(dynamic, fixed)
+    assert_same_bits(dynamic, fixed)
 
 
 @pytest.mark.parametrize("interleaved_axes", [False, True])
@@ -145,7 +135,7 @@ def test_axes_of_positions(exact_impl: str, interleaved_axes: bool, phase: str) 
     check(exact_impl, q, None, positions, table, phase=phase)
     check(exact_impl, q, None, POSITIONS, table, phase=phase)
     same = rk.apply_rotary_qk(q, None, POSITIONS.expand(3, -1), table, phase=phase)[0]
-    assert_equal_bits(same, rk.apply_rotary_qk(q, None, POSITIONS, table, phase=phase)[0])
+    assert_same_bits(same, rk.apply_rotary_qk(q, None, POSITIONS, table, phase=phase)[0])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -163,7 +153,7 @@ def test_cos_and_sin_of_the_caller(
         want = rk.apply_rotary_cos_sin(q, k, c, s, positions, impl="reference", conjugate=True)
         got = rk.apply_rotary_cos_sin(q, k, c, s, positions, impl=exact_impl, conjugate=True)
         for x, y in zip(got, want, strict=True):
-            assert_equal_bits(x, y)
+            assert_same_bits(x, y)
     assert got[0][3].isnan().all()
 
 

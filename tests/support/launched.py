@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import emulated_cuda
-
 from ropescale_kernels.backends import cuda
+from tools import emulated_cuda
 
 
 class Launched:

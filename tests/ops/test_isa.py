@@ -22,7 +22,7 @@ NUM_TOKENS = 2000
 
 
 @pytest.fixture(autouse=True)
-def restored() -> Iterator[None]:
+def restored(thread_team: None) -> Iterator[None]:
     before = extension.cpu_isa()
     yield
     extension.use_cpu_isa(before)
