@@ -10,7 +10,7 @@
 # report and the exit status, and the others still run.
 #
 #   --out DIR      where to, default gpu-report
-#   --carried DIR  what bench/carry.py built elsewhere; DIR/wheels may hold any other wheels that the
+#   --carried DIR  what tools/gpu/carry.py built elsewhere; DIR/wheels may hold any other wheels that the
 #                  machine's python lacks. What is missing, or for other sources, is built here
 #   --seconds N    for all stages together, default 500
 #   --only STAGE   one of tests large sanitizer bench repeat bench-compiled, after packages, build and
@@ -174,10 +174,10 @@ peers() {
         return
     fi
     cp "$carried"/peers/*.so "$work/peers" 2>/dev/null
-    if "$python" bench/build_peers.py --check "$work/peers"; then return; fi
+    if "$python" -m tools.gpu.build_peers --check "$work/peers"; then return; fi
     "$python" -c "import tvm_ffi" || return 1
-    "$python" bench/build_peers.py --missing --wheels "$carried/wheels" --out "$work/peers"
-    "$python" bench/build_peers.py --check "$work/peers"
+    "$python" -m tools.gpu.build_peers --missing --wheels "$carried/wheels" --out "$work/peers"
+    "$python" -m tools.gpu.build_peers --check "$work/peers"
 }
 
 # A notice of another package's is no failure of ours.

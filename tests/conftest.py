@@ -30,7 +30,7 @@ extension: Any = compiled.extension
 
 
 def mend_old_interpreter() -> None:
-    """Give Triton before 3.9 a true fma; the kernels' bits are asserted with it."""
+    """Install an exact fma in the interpreter of Triton before 3.9, because tests compare bits."""
     with contextlib.suppress(ImportError):
         import triton
 
@@ -42,7 +42,7 @@ mend_old_interpreter()
 
 
 def emulate_cuda() -> str | None:
-    """Give impl="cuda" the kernels compiled for the host; where that cannot be, say why."""
+    """Serve impl="cuda" from the kernels compiled for the host; return a reason if that fails."""
     path = os.environ.get("ROPESCALE_EMULATED_CUDA")
     if path == "":
         return "ROPESCALE_EMULATED_CUDA is empty"
@@ -128,7 +128,7 @@ def small_cache(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def thread_team() -> Iterator[None]:
-    """Give torch two threads, for tests of what several threads do together."""
+    """Set two threads in torch, for tests of several threads at work together."""
     before = torch.get_num_threads()
     torch.set_num_threads(max(2, before))
     yield

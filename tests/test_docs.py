@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from ropescale_kernels.scaling.config.model_types import MODEL_TYPES
 from tools.pages import choosing, marks, numerics, performance, plan, readme, support_matrix
@@ -139,13 +138,3 @@ def test_the_new_places_of_moved_modules_are_there() -> None:
     for old, new in rows:
         place = ROOT / "ropescale_kernels" / new.replace(".", "/")
         assert place.is_dir() or place.with_suffix(".py").is_file(), f"{old} -> {new}"
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="the device's kernels fill the column cuda")
-def test_the_support_matrix_needs_the_emulated_kernels(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.delenv("ROPESCALE_EMULATED_CUDA", raising=False)
-    monkeypatch.setattr(support_matrix, "ROOT", tmp_path)
-    with pytest.raises(SystemExit, match=r"expected the emulated CUDA kernels, got none"):
-        support_matrix.matrix()

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from ropescale_kernels.bench import baselines, cases
+from ropescale_kernels.bench.sources import ROOT
 from tools.gpu import judgement
 
 H100 = {"name": "NVIDIA H100 80GB HBM3"}
@@ -78,7 +79,7 @@ def test_predictions_stand_beside_what_was_measured() -> None:
 
 
 def test_every_prediction_is_of_a_case_that_the_script_times() -> None:
-    script = (judgement.PREDICTIONS.parent / "gpu.sh").read_text()
+    script = (ROOT / "bench" / "gpu.sh").read_text()
     assert "--suite shapes" in script
     timed = {(c.model, c.dtype, c.tokens) for c in cases.suite(["shapes"], "cuda")}
     predicted = {(c["model"], c["dtype"], c["tokens"]) for c in KNOWN["microseconds"]}
@@ -92,7 +93,7 @@ def test_every_prediction_is_of_a_case_that_the_script_times() -> None:
 
 
 def test_the_case_that_is_repeated_is_one_that_the_script_times() -> None:
-    script = (judgement.PREDICTIONS.parent / "gpu.sh").read_text()
+    script = (ROOT / "bench" / "gpu.sh").read_text()
     assert f"--model {judgement.MODEL} --tokens {judgement.TOKENS}" in script
     key = (judgement.MODEL, judgement.DTYPE, judgement.TOKENS)
     assert key in {(c.model, c.dtype, c.tokens) for c in cases.suite(["shapes"], "cuda")}

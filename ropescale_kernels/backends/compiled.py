@@ -15,7 +15,7 @@ from ..table import RotaryTable
 
 
 def bind_torch(extension: Any) -> None:
-    """Give a compiled module the types and functions of torch, once after its import."""
+    """Hand the types and functions of torch to a compiled module, once after its import."""
     library_dir = os.path.join(os.path.dirname(torch.__file__), "lib")
     extension.set_tensor_type(torch.Tensor)
     extension.use_loaded_openmp(library_dir)

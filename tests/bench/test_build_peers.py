@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[2] / "bench" / "build_peers.py"
+ROOT = Path(__file__).resolve().parents[2]
 THEIRS = {
     "flashinfer_python-9.1-py3-none-any.whl": [
         "flashinfer/data/csrc/rope.cu",
@@ -64,7 +64,8 @@ def compiler(tmp_path: Path) -> Path:
 
 def run(*arguments: str, path: str = "/nonexistent") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, str(SCRIPT), *arguments],
+        [sys.executable, "-m", "tools.gpu.build_peers", *arguments],
+        cwd=ROOT,
         env=os.environ | {"PATH": path},
         capture_output=True,
         text=True,

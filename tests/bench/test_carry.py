@@ -8,10 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import carry
 import pytest
 
 from ropescale_kernels.bench.sources import sources_sha256
+from tools.gpu import carry
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -62,7 +62,8 @@ def test_a_tool_that_lacks_is_named(tmp_path: Path, arguments: list[str], missin
         (tmp_path / "nvcc").write_text("#!/bin/sh\n")
         (tmp_path / "nvcc").chmod(0o755)
     done = subprocess.run(
-        [sys.executable, str(ROOT / "bench" / "carry.py"), *arguments],
+        [sys.executable, "-m", "tools.gpu.carry", *arguments],
+        cwd=ROOT,
         env=os.environ | {"PATH": str(tmp_path)},
         capture_output=True,
         text=True,

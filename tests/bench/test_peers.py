@@ -110,7 +110,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def prebuilt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Libraries of bench/build_peers.py, played."""
+    """Libraries of tools/gpu/build_peers.py, played."""
 
     def engine(q: Tensor, k: Tensor, cache: Tensor, positions: Tensor) -> None:
         sglang_rope(q, k, cache, positions, is_neox=True)

@@ -62,7 +62,7 @@ def source_of(model_type: str) -> str:
 
 @pytest.fixture(scope="session")
 def hf() -> SimpleNamespace:
-    """Give the functions of this file, where Transformers is installed."""
+    """Return the functions of this file, if Transformers is installed."""
     pytest.importorskip("transformers", minversion="5.20")
     return SimpleNamespace(
         config_of=config_of, rope_of=rope_of, embedding_class=embedding_class, source_of=source_of
@@ -71,12 +71,12 @@ def hf() -> SimpleNamespace:
 
 @pytest.fixture(scope="session")
 def configs() -> pathlib.Path:
-    """Give the folder of published configs."""
+    """Return the folder of published configs."""
     return CONFIGS
 
 
 @pytest.fixture(params=sorted(path.stem for path in CONFIGS.glob("*.json")))
 def published(request: pytest.FixtureRequest) -> SimpleNamespace:
-    """Give each published config: its name, its path and its keys."""
+    """Return each published config: its name, its path and its keys."""
     path = CONFIGS / f"{request.param}.json"
     return SimpleNamespace(name=request.param, path=path, raw=json.loads(path.read_text()))

@@ -28,7 +28,7 @@ class Launched:
         return self._compiled(variant)
 
     def summary(self) -> dict[str, Any]:
-        """Give instantiations that exist and those that were launched, and Triton's variants."""
+        """Return the instantiations that exist, those that were launched, and Triton's variants."""
         launched = {self._names[launch.kernel] for launch in self._emulator.launches}
         return {
             "instantiations": sorted(self._names.values()),

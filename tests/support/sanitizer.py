@@ -24,7 +24,7 @@ class AccessError(AssertionError):
 
 
 def _addresses(tensors: Iterable[Tensor]) -> np.ndarray[Any, np.dtype[np.uint64]]:
-    """Give the address of every element, sorted."""
+    """Return the address of every element, sorted."""
     found = [np.zeros(0, np.uint64)]
     for x in tensors:
         offsets = torch.zeros((), dtype=torch.int64)

@@ -199,7 +199,7 @@ def remember() -> None:
 
 
 def timed() -> Any:
-    """Give microseconds of a launch from a checked call, and from the public function's check."""
+    """Return the microseconds of a launch from a checked call, and from a public call."""
     Launcher.keep = False
     table = rk.RotaryTable(rk.RopeScaling.default(rotary_dim=128, rope_theta=1e4))
     spec = spec_of(table, (1, 1, 32, 128), 8, torch.bfloat16)

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-PREDICTIONS = Path(__file__).resolve().parents[2] / "bench" / "predictions.json"
+PREDICTIONS = Path(__file__).with_name("predictions.json")
 # The case that is measured twice, and that a copy's rate is read from.
 MODEL, DTYPE, TOKENS = "llama-3.1-8b", "bfloat16", 32768
 OF_COPY_RATE, OF_REPETITION = 0.15, 0.05

@@ -30,7 +30,7 @@ PACKAGES = ("torch", "triton", "transformers", "liger-kernel", "flashinfer-pytho
 
 
 def newest(folder: Path = RESULTS) -> tuple[Path, dict[str, Any]] | None:
-    """Give the committed report that was made last, or None."""
+    """Return the committed report that was made last, or None."""
     found = [(path, json.loads(path.read_text())) for path in folder.glob("gpu-*.json")]
     return max(found, key=lambda pair: str(pair[1].get("made", "")), default=None)
 
@@ -212,7 +212,7 @@ def show(path: Path) -> int:
 
 
 def carried(folder: Path) -> int:
-    """Say whether a folder of bench/carry.py holds an extension of these sources."""
+    """Say whether a folder of tools/gpu/carry.py holds an extension of these sources."""
     found = _json(folder / "manifest.json")
     if found is None:
         print("no extension was carried along")

@@ -89,7 +89,7 @@ def baseline(
 
 @cache
 def prebuilt(file: str) -> Any:
-    """Return the module of a kernel that bench/build_peers.py built, loaded by apache-tvm-ffi.
+    """Return the module of a kernel that tools/gpu/build_peers.py built, loaded by apache-tvm-ffi.
 
     Raises:
         ImportError: The variable ROPESCALE_PEERS names no folder that holds it, or tvm_ffi is

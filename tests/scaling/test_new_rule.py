@@ -25,7 +25,7 @@ from ropescale_kernels.scaling.rules import RULES
 from ropescale_kernels.scaling.rules.frequencies import Frequencies, divided, plain_inv_freq
 from ropescale_kernels.scaling.rules.rule import ConfigRule
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 L = 64
 
 

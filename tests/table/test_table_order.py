@@ -12,7 +12,7 @@ from torch.utils import _pytree
 import ropescale_kernels as rk
 from ropescale_kernels.table.state import GradLeaves, TableTensors, schema_name
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SCALING = rk.RopeScaling.yarn(
     rotary_dim=16, rope_theta=1e6, factor=4.0, original_max_position_embeddings=32768
 )

@@ -1,6 +1,6 @@
 """Build here what a machine with a GPU and without a network should not spend its time on.
 
-    python bench/carry.py [--out .gpu-carried] [--python python3.12] [--arch 90]
+    python -m tools.gpu.carry [--out .gpu-carried] [--python python3.12] [--arch 90]
 
 For `bench/gpu.sh --carried DIR` on that machine. DIR gets
 
@@ -24,11 +24,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-import build_peers
+from ropescale_kernels.bench.sources import ROOT, sources_sha256
 
-from ropescale_kernels.bench.sources import sources_sha256
+from . import build_peers
 
-ROOT = Path(__file__).resolve().parent.parent
 DISTRIBUTIONS = ("liger-kernel", "apache-tvm-ffi", "flashinfer-python", "sglang")
 # pip takes exactly the platforms that it is told.
 _PLATFORMS = ("manylinux2014", *(f"manylinux_2_{minor}" for minor in range(17, 40)))
@@ -84,7 +83,7 @@ def peers(python_version: str, out: Path, architecture: str) -> int:
     """Download the peers' wheels, keep what is needed of them, and build them."""
     wheels, libraries = out / "wheels", out / "peers"
     kept = libraries / "manifest.json"
-    script = ROOT / "bench" / "build_peers.py"
+    script = Path(build_peers.__file__)
     manifest = {
         "python": python_version,
         "architecture": architecture,
@@ -105,7 +104,15 @@ def peers(python_version: str, out: Path, architecture: str) -> int:
         for wheel in full.glob("*.whl"):
             if not (wheels / wheel.name).exists():
                 shutil.copy2(wheel, wheels)
-    command = [sys.executable, script, "--wheels", wheels, "--out", libraries]
+    command = [
+        sys.executable,
+        "-m",
+        "tools.gpu.build_peers",
+        "--wheels",
+        wheels,
+        "--out",
+        libraries,
+    ]
     status = subprocess.run([*command, "--arch", f"{architecture}a"], cwd=ROOT).returncode
     if status == 0:
         kept.write_text(json.dumps(manifest) + "\n")

@@ -1,8 +1,8 @@
 """Build the rotary kernels of FlashInfer and SGLang from their wheels' own sources, with nvcc.
 
-    python bench/build_peers.py --wheels DIR --out DIR [--arch 90a]
-    python bench/build_peers.py --wheels DIR --out DIR --slim
-    python bench/build_peers.py --check DIR
+    python -m tools.gpu.build_peers --wheels DIR --out DIR [--arch 90a]
+    python -m tools.gpu.build_peers --wheels DIR --out DIR --slim
+    python -m tools.gpu.build_peers --check DIR
 
 For machines without a network, where their packages' other requirements cannot be installed: only
 headers of apache-tvm-ffi are needed to build, and its package to load the result. Takes a minute or
@@ -43,7 +43,7 @@ _READ = {
 
 
 def newest(wheels: Path, name: str) -> Path | None:
-    """Give the newest wheel of a distribution; None where there is none."""
+    """Return the newest wheel of a distribution, or None."""
     return max(wheels.glob(f"{name}-*.whl"), default=None)
 
 
@@ -80,7 +80,7 @@ def unpack(wheels: Path, name: str, into: Path) -> Path | None:
 
 
 def flashinfer(package: Path, work: Path) -> tuple[list[Path], list[Path], list[str]]:
-    """Give sources, include folders and flags of FlashInfer's rotary operators."""
+    """Return sources, include folders and flags of FlashInfer's rotary operators."""
     data = package / "flashinfer" / "data"
     sources = [data / "csrc" / name for name in ("rope.cu", "flashinfer_rope_binding.cu")]
     cccl = data / "cccl"
@@ -91,7 +91,7 @@ def flashinfer(package: Path, work: Path) -> tuple[list[Path], list[Path], list[
 
 
 def sglang(package: Path, work: Path) -> tuple[list[Path], list[Path], list[str]]:
-    """Give sources, include folders and flags of SGLang's rotary kernel, one export a shape."""
+    """Return sources, include folders and flags of SGLang's rotary kernel, one export a shape."""
     jit = package / "sglang" / "kernels" / "jit"
     lines = [f"#include <tvm/ffi/{name}.h>" for name in _FFI_HEADERS]
     lines += [f'#include "{jit / "csrc" / "elementwise" / "rope.cuh"}"', "namespace sglang {"]
