@@ -32,7 +32,8 @@ class Formula:
     Args:
         kind: The operator's dataclass.
         gradients: Returns the gradients of an operator that is not its own adjoint.
-        leaf_gradients: The operator that computes the gradients of a table's leaves.
+        leaf_gradients: The operator that computes the gradients of a table's leaves. It takes every
+            argument of the operator, because an argument that it lacks would be dropped.
     """
 
     def __init__(
@@ -44,6 +45,9 @@ class Formula:
         self._kind = kind
         self._gradients = gradients
         self._leaf_gradients = leaf_gradients
+        if leaf_gradients is not None:
+            dropped = _argument_keys(kind) - _argument_keys(leaf_gradients)
+            assert not dropped, f"{leaf_gradients.NAME} lacks {sorted(dropped)} of {kind.NAME}"
         has_adjoint = bool(_adjoint_flag(kind) and kind.OUTPUTS)
         self.is_differentiable = gradients is not None or has_adjoint
         if self.is_differentiable:
@@ -126,6 +130,15 @@ class Formula:
             of_leaves = _call_by_name(self._leaf_gradients, values)
             found |= dict(zip(leaves, of_leaves, strict=True))
         return found
+
+
+def _argument_keys(kind: type[Call]) -> set[str]:
+    """Return the names of an operator's arguments besides heads and the leaves of a table."""
+    return {
+        slot.key
+        for slot in kind.SLOTS
+        if slot.argument.kind is not Kind.HEADS and slot.part not in GradLeaves._fields
+    }
 
 
 def refuse_second_order(

@@ -51,7 +51,7 @@ def hf_config(parameters: Parameters, transformers: int) -> dict[str, object]:
         shared = {} if share is None else {"partial_rotary_factor": share}
         return {**top, "rope_parameters": {**rope, "rope_theta": rope_theta, **shared}}
     outer = {} if share is None else {"partial_rotary_factor": share}
-    plain = set(rope) == {"rope_type"}
+    plain = rope == {"rope_type": "default"}
     return {**top, **outer, "rope_theta": rope_theta, "rope_scaling": None if plain else rope}
 
 

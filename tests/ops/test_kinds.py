@@ -296,3 +296,14 @@ def test_the_shared_files_name_no_operator() -> None:
         found = words_of(module)
         assert "HEADS" in found
         assert not found & (operators | fields), module.__name__
+
+
+def test_gradients_of_a_table_that_would_drop_an_argument_are_refused() -> None:
+    @operator
+    @dataclass(slots=True)
+    class WithOptionSpec(arguments.RotaryQKSpec):
+        NAME: ClassVar[str] = "with_option"
+        option: bool = argument(Kind.FLAG, default=False)
+
+    with pytest.raises(AssertionError, match=r"lacks \['option'\] of with_option"):
+        autograd.Formula(WithOptionSpec, None, arguments.RotaryQKScalingGradSpec)

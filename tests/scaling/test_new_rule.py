@@ -134,6 +134,38 @@ def test_the_scaling_is_written_back(scaling: RopeScaling, transformers: int) ->
     assert RopeScaling.from_hf_config(written, dialect=DIALECT, strict=True) == scaling
 
 
+class Halved(SquareRoot):
+    """A rule without keys of its own."""
+
+    rope_type = "halved"
+    depends_on_seq_len = False
+    own_keys = frozenset()
+
+    def parameters(self, **shared: object) -> Parameters:  # type: ignore[override]
+        return self.shared(**shared)
+
+    def frequencies(self, p: Parameters) -> Frequencies:
+        return divided(plain_inv_freq(p.rope_theta, p.frequency_dim), 2.0)
+
+    def read(self, entry: RopeEntry, seq_len: int | None) -> tuple[str, dict[str, object]]:
+        return self.rope_type, {}
+
+    def hf_keys(self, p: Parameters) -> dict[str, object]:
+        return self.named_keys(p)
+
+
+@pytest.mark.parametrize("transformers", [4, 5])
+def test_a_rule_without_keys_is_written_too(
+    monkeypatch: pytest.MonkeyPatch, transformers: int
+) -> None:
+    monkeypatch.setitem(RULES, Halved.rope_type, Halved())
+    dialect = dataclasses.replace(DIALECT, rules=DIALECT.rules | {"halved"})
+    config = {**CONFIG, "rope_scaling": {"rope_type": "halved"}}
+    scaling = RopeScaling.from_hf_config(config, dialect=dialect)
+    written = scaling.to_hf_config(transformers)
+    assert RopeScaling.from_hf_config(written, dialect=dialect) == scaling
+
+
 def test_a_static_table_rotates(scaling: RopeScaling) -> None:
     q, positions = drawn()
     got, _ = rk.apply_rotary_qk(q, q, positions, rk.RotaryTable(scaling))
