@@ -75,9 +75,11 @@ assemble() {
 # how far it came.
 terminated() {
     trap - TERM INT HUP
-    if [ -n "$running" ]; then
+    if [ -n "$running_name" ]; then
+        # The signal may come between the start of a stage and the assignment of its process.
+        running=${running:-${!:-}}
         kill -TERM "$running" 2>/dev/null
-        wait "$running"
+        wait "$running" 2>/dev/null
         end_group "$running"
         echo "$running_name terminated $((SECONDS - began))" >>"$work/stages"
     fi
@@ -109,15 +111,15 @@ stage() {
         status=1
         return
     fi
-    echo "== $name" | tee -a "$out/log"
     began=$SECONDS running_name=$name
+    echo "== $name" | tee -a "$out/log"
     # On TERM, bash waits for what it runs, which writes down what it has.
     timeout --kill-after=8 "$limit" bash -c "trap : TERM; $3" >>"$out/log" 2>&1 &
     running=$!
     wait "$running"
     code=$?
     end_group "$running"
-    running=
+    running= running_name=
     cat "$work/$name"-*.log >>"$out/log" 2>/dev/null
     echo "$name $code $((SECONDS - began))" >>"$work/stages"
     [ $code = 0 ] || { status=1 && tail -n 40 "$out/log" && echo "== $name: exit status $code"; }

@@ -150,7 +150,11 @@ def under_way(folder: Path, stage: str, *also: str) -> Iterator[subprocess.Popen
     """The script while it works on a stage, with as few others as there can be."""
     wanted = (stage if stage in STAGES[3:] else "repeat", *also)
     only = [word for name in wanted for word in ("--only", name)]
-    with subprocess.Popen(**command("--rehearse", "--out", str(folder), *only)) as process:
+    # With an empty folder, the stage of the peers looks for libraries and takes a moment.
+    carried = folder.with_name("carried")
+    carried.mkdir()
+    words = ("--rehearse", "--out", str(folder), "--carried", str(carried), *only)
+    with subprocess.Popen(**command(*words)) as process:
         log, deadline = folder / "log", time.monotonic() + 300
         while not (log.is_file() and f"== {stage}\n" in log.read_text()):
             assert process.poll() is None

@@ -48,7 +48,19 @@ class Formula:
         if leaf_gradients is not None:
             dropped = _argument_keys(kind) - _argument_keys(leaf_gradients)
             assert not dropped, f"{leaf_gradients.NAME} lacks {sorted(dropped)} of {kind.NAME}"
+        is_leaf = {slot.key: slot.part in GradLeaves._fields for slot in kind.SLOTS}
+        self._leaves = [key for key, is_one in is_leaf.items() if is_one]
+        self._rest = [slot.key for slot in kind.SLOTS if not slot.is_tensor]
+        self._saved = [key for key, of in kind.READ if of not in (Kind.BUFFER, Kind.HEADS)]
+        self._saved_for_leaves = [key for key, of in kind.READ if of is not Kind.BUFFER]
         has_adjoint = bool(_adjoint_flag(kind) and kind.OUTPUTS)
+        if has_adjoint and gradients is None:
+            rotated = [output.like for output in kind.OUTPUTS]
+            buffers = [key for key, of in kind.READ if of is Kind.BUFFER]
+            one_result_each = len(set(rotated)) == len(rotated)
+            assert one_result_each, f"{kind.NAME}: two results like one argument need gradients"
+            alone = not (kind.WRITTEN or buffers)
+            assert alone, f"{kind.NAME}: an operator that writes or reads a buffer needs gradients"
         self.is_differentiable = gradients is not None or has_adjoint
         if self.is_differentiable:
             _FUNCTIONS[kind] = _function(kind, self)
@@ -56,29 +68,21 @@ class Formula:
     def setup(self, ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         """Save the tensors besides heads; save heads only if a leaf of the table requires grad."""
         values = bind(self._kind, inputs, {})
-        slots = self._kind.SLOTS
-        leaves = [values[slot.key] for slot in slots if slot.part in GradLeaves._fields]
+        leaves = [values[key] for key in self._leaves]
         of_leaves = any(x is not None and x.requires_grad for x in leaves)
         ctx.set_materialize_grads(False)
-        saved: dict[str, Tensor] = {}
-        ctx.rest = {}
-        for slot in slots:
-            kind = slot.argument.kind
-            if not slot.is_tensor:
-                ctx.rest[slot.key] = values[slot.key]
-            elif kind is not Kind.BUFFER and (kind is not Kind.HEADS or of_leaves):
-                saved[slot.key] = values[slot.key]
+        ctx.rest = {key: values[key] for key in self._rest}
+        ctx.names = self._saved_for_leaves if of_leaves else self._saved
         ctx.heads_shape = values[self._kind.HEADS[0]].shape
         ctx.exists = [output.exists(values) for output in self._kind.OUTPUTS]
-        ctx.names = list(saved)
         # Saved tensors let autograd see a table that is updated, or positions that are rewritten,
         # before backward.
-        ctx.save_for_backward(*saved.values())
+        ctx.save_for_backward(*[values[key] for key in ctx.names])
 
     def backward(self, ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
         """Return the gradients of all arguments."""
-        slots = self._kind.SLOTS
-        needed = {slot.key for slot, need in zip(slots, ctx.needs_input_grad, strict=False) if need}
+        keys = self._kind.KEYS
+        needed = {key for key, need in zip(keys, ctx.needs_input_grad, strict=False) if need}
         upstream = self._per_output(ctx, grads)
         found: dict[str, Tensor | None] = {}
         if any(x is not None for x in upstream):
@@ -87,7 +91,7 @@ class Formula:
                 found = self._gradients(values, upstream)
             else:
                 found = self._rotate_back(values, upstream, needed, ctx.heads_shape)
-        return tuple(found.get(slot.key) if slot.key in needed else None for slot in slots)
+        return tuple([found.get(key) if key in needed else None for key in keys])
 
     def _per_output(self, ctx: Any, grads: tuple[Any, ...]) -> list[Tensor | None]:
         """Return the upstream gradient of each output, None for an output that was absent."""
@@ -171,7 +175,7 @@ def call_in_sight(kind: type[Call], values: Sequence[Any]) -> tuple[Any, ...]:
 
 
 def _call_by_name(kind: type[Call], values: dict[str, Any]) -> tuple[Any, ...]:
-    return call_in_sight(kind, [values[slot.key] for slot in kind.SLOTS])
+    return call_in_sight(kind, [values[key] for key in kind.KEYS])
 
 
 def _adjoint_flag(kind: type[Call]) -> str:

@@ -125,10 +125,8 @@ class Slot(NamedTuple):
     part: str
     optional: bool
 
-    @property
-    def is_tensor(self) -> bool:
-        """Return whether the argument is a tensor or None."""
-        return self.argument.kind not in _SCHEMA_TYPES
+    # Whether the argument is a tensor or None.
+    is_tensor: bool
 
 
 class Call:
@@ -138,13 +136,18 @@ class Call:
     NAMESPACE: ClassVar[str] = "ropescale"
     NAME: ClassVar[str]
     OUTPUTS: ClassVar[tuple[Output, ...]] = ()
-    # `operator` sets the following: the arguments in the order of the schema; by field; the fields
-    # of heads that are rotated, the first of which gives the shape of tokens; the fields of tensors
-    # besides the table.
+    # `operator` sets the following: the arguments in the order of the schema, and their names in
+    # Python; the arguments by field; the fields of heads that are rotated, the first of which gives
+    # the shape of tokens; the fields of tensors besides the table; the fields besides tables; the
+    # tensors that a kernel reads, with their kinds; the arguments that the operator writes.
     SLOTS: ClassVar[tuple[Slot, ...]]
+    KEYS: ClassVar[tuple[str, ...]]
     ARGUMENTS: ClassVar[dict[str, Argument]]
     HEADS: ClassVar[tuple[str, ...]]
     INPUTS: ClassVar[tuple[str, ...]]
+    PLAIN: ClassVar[tuple[str, ...]]
+    READ: ClassVar[tuple[tuple[str, Kind], ...]]
+    WRITTEN: ClassVar[tuple[str, ...]]
 
 
 _Call = TypeVar("_Call", bound=Call)
@@ -153,6 +156,10 @@ _Call = TypeVar("_Call", bound=Call)
 def operator(kind: type[_Call]) -> type[_Call]:
     """Derive from the fields of a dataclass what the machinery reads."""
     slots = kind.SLOTS = _slots_of(kind)
+    kind.KEYS = tuple(slot.key for slot in slots)
+    kind.PLAIN = tuple(slot.key for slot in slots if not slot.part)
+    kind.READ = tuple((slot.key, slot.argument.kind) for slot in slots if slot.is_tensor)
+    kind.WRITTEN = tuple(slot.key for slot in slots if slot.argument.written)
     kind.ARGUMENTS = {slot.field: slot.argument for slot in slots}
     tensors = [slot for slot in slots if slot.is_tensor and not slot.part]
     kind.INPUTS = tuple(slot.field for slot in tensors)
@@ -172,14 +179,17 @@ def _slots_of(kind: type[Call]) -> tuple[Slot, ...]:
             continue
         if meaning.kind is not Kind.TABLE:
             name = meaning.schema_name or field.name
-            slots.append(Slot(name, field.name, field.name, meaning, "", meaning.optional))
+            is_tensor = meaning.kind not in _SCHEMA_TYPES
+            own = Slot(name, field.name, field.name, meaning, "", meaning.optional, is_tensor)
+            slots.append(own)
             continue
         optional = TableTensors._field_defaults
         for part in TableTensors._fields:
             is_optional = part in optional
-            slots.append(Slot(schema_name(part), part, field.name, meaning, part, is_optional))
+            name = schema_name(part)
+            slots.append(Slot(name, part, field.name, meaning, part, is_optional, True))
         for part in GradLeaves._fields if meaning.leaves else ():
-            slots.append(Slot(schema_name(part), part, field.name, meaning, part, True))
+            slots.append(Slot(schema_name(part), part, field.name, meaning, part, True, True))
     return tuple(slots)
 
 
@@ -212,6 +222,8 @@ def bind(kind: type[Call], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dic
     torch.library leaves out arguments that are at their defaults, so the others are bound by their
     names in the schema.
     """
+    if len(args) == len(kind.KEYS):
+        return dict(zip(kind.KEYS, args, strict=True))
     values = {slot.name: slot.argument.default for slot in kind.SLOTS}
     values.update(zip(values, args, strict=False))
     values.update(kwargs)
@@ -233,26 +245,26 @@ def values_of(kind: type[Call], call: Any) -> list[Any]:
 
 def call_from(kind: type[Call], values: dict[str, Any]) -> Any:
     """Return the call that has these arguments, the tensors of its table checked."""
-    fields: dict[str, Any] = {}
-    for slot in kind.SLOTS:
-        if slot.argument.kind is not Kind.TABLE:
-            fields[slot.field] = values[slot.key]
-        elif slot.field not in fields:
-            tensors = TableTensors(*(values[part] for part in TableTensors._fields))
-            table = TableState(tensors, _num_axes(kind, values, tensors.axis_ids))
-            table.check()
-            if slot.argument.leaves:
-                leaves = [values[part] for part in GradLeaves._fields]
-                table.sources = tuple(leaves)
-            fields[slot.field] = table
+    fields = {key: values[key] for key in kind.PLAIN}
+    for name, meaning in kind.ARGUMENTS.items():
+        if meaning.kind is not Kind.TABLE:
+            continue
+        tensors = TableTensors(*[values[part] for part in TableTensors._fields])
+        table = TableState(tensors, _num_axes(kind, values, tensors.axis_ids))
+        table.check()
+        if meaning.leaves:
+            table.sources = tuple([values[part] for part in GradLeaves._fields])
+        fields[name] = table
     return kind(**fields)
 
 
 def _num_axes(kind: type[Call], values: dict[str, Any], axis_ids: Tensor | None) -> int:
     """Return the position axes of a table: those that position_ids bring, or 0."""
+    if axis_ids is None:
+        return 0
     token_dims = values[kind.HEADS[0]].dim() - 2
     for slot in kind.SLOTS:
-        if axis_ids is not None and slot.argument.lead == "axes":
+        if slot.argument.lead == "axes":
             x = values[slot.key]
             return int(x.shape[0]) if x.dim() > token_dims else 0
     return 0

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._library.autograd import Info, make_autograd_impl
 from torch._subclasses.fake_tensor import FakeTensor
 
 from ..table.state import TableTensors
@@ -48,7 +47,9 @@ def register(
     formula = autograd.Formula(kind, gradients, leaf_gradients)
     if not formula.is_differentiable:
         return
-    if any(slot.argument.written for slot in kind.SLOTS):
+    if kind.WRITTEN:
+        from torch._library.autograd import Info, make_autograd_impl
+
         # register_autograd takes no operator that writes an argument.
         impl = make_autograd_impl(vmap.operator_of(kind), Info(formula.backward, formula.setup))
         library: Any = _library(kind.NAMESPACE)
@@ -93,12 +94,14 @@ def call_operator(kind: type[Call], call: Any) -> tuple[Tensor | None, ...]:
 def _run(kind: type[Call], kernel: Kernel) -> Callable[..., Any]:
     def run(*args: Any, **kwargs: Any) -> Any:
         values = bind(kind, args, kwargs)
-        own = {s.key: _readable(s.argument.kind, values[s.key]) for s in kind.SLOTS}
+        own = dict(values)
+        for key, meaning in kind.READ:
+            own[key] = _readable(meaning, values[key])
         call = call_from(kind, own)
         results = kernel(call)
-        for slot in kind.SLOTS:
-            given, written = values[slot.key], own[slot.key]
-            if given is None or not slot.argument.written:
+        for key in kind.WRITTEN:
+            given, written = values[key], own[key]
+            if given is None:
                 continue
             # The kernel wrote a copy if the rows given are not contiguous.
             if written.data_ptr() != given.data_ptr():
@@ -113,13 +116,14 @@ def _readable(kind: Kind, x: Any) -> Any:
 
     The public functions refuse rows that are not contiguous, but a compiler may choose them.
     """
-    if not isinstance(x, Tensor):
-        return x
+    if x is None:
+        return None
     if type(x) is not Tensor:
         x = x.as_subclass(Tensor)
     if kind is Kind.HEADS or kind is Kind.ROWS:
         x = x.resolve_neg()
-        return x if x.stride(-1) == 1 else x.contiguous()
+        # An empty tensor with a last stride of 0 counts as contiguous, so contiguous() keeps it.
+        return x if x.stride(-1) == 1 else x.clone(memory_format=torch.contiguous_format)
     return x
 
 

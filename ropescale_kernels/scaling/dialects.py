@@ -1,4 +1,4 @@
-"""Dialects, under the path that `RopeScaling.from_hf_config` names."""
+"""Dialects and their terms, for a dialect made by hand."""
 
 from .config.dialects import DIALECTS, Dialect, LongropeSemantics, YarnSemantics
 

@@ -115,26 +115,26 @@ class TableState:
             RopeScaleValueError: A dtype, shape, device or stride; the message names the tensor.
         """
         profiles, pairs = self.num_profiles, self.rotary_dim // 2
-        wanted = {
-            "turns_per_token": (profiles, pairs, 2),
-            "inv_freq_bits": (profiles, pairs),
-            "attention_factor_bits": (profiles, 2),
-            "axis_ids": (pairs,),
-            "pos_freqs": (profiles, pairs),
-            "ramp": (profiles, pairs),
-            "factors": (profiles,),
-        }
-        tensors = self.tensors
-        for name, x in tensors._asdict().items():
-            if x is None:
+        # In the order of TableTensors.
+        wanted = (
+            (profiles, pairs, 2),
+            (profiles, pairs),
+            (profiles, 2),
+            (pairs,),
+            (profiles, pairs),
+            (profiles, pairs),
+            (profiles,),
+        )
+        device, words = self.device, torch.int32
+        for name, x, want in zip(TableTensors._fields, self.state, wanted, strict=True):
+            if x is None or (
+                x.shape == want and x.dtype is words and x.device == device and x.is_contiguous()
+            ):
                 continue
-            want = wanted[name]
-            got = tuple(x.shape), x.dtype, x.device
-            if got != (want, torch.int32, self.device) or not x.is_contiguous():
-                words = f"contiguous int32 {want} on {self.device}"
-                raise RopeScaleValueError(
-                    expected(schema_name(name), words, f"{x.dtype} {got[0]} on {got[2]}")
-                )
+            requirement = f"contiguous int32 {want} on {device}"
+            got = f"{x.dtype} {tuple(x.shape)} on {x.device}"
+            raise RopeScaleValueError(expected(schema_name(name), requirement, got))
+        tensors = self.tensors
         if len({x is None for x in (tensors.pos_freqs, tensors.ramp, tensors.factors)}) > 1:
             raise RopeScaleValueError(
                 expected("scales", "pos_freqs, ramp and scales, or none of them", "some")

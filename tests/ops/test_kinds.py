@@ -307,3 +307,21 @@ def test_gradients_of_a_table_that_would_drop_an_argument_are_refused() -> None:
 
     with pytest.raises(AssertionError, match=r"lacks \['option'\] of with_option"):
         autograd.Formula(WithOptionSpec, None, arguments.RotaryQKScalingGradSpec)
+
+
+def test_an_operator_that_writes_needs_gradients_of_its_own() -> None:
+    @operator
+    @dataclass(slots=True)
+    class TurnsSpec(Call):
+        NAME: ClassVar[str] = "turns"
+        OUTPUTS: ClassVar[tuple[Output, ...]] = (Output("q"),)
+
+        q: Tensor = argument(Kind.HEADS)
+        cache: Tensor = argument(Kind.BUFFER, written=True)
+        flip: bool = argument(Kind.FLAG, is_adjoint=True)
+
+    with pytest.raises(
+        AssertionError, match="turns: an operator that writes or reads a buffer needs"
+    ):
+        autograd.Formula(TurnsSpec, None, None)
+    assert autograd.Formula(TurnsSpec, gradients, None).is_differentiable

@@ -244,3 +244,17 @@ def test_frequencies_of_float64_and_of_other_kinds_take_gradients() -> None:
     assert inv_freq.grad.dtype == torch.float64
     assert factor.grad is not None
     assert factor.grad.shape == (1,)
+
+
+def test_torch_func_gives_the_gradients_of_autograd() -> None:
+    inv_freq = torch.linspace(0.1, 1.0, 4)
+    q, at = torch.randn(3, 2, 8), torch.arange(3)
+
+    def loss(frequencies: Tensor) -> Tensor:
+        table = rk.RotaryTable.from_inv_freq(frequencies)
+        return rk.apply_rotary_qk(q, None, at, table)[0].pow(3).sum()
+
+    leaf = inv_freq.clone().requires_grad_()
+    (want,) = torch.autograd.grad(loss(leaf), leaf)
+    assert float(want.abs().max()) > 0
+    assert torch.equal(torch.func.grad(loss)(inv_freq), want)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.configs import resolve
 
+import ropescale_kernels as rk
 from ropescale_kernels.errors import RopeScaleConfigError, RopeScaleError
 from ropescale_kernels.scaling.config.dialects import DIALECTS
 from ropescale_kernels.scaling.config.model_types.table import MODEL_TYPES
@@ -112,3 +114,19 @@ def test_no_config_fails_but_on_purpose(
         return
     assert torch.isfinite(scaling.inv_freq).all()
     assert 0 < scaling.attention_factor < float("inf")
+
+
+@pytest.mark.parametrize(
+    ("terms", "words"),
+    [
+        ({"dynamic": "trained"}, r"dialect: dynamic: expected one of .*'length'.*, got 'trained'"),
+        ({"softmax": "sometimes"}, r"dialect: softmax: .*got 'sometimes'"),
+    ],
+)
+def test_a_dialect_made_by_hand_has_the_terms_that_are_known(
+    terms: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(rk.RopeScaleValueError, match=words):
+        dataclasses.replace(DIALECTS["hf"], **terms)
+    with pytest.raises(rk.RopeScaleValueError, match=r"dialect: mscale: .*got 'truthy'"):
+        dataclasses.replace(DIALECTS["hf"].yarn, mscale="truthy")  # type: ignore[arg-type]

@@ -7,11 +7,24 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, get_args, get_origin, get_type_hints
+
+from ....errors import RopeScaleValueError, expected
+
+
+class _Terms:
+    """A dataclass whose fields of type Literal hold one of the words of that type."""
+
+    def __post_init__(self) -> None:
+        """Check the words, because a dialect may be made by hand."""
+        for name, hint in get_type_hints(type(self)).items():
+            words, got = get_args(hint), getattr(self, name)
+            if get_origin(hint) is Literal and got not in words:
+                raise RopeScaleValueError(expected(f"dialect: {name}", f"one of {words}", got))
 
 
 @dataclasses.dataclass(frozen=True)
-class YarnSemantics:
+class YarnSemantics(_Terms):
     """How one implementation reads the keys of YaRN.
 
     Attributes:
@@ -75,7 +88,7 @@ class YarnSemantics:
 
 
 @dataclasses.dataclass(frozen=True)
-class LongropeSemantics:
+class LongropeSemantics(_Terms):
     """How one implementation reads the keys of LongRoPE.
 
     Attributes:
@@ -95,7 +108,7 @@ class LongropeSemantics:
 
 
 @dataclasses.dataclass(frozen=True)
-class Dialect:
+class Dialect(_Terms):
     """How one implementation reads configs.
 
     Attributes:
