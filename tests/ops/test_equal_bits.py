@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
+from functools import cache
 from typing import Any
 
 import pytest
 import torch
 from support.bits import assert_same_bits
+from support.contract import CASES, STRIDED, Case, Pair, table_of, tensors
+from support.draws import DTYPES, yarn
 from torch import Tensor
 
 import ropescale_kernels as rk
 
-DTYPES = [torch.float32, torch.float16, torch.bfloat16]
+CALLS = CASES | STRIDED
 # Position 0, a prime, powers of two less one, the edge of float32's integers, the edges of int64.
 POSITIONS = torch.tensor(
     [0, 7919, 2**20 - 1, 2**24 + 1, 2**31 - 1, 2**34, -1, -(2**40) + 3, 2**63 - 1, -(2**63)]
 )
-
-
-def yarn(rotary_dim: int, **options: Any) -> rk.RopeScaling:
-    return rk.RopeScaling.yarn(
-        rotary_dim=rotary_dim,
-        rope_theta=1e6,
-        factor=4.0,
-        original_max_position_embeddings=32768,
-        **options,
-    )
 
 
 def heads(nheads: int, head_dim: int, dtype: torch.dtype, seed: int) -> Tensor:
@@ -51,6 +45,32 @@ def check(
     for results in (got, out, inplace):
         for x, y in zip(results, want, strict=True):
             assert_same_bits(x, y)
+
+
+def call(impl: str, case: Case, dtype: torch.dtype, **options: Any) -> Pair:
+    return rk.apply_rotary_qk(
+        *tensors(case, dtype),
+        case.position_ids,
+        table_of(case),
+        profile_ids=case.profile_ids,
+        impl=impl,
+        **case.options,
+        **options,
+    )
+
+
+@cache
+def definition(name: str, dtype: torch.dtype) -> Pair:
+    return call("reference", CALLS[name], dtype)
+
+
+# One element type a call, because tests/gpu/test_contract.py has all of them.
+@pytest.mark.parametrize(("name", "dtype"), [*zip(CALLS, itertools.cycle(DTYPES), strict=False)])
+def test_every_call_of_the_contract(exact_impl: str, name: str, dtype: torch.dtype) -> None:
+    want = definition(name, dtype)
+    out = tuple(None if x is None else torch.full_like(x, float("nan")) for x in want)
+    call(exact_impl, CALLS[name], dtype, out=out)
+    assert_same_bits(out, want)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -153,3 +153,23 @@ CODE = {
     for rows in ("vectors", "elements")
 }
 CASES |= CODE
+
+# Views of q and k, in sizes of which no row is whole vectors.
+STRIDED = {
+    f"{layout}, 46 channels": Case(
+        layout=layout,
+        heads=(3, 2) if layout == "packed tokens" else (3, 1),
+        head_dim=46,
+        rotary_dim=46,
+        has_k=layout != "reversed axes",
+        position_ids=POSITIONS.flatten() if layout == "packed tokens" else POSITIONS,
+    )
+    for layout in (
+        "heads first",
+        "packed qkv",
+        "packed tokens",
+        "odd offset",
+        "reversed axes",
+        "expanded",
+    )
+}
