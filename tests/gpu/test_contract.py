@@ -11,7 +11,17 @@ from typing import Any
 
 import pytest
 import torch
-from support.contract import CASES, CODE, POSITIONS, SEQLEN, Case, Pair, table_of, tensors
+from support.contract import (
+    CASES,
+    CODE,
+    POSITIONS,
+    ROWS,
+    Case,
+    Pair,
+    rows_of,
+    table_of,
+    tensors,
+)
 from support.draws import DTYPES, draw, yarn
 
 import ropescale_kernels as rk
@@ -107,22 +117,16 @@ def test_every_element_is_written_and_nothing_beside(
 
 @pytest.mark.sanitizer
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("rows", [False, True], ids=["by token", "by index"])
+@pytest.mark.parametrize("name", ["by token", "by index"])
 def test_cos_and_sin_of_the_callers(
-    gpu_impl: str, device: torch.device, dtype: torch.dtype, rows: bool, same_bits: SameBits
+    gpu_impl: str, device: torch.device, dtype: torch.dtype, name: str, same_bits: SameBits
 ) -> None:
-    case = Case()
-    angle = torch.arange(SEQLEN * 1.0)[:, None] * torch.linspace(0.1, 1, 32)
-    # The last row is out of range.
-    position_ids = torch.tensor([2, 0, 5]) if rows else None
     results = []
     for impl, where in (("reference", torch.device("cpu")), (gpu_impl, device)):
-        q, k = tensors(case, dtype, where)
-        at = None if position_ids is None else position_ids.to(where)
-        cos, sin = angle.cos().to(where), angle.sin().to(where)
-        results.append(rk.apply_rotary_cos_sin(q, k, cos, sin, at, impl=impl))
+        rows = rows_of(ROWS[name], torch.float32, where)
+        results.append(rk.apply_rotary_cos_sin(*tensors(Case(), dtype, where), *rows, impl=impl))
     check(gpu_impl, results[1], results[0], same_bits)
-    assert bool(results[0][0].isnan().any()) == rows
+    assert bool(results[0][0].isnan().any()) == (name == "by index")
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,24 @@ from typing import Any
 import pytest
 import torch
 from support.bits import assert_same_bits
-from support.contract import CASES, STRIDED, Case, Pair, table_of, tensors
+from support.contract import (
+    CASES,
+    COMBINED,
+    EDGES,
+    ROWS,
+    STRIDED,
+    Case,
+    Pair,
+    rows_of,
+    table_of,
+    tensors,
+)
 from support.draws import DTYPES, yarn
 from torch import Tensor
 
 import ropescale_kernels as rk
 
-CALLS = CASES | STRIDED
+CALLS = CASES | STRIDED | EDGES | COMBINED
 # Position 0, a prime, powers of two less one, the edge of float32's integers, the edges of int64.
 POSITIONS = torch.tensor(
     [0, 7919, 2**20 - 1, 2**24 + 1, 2**31 - 1, 2**34, -1, -(2**40) + 3, 2**63 - 1, -(2**63)]
@@ -156,6 +167,15 @@ def test_axes_of_positions(exact_impl: str, interleaved_axes: bool, phase: str) 
     check(exact_impl, q, None, POSITIONS, table, phase=phase)
     same = rk.apply_rotary_qk(q, None, POSITIONS.expand(3, -1), table, phase=phase)[0]
     assert_same_bits(same, rk.apply_rotary_qk(q, None, POSITIONS, table, phase=phase)[0])
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_every_call_with_rows_of_the_caller(exact_impl: str, name: str) -> None:
+    for dtype, rows_dtype in zip(DTYPES, DTYPES[1:] + DTYPES[:1], strict=True):
+        arguments = (*tensors(Case(), dtype), *rows_of(ROWS[name], rows_dtype))
+        want = rk.apply_rotary_cos_sin(*arguments, impl="reference", **ROWS[name].options)
+        got = rk.apply_rotary_cos_sin(*arguments, impl=exact_impl, **ROWS[name].options)
+        assert_same_bits(got, want)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -55,6 +55,12 @@ def tensors(case: Case, dtype: torch.dtype, device: torch.device | str = "cpu") 
     return layout(new, shape), k
 
 
+def far(*shape: int) -> Tensor:
+    """Return positions of either sign that need more than 32 bits."""
+    generator = torch.Generator().manual_seed(2)
+    return torch.randint(-(2**40), 2**40, shape, generator=generator)
+
+
 def scalings_of(kind: str, rotary_dim: int) -> Any:
     """Return the scaling or scalings of a table."""
     default = rk.RopeScaling.default(rotary_dim=rotary_dim, rope_theta=1e4)
@@ -63,6 +69,9 @@ def scalings_of(kind: str, rotary_dim: int) -> Any:
         return [yarn(rotary_dim), default, linear]
     if kind == "dynamic":
         return [yarn(rotary_dim)] * 2
+    if kind == "dynamic factors":
+        old = {"rope_theta": 1e4, "original_max_position_embeddings": 4096}
+        return [yarn(rotary_dim, factor=factor, **old) for factor in (2.0, 4.0, 8.0)]
     if kind == "dynamic sections":
         return [yarn(rotary_dim, mrope_section=(16, 8, 8))] * 2
     if kind == "dynamic NTK":
@@ -79,10 +88,13 @@ def table_of(case: Case, device: torch.device | str = "cpu") -> rk.RotaryTable:
         return rk.RotaryTable.from_inv_freq(
             scalings.inv_freq, 1.25, device=device, mrope_section=(16, 8, 8)
         )
+    if kind == "infinite angles":
+        inv_freq = torch.full((case.rotary_dim // 2,), 3e38)
+        return rk.RotaryTable.from_inv_freq(inv_freq, device=device)
     if kind.startswith("dynamic"):
         table = rk.RotaryTable(scalings, device=device, dynamic=True)
-        lengths = [100_000, 50_000][: table.num_profiles]
-        table.update_(torch.tensor(lengths, device=device))
+        lengths = [100, 40_000, 9000] if table.num_profiles == 3 else [100_000, 50_000]
+        table.update_(torch.tensor(lengths[: table.num_profiles], device=device))
         return table
     magnitude = kind if kind in ("query", "none") else "both"
     return rk.RotaryTable(scalings, device=device, magnitude=magnitude)
@@ -173,3 +185,88 @@ STRIDED = {
         "expanded",
     )
 }
+# (head_dim, rotary_dim): whole vectors, an odd number of vectors, no whole vectors, and rows with
+# copied channels.
+_SIZES = ((64, 64), (40, 40), (24, 24), (46, 46), (128, 32), (48, 16), (23, 6), (2, 2))
+# Sizes and views at the edges of blocks and vectors.
+EDGES = {
+    f"{head_dim}/{rotary_dim}, {'interleaved' if interleaved else 'halves'}": Case(
+        heads=(7, 2),
+        head_dim=head_dim,
+        rotary_dim=rotary_dim,
+        position_ids=far(BATCH, SEQLEN),
+        options={"interleaved": interleaved},
+    )
+    for head_dim, rotary_dim in _SIZES
+    for interleaved in (False, True)
+} | {
+    # More tokens than a block has threads, in several blocks.
+    "many tokens": Case(
+        layout="tokens", heads=(2, 1), has_k=False, batch=1, seqlen=150, position_ids=far(150)
+    ),
+    "nine heads first": Case(
+        layout="heads first", heads=(9, 1), has_k=False, position_ids=far(1, SEQLEN)
+    ),
+    # A group of heads is larger than the number of heads in flight.
+    "many heads": Case(
+        layout="heads first", heads=(90, 1), has_k=False, position_ids=far(1, SEQLEN)
+    ),
+    "odd address": Case(
+        layout="odd offset", heads=(2, 1), has_k=False, batch=1, position_ids=far(SEQLEN)
+    ),
+    "odd stride": Case(layout="odd stride", batch=1, seqlen=4, position_ids=far(4).int()),
+    # The rotated channels are whole vectors, the copied ones are not.
+    "odd rest": Case(
+        layout="padded to vectors",
+        heads=(2, 1),
+        has_k=False,
+        head_dim=21,
+        rotary_dim=16,
+        batch=1,
+        position_ids=far(SEQLEN),
+    ),
+}
+_FACTORS: dict[str, Any] = {
+    "table": "dynamic factors",
+    "position_ids": far(BATCH, SEQLEN),
+    "profile_ids": torch.tensor([[0, 1, 2], [3, -1, 1]], dtype=torch.int32),
+}
+# Options together, and phases that are infinite or far.
+COMBINED = {
+    "far": Case(position_ids=far(BATCH, SEQLEN)),
+    "conjugate, phase float32": Case(
+        position_ids=far(BATCH, SEQLEN), options={"conjugate": True, "phase": "float32"}
+    ),
+    "infinite angles": Case(table="infinite angles", options={"phase": "float32"}),
+    "dynamic factors": Case(**_FACTORS),
+    "dynamic factors, phase float32": Case(**_FACTORS, options={"phase": "float32"}),
+}
+
+
+@dataclass(frozen=True)
+class RowsCase:
+    """A call with the caller's cosines and sines: their shape, rows by index, and options."""
+
+    shape: tuple[int, ...]
+    index: Tensor | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+ROWS = {
+    "by token": RowsCase((SEQLEN, 32)),
+    # The last row is out of range.
+    "by index": RowsCase((SEQLEN, 32), torch.tensor([2, 0, 5])),
+    "by index, doubled": RowsCase(
+        (9, 64), torch.tensor([[0, 8, 9], [-1, 4, 2**33]]), {"rotary_dim": 64}
+    ),
+    "by token of each sequence": RowsCase((BATCH, SEQLEN, 32), options={"conjugate": True}),
+}
+
+
+def rows_of(
+    case: RowsCase, dtype: torch.dtype, device: torch.device | str = "cpu"
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return cosines, sines and the index of a call's rows."""
+    angle = draw(*case.shape, seed=3)
+    index = None if case.index is None else case.index.to(device)
+    return angle.cos().to(device, dtype), angle.sin().to(device, dtype), index
