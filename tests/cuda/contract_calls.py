@@ -1,4 +1,4 @@
-"""Small calls that together reach every line of the CUDA kernels.
+"""The named calls of the contract, which together reach every line of the CUDA kernels.
 
     contract_calls.py MODULE...
 

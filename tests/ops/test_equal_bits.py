@@ -9,24 +9,12 @@ from typing import Any
 import pytest
 import torch
 from support.bits import assert_same_bits
-from support.contract import (
-    CASES,
-    COMBINED,
-    EDGES,
-    ROWS,
-    STRIDED,
-    Case,
-    Pair,
-    rows_of,
-    table_of,
-    tensors,
-)
+from support.contract import CALLS, GROUPS, ROWS, Case, Pair, rows_of, table_of, tensors
 from support.draws import DTYPES, yarn
 from torch import Tensor
 
 import ropescale_kernels as rk
 
-CALLS = CASES | STRIDED | EDGES | COMBINED
 # Position 0, a prime, powers of two less one, the edge of float32's integers, the edges of int64.
 POSITIONS = torch.tensor(
     [0, 7919, 2**20 - 1, 2**24 + 1, 2**31 - 1, 2**34, -1, -(2**40) + 3, 2**63 - 1, -(2**63)]
@@ -73,6 +61,10 @@ def call(impl: str, case: Case, dtype: torch.dtype, **options: Any) -> Pair:
 @cache
 def definition(name: str, dtype: torch.dtype) -> Pair:
     return call("reference", CALLS[name], dtype)
+
+
+def test_no_two_calls_of_the_contract_have_one_name() -> None:
+    assert len(CALLS) == sum(len(group) for group in GROUPS)
 
 
 # One element type a call, because tests/gpu/test_contract.py has all of them.

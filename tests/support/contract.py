@@ -226,6 +226,21 @@ EDGES = {
         position_ids=far(SEQLEN),
     ),
 }
+# (batch, seqlen, nheads, nheads_k, rotary_dim): sizes around a block of tokens and of heads, one
+# pair, and numbers of pairs that are no power of two.
+_TILES = ((2, 9, 5, 3, 96), (1, 1, 1, 0, 2), (3, 1, 4, 4, 80), (1, 17, 8, 1, 64), (2, 4, 9, 2, 48))
+TILES = {
+    f"{batch} x {seqlen} tokens, {nheads} + {nheads_k} heads": Case(
+        batch=batch,
+        seqlen=seqlen,
+        heads=(nheads, nheads_k),
+        has_k=nheads_k > 0,
+        head_dim=rotary_dim,
+        rotary_dim=rotary_dim,
+        position_ids=torch.arange(seqlen),
+    )
+    for batch, seqlen, nheads, nheads_k, rotary_dim in _TILES
+}
 _FACTORS: dict[str, Any] = {
     "table": "dynamic factors",
     "position_ids": far(BATCH, SEQLEN),
@@ -241,6 +256,8 @@ COMBINED = {
     "dynamic factors": Case(**_FACTORS),
     "dynamic factors, phase float32": Case(**_FACTORS, options={"phase": "float32"}),
 }
+GROUPS = (CASES, STRIDED, EDGES, TILES, COMBINED)
+CALLS = {name: case for group in GROUPS for name, case in group.items()}
 
 
 @dataclass(frozen=True)
