@@ -1,4 +1,4 @@
-"""Small calls that together reach every line of the CUDA kernels.
+"""The named calls of the contract, which together reach every line of the CUDA kernels.
 
     contract_calls.py MODULE...
 
@@ -12,98 +12,44 @@ from __future__ import annotations
 import itertools
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+from support import contract
 from support.bits import WORDS, differing
+from support.contract import Case, Pair
+from support.draws import draw, yarn
 from torch import Tensor
 
 import ropescale_kernels as rk
 from tools import emulated_cuda
 
 ORDERS = tuple(emulated_cuda.ORDERS.values())
-YARN: Any = {"rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 4096}
-INTERLEAVED: Any = {"interleaved": True}
-Call = tuple[str, Tensor, Tensor | None, tuple[Any, ...], dict[str, Any]]
+# Not "expanded", because its rows share memory and cannot be written.
+LAYOUTS = {
+    name: case
+    for name, case in (contract.EDGES | contract.STRIDED).items()
+    if case.layout != "expanded"
+}
+TABLES = contract.CASES | contract.COMBINED
+Call = tuple[str, Callable[..., Any], Pair, tuple[Any, ...], dict[str, Any]]
 
 
-def yarn(rotary_dim: int, factor: float = 4.0) -> rk.RopeScaling:
-    return rk.RopeScaling.yarn(rotary_dim=rotary_dim, **(YARN | {"factor": factor}))
-
-
-def draw(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    return torch.randn(*shape).to(dtype)
-
-
-def positions(*shape: int) -> Tensor:
-    return torch.randint(-(2**40), 2**40, shape)
-
-
-def layouts(dtype: torch.dtype) -> Iterator[Call]:
-    """Yield calls of different sizes, strides and alignments."""
-    # (head_dim, rotary_dim): whole vectors, an odd number of vectors, no whole vectors, and rows
-    # with copied channels.
-    sizes = ((64, 64), (40, 40), (24, 24), (46, 46), (128, 32), (48, 16), (23, 6), (2, 2))
-    for head_dim, rotary_dim in sizes:
-        table = rk.RotaryTable(yarn(rotary_dim))
-        for options in ({}, INTERLEAVED):
-            q, k = draw(2, 3, 7, head_dim, dtype=dtype), draw(2, 3, 2, head_dim, dtype=dtype)
-            yield f"{head_dim}/{rotary_dim}", q, k, (positions(2, 3), table), options
-    table = rk.RotaryTable(yarn(64))
-    # More tokens than a block has threads, in several blocks; and q alone.
-    yield "tokens", draw(150, 2, 64, dtype=dtype), None, (positions(150), table), {}
-    # (batch, nheads, seqlen, head_dim) in memory.
-    heads_first = draw(2, 9, 3, 64, dtype=dtype).transpose(1, 2)
-    yield "heads first", heads_first, None, (positions(1, 3), table), {}
-    # A group of heads is larger than the number of heads in flight.
-    many_heads = draw(2, 90, 3, 64, dtype=dtype).transpose(1, 2)
-    yield "many heads", many_heads, None, (positions(1, 3), table), {}
-    # The address is no multiple of 16 bytes.
-    odd = draw(3 * 2 * 64 + 1, dtype=dtype)[1:].view(3, 2, 64)
-    yield "odd address", odd, None, (positions(3), table), {}
-    # The stride of a head is no multiple of 16 bytes.
-    packed = draw(4, 6, 66, dtype=dtype)[..., :64]
-    yield "odd stride", packed[:, :4], packed[:, 4:], (positions(4).int(), table), {}
-    # The rotated channels are whole vectors, the copied ones are not.
-    small = rk.RotaryTable(yarn(16))
-    wide = draw(3, 2, 24, dtype=dtype)[..., :21]
-    yield "odd rest", wide, None, (positions(3), small), {}
-
-
-def tables() -> Iterator[Call]:
-    """Yield calls with different tables and options."""
-    q, k, at = draw(2, 3, 5, 64), draw(2, 3, 2, 64), positions(2, 3)
-    for conjugate, phase in itertools.product((False, True), ("exact", "float32")):
-        options = {"conjugate": conjugate, "phase": phase}
-        yield "options", q, k, (at, rk.RotaryTable(yarn(64))), options
-    endless = rk.RotaryTable.from_inv_freq(torch.full((32,), 3e38))
-    yield "infinite angles", q, k, (at, endless), {"phase": "float32"}
-    three = rk.RotaryTable([yarn(64, factor) for factor in (2.0, 4.0, 8.0)])
-    ids = torch.tensor([[0, 1, 2], [3, -1, 1]], dtype=torch.int32)
-    yield "profiles", q, k, (at, three), {"profile_ids": ids}
-    yield "a profile a sequence", q, k, (at, three), {"profile_ids": ids[0, 1:]}
-    dynamic = rk.RotaryTable([yarn(64, f) for f in (2.0, 4.0, 8.0)], dynamic=True)
-    dynamic.update_(torch.tensor([100, 40_000, 9000]))
-    yield "dynamic", q, k, (at, dynamic), {"profile_ids": ids}
-    yield "dynamic, float32", q, k, (at, dynamic), {"profile_ids": ids, "phase": "float32"}
-    for magnitude in ("query", "none"):
-        yield magnitude, q, k, (at, rk.RotaryTable(yarn(64), magnitude=magnitude)), {}
-    axes = rk.RotaryTable.from_inv_freq(yarn(64).inv_freq, mrope_section=(16, 8, 8))
-    yield "axes", q, k, (positions(3, 2, 3), axes), {}
-    yield "axes, one position", q, k, (at, axes), {}
+def rotations(cases: dict[str, Case], dtype: torch.dtype) -> Iterator[Call]:
+    """Yield the named calls of apply_rotary_qk."""
+    for name, case in cases.items():
+        rest = (case.position_ids, contract.table_of(case))
+        options = case.options | {"profile_ids": case.profile_ids}
+        yield name, rk.apply_rotary_qk, contract.tensors(case, dtype), rest, options
 
 
 def rows() -> Iterator[Call]:
-    """Yield calls with the caller's cosines and sines."""
-    for dtype, kind in itertools.product(WORDS, WORDS):
-        q, k = draw(2, 3, 5, 64, dtype=dtype), draw(2, 3, 2, 64, dtype=dtype)
-        cos, sin = draw(9, 64, dtype=kind), draw(9, 64, dtype=kind)
-        index = torch.tensor([[0, 8, 9], [-1, 4, 2**33]])
-        yield "rows by index", q, k, (cos, sin, index), {"rotary_dim": 64}
-        own = draw(2, 3, 32, dtype=kind), draw(2, 3, 32, dtype=kind)
-        yield "rows", q, k, own, {"conjugate": True}
+    """Yield the named calls with the caller's cosines and sines."""
+    for (name, case), dtype, kind in itertools.product(contract.ROWS.items(), WORDS, WORDS):
+        pair = contract.tensors(Case(heads=(5, 2)), dtype)
+        yield name, rk.apply_rotary_cos_sin, pair, contract.rows_of(case, kind), case.options
 
 
 def guarded(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -114,9 +60,10 @@ def guarded(x: Tensor) -> tuple[Tensor, Tensor]:
     return memory, out
 
 
-def check(name: str, q: Tensor, k: Tensor | None, rest: tuple[Any, ...], options: Any) -> None:
-    has_rows = len(rest) == 3 or rest[0].is_floating_point()
-    apply = rk.apply_rotary_cos_sin if has_rows else rk.apply_rotary_qk
+def check(
+    name: str, apply: Callable[..., Any], pair: Pair, rest: tuple[Any, ...], options: dict[str, Any]
+) -> None:
+    q, k = pair
     wants = apply(q, k, *rest, impl="cpu", **options)
     buffers = [None if x is None else guarded(x) for x in (q, k)]
     outs: Any = tuple(None if each is None else each[1] for each in buffers)
@@ -163,7 +110,7 @@ def gradients() -> None:
         for impl in ("cpu", "cuda"):
             table = rk.RotaryTable.from_inv_freq(source)
             torch.manual_seed(1)
-            q, k = draw(3, 5, 2, 64), draw(3, 5, 1, 64)
+            q, k = draw(3, 5, 2, 64), draw(3, 5, 1, 64, seed=1)
             out = rk.apply_rotary_qk(
                 q, k, torch.arange(5), table, impl=impl, interleaved=interleaved
             )
@@ -181,9 +128,9 @@ def run(path: Path, orders: tuple[int, ...]) -> None:
         torch.manual_seed(order)
         device.set(order=order)
         for dtype in WORDS:
-            for call in layouts(dtype):
+            for call in rotations(LAYOUTS, dtype):
                 check(*call)
-        for call in itertools.chain(tables(), rows()):
+        for call in itertools.chain(rotations(TABLES, torch.float32), rows()):
             check(*call)
         gradients()
 

@@ -7,101 +7,26 @@ Tests with the mark "sanitizer" are run under compute-sanitizer too (bench/gpu.s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from support.contract import (
+    CASES,
+    CODE,
+    POSITIONS,
+    ROWS,
+    Case,
+    Pair,
+    rows_of,
+    table_of,
+    tensors,
+)
+from support.draws import DTYPES, draw, yarn
 
 import ropescale_kernels as rk
 
 SameBits = Callable[..., None]
-Pair = tuple[Tensor, Tensor | None]
-DTYPES = [torch.float32, torch.float16, torch.bfloat16]
-BATCH, SEQLEN = 2, 3
-YARN: dict[str, Any] = {"rope_theta": 1e6, "factor": 4.0, "original_max_position_embeddings": 32768}
-POSITIONS = torch.tensor([[7919, -1, 2**31 - 1], [2**24 + 1, 0, 131071]])
-
-
-@dataclass(frozen=True)
-class Case:
-    """A call: q and k as made from (heads, head_dim), a table, positions and options."""
-
-    heads: tuple[int, int] = (4, 2)
-    head_dim: int = 64
-    rotary_dim: int = 64
-    layout: str = "contiguous"
-    table: str = "static"
-    position_ids: Tensor = POSITIONS
-    profile_ids: Tensor | None = None
-    options: dict[str, Any] = field(default_factory=dict)
-
-
-CASES = {
-    "plain": Case(),
-    "heads first": Case(layout="heads first"),
-    "packed qkv": Case(layout="packed qkv"),
-    "odd sizes": Case(layout="odd offset", head_dim=46, rotary_dim=46),
-    "tokens": Case(layout="tokens", position_ids=POSITIONS.flatten()),
-    "q alone": Case(layout="q alone"),
-    "no tokens": Case(layout="no tokens", position_ids=POSITIONS[:, :0]),
-    "interleaved": Case(options={"interleaved": True}),
-    "conjugate": Case(options={"conjugate": True}),
-    "partial": Case(head_dim=128, rotary_dim=32),
-    "partial, interleaved": Case(head_dim=96, rotary_dim=24, options={"interleaved": True}),
-    "smallest": Case(head_dim=2, rotary_dim=2, heads=(1, 1)),
-    "largest": Case(head_dim=512, rotary_dim=512, heads=(1, 1)),
-    "MLA": Case(heads=(128, 1)),
-    "head_dim 80": Case(head_dim=80, rotary_dim=80, heads=(3, 1)),
-    "phase float32": Case(options={"phase": "float32"}),
-    "int32 positions": Case(position_ids=POSITIONS.to(torch.int32)),
-    "one row of positions": Case(position_ids=POSITIONS[0]),
-    "profiles by token": Case(
-        table="profiles", profile_ids=torch.tensor([[0, 1, 2], [2, 1, 0]], dtype=torch.int32)
-    ),
-    "profiles by sequence": Case(
-        table="profiles", profile_ids=torch.tensor([2, 1], dtype=torch.int32)
-    ),
-    "profiles out of range": Case(
-        table="profiles", profile_ids=torch.tensor([[0, 3, -1], [2**30, 1, 0]], dtype=torch.int32)
-    ),
-    "dynamic": Case(table="dynamic", profile_ids=torch.tensor([1, 0], dtype=torch.int32)),
-    "dynamic NTK": Case(table="dynamic NTK"),
-    "M-RoPE": Case(table="sections", position_ids=torch.stack([POSITIONS + n for n in range(3)])),
-    "M-RoPE, one axis": Case(table="sections"),
-    "magnitude query": Case(table="query"),
-    "magnitude none": Case(table="none"),
-}
-# Where cosines and sines come from: each makes code of its own in Triton, and so do the order of
-# pairs and the alignment of rows, which make code of their own in CUDA C++ too.
-EVERY_AXIS = torch.stack([POSITIONS + n for n in range(3)])
-BY_TOKEN = torch.tensor([[0, 1, 1], [1, 0, 0]], dtype=torch.int32)
-SOURCES: dict[str, dict[str, Any]] = {
-    "static": {},
-    "phase float32": {"options": {"phase": "float32"}},
-    "profiles": {
-        "table": "profiles",
-        "position_ids": POSITIONS.to(torch.int32),
-        "profile_ids": BY_TOKEN,
-    },
-    "dynamic, M-RoPE, profiles": {
-        "table": "dynamic sections",
-        "position_ids": EVERY_AXIS,
-        "profile_ids": BY_TOKEN,
-    },
-}
-CODE = {
-    f"{source}, {'interleaved' if interleaved else 'halves'}, {rows}": Case(
-        layout="contiguous" if rows == "vectors" else "odd offset",
-        head_dim=80,
-        **(made | {"options": made.get("options", {}) | {"interleaved": interleaved}}),
-    )
-    for source, made in SOURCES.items()
-    for interleaved in (False, True)
-    for rows in ("vectors", "elements")
-}
-CASES |= CODE
 # Run under compute-sanitizer: elements, odd addresses, copied channels, and every source.
 SANITIZED = {*CODE, "odd sizes", "partial", "partial, interleaved", "tokens", "packed qkv"}
 SANITIZED |= {"M-RoPE", "dynamic", "profiles out of range"}
@@ -111,63 +36,6 @@ def names(chosen: Iterable[str]) -> list[Any]:
     """Parametrise over cases, with the mark of those that the sanitizer runs."""
     marks = {True: [pytest.mark.sanitizer], False: []}
     return [pytest.param(name, marks=marks[name in SANITIZED]) for name in chosen]
-
-
-def draw(*shape: int, dtype: torch.dtype) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(0)).to(dtype)
-
-
-def tensors(case: Case, dtype: torch.dtype, device: torch.device) -> Pair:
-    n, n_k = case.heads
-    if case.layout == "heads first":
-        q = draw(BATCH, n, SEQLEN, case.head_dim, dtype=dtype).to(device)
-        k = draw(BATCH, n_k, SEQLEN, case.head_dim, dtype=dtype).to(device)
-        return q.transpose(1, 2), k.transpose(1, 2)
-    if case.layout == "packed qkv":
-        packed = draw(BATCH, SEQLEN, n + 2 * n_k, case.head_dim, dtype=dtype).to(device)
-        return packed[:, :, :n], packed[:, :, n : n + n_k]
-    if case.layout == "odd offset":
-        size = BATCH * SEQLEN * case.head_dim
-        flat = draw((n + n_k) * size + 3, dtype=dtype).to(device)
-        q = flat[1 : 1 + n * size].view(BATCH, SEQLEN, n, case.head_dim)
-        return q, flat[3 + n * size :].view(BATCH, SEQLEN, n_k, case.head_dim)
-    seqlen = 0 if case.layout == "no tokens" else SEQLEN
-    q, k = (draw(BATCH, seqlen, h, case.head_dim, dtype=dtype).to(device) for h in (n, n_k))
-    if case.layout == "tokens":
-        return q.flatten(0, 1), k.flatten(0, 1)
-    return q, None if case.layout == "q alone" else k
-
-
-def table_of(case: Case, device: torch.device) -> rk.RotaryTable:
-    yarn = rk.RopeScaling.yarn(rotary_dim=case.rotary_dim, **YARN)
-    if case.table == "profiles":
-        default = rk.RopeScaling.default(rotary_dim=case.rotary_dim, rope_theta=1e4)
-        linear = rk.RopeScaling.linear(rotary_dim=case.rotary_dim, rope_theta=1e4, factor=2.0)
-        return rk.RotaryTable([yarn, default, linear], device=device)
-    if case.table in ("dynamic", "dynamic NTK"):
-        scalings: Any = [yarn, yarn]
-        if case.table == "dynamic NTK":
-            scalings = rk.RopeScaling.dynamic_ntk(
-                rotary_dim=case.rotary_dim,
-                rope_theta=1e4,
-                factor=2.0,
-                max_position_embeddings=4096,
-            )
-        table = rk.RotaryTable(scalings, device=device, dynamic=True)
-        lengths = torch.tensor([100_000, 50_000][: table.num_profiles], device=device)
-        table.update_(lengths)
-        return table
-    if case.table == "dynamic sections":
-        axes = rk.RopeScaling.yarn(rotary_dim=case.rotary_dim, mrope_section=(16, 8, 8), **YARN)
-        table = rk.RotaryTable([axes, axes], device=device, dynamic=True)
-        table.update_(torch.tensor([100_000, 50_000], device=device))
-        return table
-    if case.table == "sections":
-        return rk.RotaryTable.from_inv_freq(
-            yarn.inv_freq, 1.25, device=device, mrope_section=(16, 8, 8)
-        )
-    magnitude = case.table if case.table in ("query", "none") else "both"
-    return rk.RotaryTable(yarn, device=device, magnitude=magnitude)
 
 
 def call(case: Case, dtype: torch.dtype, device: torch.device, impl: str, **more: Any) -> Pair:
@@ -249,22 +117,16 @@ def test_every_element_is_written_and_nothing_beside(
 
 @pytest.mark.sanitizer
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("rows", [False, True], ids=["by token", "by index"])
+@pytest.mark.parametrize("name", ["by token", "by index"])
 def test_cos_and_sin_of_the_callers(
-    gpu_impl: str, device: torch.device, dtype: torch.dtype, rows: bool, same_bits: SameBits
+    gpu_impl: str, device: torch.device, dtype: torch.dtype, name: str, same_bits: SameBits
 ) -> None:
-    case = Case()
-    angle = torch.arange(SEQLEN * 1.0)[:, None] * torch.linspace(0.1, 1, 32)
-    # The last row is out of range.
-    position_ids = torch.tensor([2, 0, 5]) if rows else None
     results = []
     for impl, where in (("reference", torch.device("cpu")), (gpu_impl, device)):
-        q, k = tensors(case, dtype, where)
-        at = None if position_ids is None else position_ids.to(where)
-        cos, sin = angle.cos().to(where), angle.sin().to(where)
-        results.append(rk.apply_rotary_cos_sin(q, k, cos, sin, at, impl=impl))
+        rows = rows_of(ROWS[name], torch.float32, where)
+        results.append(rk.apply_rotary_cos_sin(*tensors(Case(), dtype, where), *rows, impl=impl))
     check(gpu_impl, results[1], results[0], same_bits)
-    assert bool(results[0][0].isnan().any()) == rows
+    assert bool(results[0][0].isnan().any()) == (name == "by index")
 
 
 @pytest.mark.parametrize(
@@ -292,7 +154,7 @@ def test_a_dynamic_table_is_the_static_one_at_its_length(
 ) -> None:
     q, k = tensors(Case(), torch.float32, device)
     dynamic = table_of(Case(table="dynamic"), device)
-    scaling = rk.RopeScaling.yarn(rotary_dim=64, **YARN).at_seq_len(100_000)
+    scaling = yarn(64).at_seq_len(100_000)
     static = rk.RotaryTable(scaling, device=device)
     at = POSITIONS.to(device)
     same_bits(

@@ -7,17 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from support.draws import DTYPES, draw, yarn
 from torch import Tensor
 
 import ropescale_kernels as rk
 
-SCALING = rk.RopeScaling.yarn(
-    rotary_dim=64, rope_theta=1e6, factor=4.0, original_max_position_embeddings=32768
-)
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+SCALING = yarn(64)
 
 
 def gradients(
@@ -35,7 +30,7 @@ def gradients(
 
 @pytest.mark.sanitizer
 @pytest.mark.parametrize("interleaved", [False, True], ids=["halves", "interleaved"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_gradients_of_a_scaling_are_those_of_the_cpu_and_repeat(
     fused_impl: str, device: torch.device, dtype: torch.dtype, interleaved: bool
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.draws import draw, yarn
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import forward_ad
@@ -15,9 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 import ropescale_kernels as rk
 
-SCALING = rk.RopeScaling.yarn(
-    rotary_dim=64, rope_theta=1e6, factor=4.0, original_max_position_embeddings=32768
-)
+SCALING = yarn(64)
 TABLE = rk.RotaryTable(SCALING)
 P = torch.arange(5) * 1009
 
@@ -27,10 +26,6 @@ pytestmark = [
     # torch.func and torch.compile import code that torch itself has deprecated.
     pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning"),
 ]
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def rotated(q: Tensor, **options: Any) -> Tensor:

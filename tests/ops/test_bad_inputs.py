@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from support.draws import yarn
 from torch import Tensor
 
 import ropescale_kernels as rk
 
-SCALING = rk.RopeScaling.yarn(
-    rotary_dim=64, rope_theta=1e6, factor=4.0, original_max_position_embeddings=32768
-)
+SCALING = yarn(64)
 TABLE = rk.RotaryTable(SCALING)
 MROPE = rk.RotaryTable(
     rk.RopeScaling.default(rotary_dim=64, rope_theta=1e6, mrope_section=[8, 12, 12])

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.draws import draw, yarn
 from torch import Tensor
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch._inductor.utils import run_and_get_code
@@ -14,9 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 import ropescale_kernels as rk
 
-SCALING = rk.RopeScaling.yarn(
-    rotary_dim=16, rope_theta=1e6, factor=4.0, original_max_position_embeddings=32768
-)
+SCALING = yarn(16)
 SECTIONED = rk.RopeScaling.default(rotary_dim=16, rope_theta=1e6, mrope_section=[4, 2, 2])
 TABLE = rk.RotaryTable(SCALING)
 
@@ -31,10 +30,6 @@ def _fresh_compiler() -> Iterator[None]:
     torch._dynamo.reset()
     yield
     torch._dynamo.reset()
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def qk(tokens: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
+from functools import cache
 from typing import Any
 
 import pytest
 import torch
 from support.bits import assert_same_bits
+from support.contract import CALLS, GROUPS, ROWS, Case, Pair, rows_of, table_of, tensors
+from support.draws import DTYPES, yarn
 from torch import Tensor
 
 import ropescale_kernels as rk
 
-DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 # Position 0, a prime, powers of two less one, the edge of float32's integers, the edges of int64.
 POSITIONS = torch.tensor(
     [0, 7919, 2**20 - 1, 2**24 + 1, 2**31 - 1, 2**34, -1, -(2**40) + 3, 2**63 - 1, -(2**63)]
 )
-
-
-def yarn(rotary_dim: int, **options: Any) -> rk.RopeScaling:
-    return rk.RopeScaling.yarn(
-        rotary_dim=rotary_dim,
-        rope_theta=1e6,
-        factor=4.0,
-        original_max_position_embeddings=32768,
-        **options,
-    )
 
 
 def heads(nheads: int, head_dim: int, dtype: torch.dtype, seed: int) -> Tensor:
@@ -51,6 +44,36 @@ def check(
     for results in (got, out, inplace):
         for x, y in zip(results, want, strict=True):
             assert_same_bits(x, y)
+
+
+def call(impl: str, case: Case, dtype: torch.dtype, **options: Any) -> Pair:
+    return rk.apply_rotary_qk(
+        *tensors(case, dtype),
+        case.position_ids,
+        table_of(case),
+        profile_ids=case.profile_ids,
+        impl=impl,
+        **case.options,
+        **options,
+    )
+
+
+@cache
+def definition(name: str, dtype: torch.dtype) -> Pair:
+    return call("reference", CALLS[name], dtype)
+
+
+def test_no_two_calls_of_the_contract_have_one_name() -> None:
+    assert len(CALLS) == sum(len(group) for group in GROUPS)
+
+
+# One element type a call, because tests/gpu/test_contract.py has all of them.
+@pytest.mark.parametrize(("name", "dtype"), [*zip(CALLS, itertools.cycle(DTYPES), strict=False)])
+def test_every_call_of_the_contract(exact_impl: str, name: str, dtype: torch.dtype) -> None:
+    want = definition(name, dtype)
+    out = tuple(None if x is None else torch.full_like(x, float("nan")) for x in want)
+    call(exact_impl, CALLS[name], dtype, out=out)
+    assert_same_bits(out, want)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -136,6 +159,15 @@ def test_axes_of_positions(exact_impl: str, interleaved_axes: bool, phase: str) 
     check(exact_impl, q, None, POSITIONS, table, phase=phase)
     same = rk.apply_rotary_qk(q, None, POSITIONS.expand(3, -1), table, phase=phase)[0]
     assert_same_bits(same, rk.apply_rotary_qk(q, None, POSITIONS, table, phase=phase)[0])
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_every_call_with_rows_of_the_caller(exact_impl: str, name: str) -> None:
+    for dtype, rows_dtype in zip(DTYPES, DTYPES[1:] + DTYPES[:1], strict=True):
+        arguments = (*tensors(Case(), dtype), *rows_of(ROWS[name], rows_dtype))
+        want = rk.apply_rotary_cos_sin(*arguments, impl="reference", **ROWS[name].options)
+        got = rk.apply_rotary_cos_sin(*arguments, impl=exact_impl, **ROWS[name].options)
+        assert_same_bits(got, want)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.draws import DTYPES, draw
 from torch import Tensor
 
 import ropescale_kernels as rk
@@ -28,10 +29,6 @@ SCALING = rk.RopeScaling.yarn(
 @pytest.fixture
 def table() -> rk.RotaryTable:
     return rk.RotaryTable(SCALING)
-
-
-def heads(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
 
 
 def test_the_sanitized_build_is_the_one_under_test() -> None:
@@ -62,11 +59,11 @@ def without_dlpack() -> Iterator[None]:
     extension.set_tensor_type(torch.Tensor)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_reading_by_attributes_gives_the_same_bits(
     dtype: torch.dtype, table: rk.RotaryTable, request: pytest.FixtureRequest
 ) -> None:
-    q, k = heads(2, 5, 3, 80, dtype=dtype), heads(2, 5, 1, 80, dtype=dtype, seed=1)
+    q, k = draw(2, 5, 3, 80, dtype=dtype), draw(2, 5, 1, 80, dtype=dtype, seed=1)
     positions = torch.arange(10).view(2, 5)
     want = rk.apply_rotary_qk(q, k, positions, table)
     assert extension.uses_dlpack()
@@ -83,7 +80,7 @@ def test_reading_by_attributes_gives_the_same_bits(
 
 
 def test_what_is_no_tensor_is_refused_by_name(table: rk.RotaryTable) -> None:
-    q = heads(5, 3, 64)
+    q = draw(5, 3, 64)
     with pytest.raises(TypeError, match=r"k: expected a torch.Tensor, got list"):
         extension.rotary_qk(spec_of(q, [1], q, q, torch.arange(5), table), 1)
     with pytest.raises(ValueError, match="isa: expected baseline, avx2 or avx512, got sse9"):
@@ -120,7 +117,7 @@ DECLINED = {
     "k of another head_dim": lambda q, k, p: (q, k[..., :62], p),
     "k of other tokens": lambda q, k, p: (q, k[:3], p),
     "rotary_dim above head_dim": lambda q, k, p: (q[..., :62], k[..., :62], p),
-    "last stride 2": lambda q, k, p: (heads(4, 2, 128)[..., ::2], None, p),
+    "last stride 2": lambda q, k, p: (draw(4, 2, 128)[..., ::2], None, p),
     "empty": lambda q, k, p: (q[:0], None, p[:0]),
     "sparse": lambda q, k, p: (q.to_sparse(), None, p),
     "meta": lambda q, k, p: (q.to("meta"), None, p),
@@ -129,9 +126,9 @@ DECLINED = {
     "short positions": lambda q, k, p: (q, k, p[:3]),
     "a row of positions": lambda q, k, p: (q, k, p[None, :]),
     "rows that overlap": lambda q, k, p: (overlapping(), None, p),
-    "batches that are one": lambda q, k, p: (heads(1, 4, 2, 64).expand(3, 4, 2, 64), None, p),
-    "heads that are one": lambda q, k, p: (heads(4, 1, 64).expand(4, 2, 64), None, p),
-    "tokens that are one": lambda q, k, p: (heads(1, 2, 64).expand(4, 2, 64), None, p),
+    "batches that are one": lambda q, k, p: (draw(1, 4, 2, 64).expand(3, 4, 2, 64), None, p),
+    "heads that are one": lambda q, k, p: (draw(4, 1, 64).expand(4, 2, 64), None, p),
+    "tokens that are one": lambda q, k, p: (draw(1, 2, 64).expand(4, 2, 64), None, p),
     "k that is q": lambda q, k, p: (q, q, p),
     "tokens that meet the next": lambda q, k, p: (*in_one_buffer(96, 96, 64), p),
     "strides that part": lambda q, k, p: (*in_one_buffer(256, 192, 64), p),
@@ -141,7 +138,7 @@ DECLINED = {
 @pytest.mark.parametrize("case", DECLINED)
 def test_the_fast_call_declines_and_writes_nothing(case: str, table: rk.RotaryTable) -> None:
     with torch.no_grad():
-        q, k, positions = DECLINED[case](heads(4, 2, 64), heads(4, 1, 64), torch.arange(4))
+        q, k, positions = DECLINED[case](draw(4, 2, 64), draw(4, 1, 64), torch.arange(4))
     before = [x.detach().clone() if isinstance(x, Tensor) else x for x in (q, k)]
     assert try_in_place(q, k, positions, table) is False
     for x, was in zip((q, k), before, strict=True):
@@ -154,32 +151,32 @@ def test_the_fast_call_declines_and_writes_nothing(case: str, table: rk.RotaryTa
     [{"interleaved": 1}, {"conjugate": None}, {"interleaved": torch.tensor(True)}, {"phase": "x"}],
 )
 def test_the_fast_call_declines_odd_flags(flags: dict[str, Any], table: rk.RotaryTable) -> None:
-    assert try_in_place(heads(4, 2, 64), None, torch.arange(4), table, **flags) is False
+    assert try_in_place(draw(4, 2, 64), None, torch.arange(4), table, **flags) is False
 
 
 def test_the_fast_call_obeys_the_variable(
     monkeypatch: pytest.MonkeyPatch, table: rk.RotaryTable
 ) -> None:
     monkeypatch.setenv("ROPESCALE_IMPL", "torch")
-    assert try_in_place(heads(4, 2, 64), None, torch.arange(4), table) is False
+    assert try_in_place(draw(4, 2, 64), None, torch.arange(4), table) is False
 
 
 LAYOUTS = {
-    "packed tokens": lambda dtype: (heads(9, 4, 96, dtype=dtype), heads(9, 1, 96, dtype=dtype)),
-    "batch": lambda dtype: (heads(2, 9, 4, 64, dtype=dtype), heads(2, 9, 2, 64, dtype=dtype)),
+    "packed tokens": lambda dtype: (draw(9, 4, 96, dtype=dtype), draw(9, 1, 96, dtype=dtype)),
+    "batch": lambda dtype: (draw(2, 9, 4, 64, dtype=dtype), draw(2, 9, 2, 64, dtype=dtype)),
     "heads first": lambda dtype: (
-        heads(2, 4, 9, 64, dtype=dtype).transpose(1, 2),
-        heads(2, 2, 9, 64, dtype=dtype).transpose(1, 2),
+        draw(2, 4, 9, 64, dtype=dtype).transpose(1, 2),
+        draw(2, 2, 9, 64, dtype=dtype).transpose(1, 2),
     ),
     "sliced channels": lambda dtype: (
-        heads(2, 9, 4, 160, dtype=dtype)[..., 64:145],
-        heads(2, 9, 2, 160, dtype=dtype)[..., 64:145],
+        draw(2, 9, 4, 160, dtype=dtype)[..., 64:145],
+        draw(2, 9, 2, 160, dtype=dtype)[..., 64:145],
     ),
-    "no k": lambda dtype: (heads(2, 9, 4, 64, dtype=dtype), None),
+    "no k": lambda dtype: (draw(2, 9, 4, 64, dtype=dtype), None),
 }
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("phase", ["exact", "float32"])
 def test_the_fast_call_gives_the_bits_of_the_checked_path(
@@ -198,7 +195,7 @@ def test_the_fast_call_gives_the_bits_of_the_checked_path(
 
 
 def packed(tokens: int = 9, batch: int = 2) -> tuple[Tensor, Tensor]:
-    whole = heads(batch, tokens, 7, 64)
+    whole = draw(batch, tokens, 7, 64)
     return whole[:, :, :4], whole[:, :, 4:6]
 
 
@@ -209,7 +206,7 @@ def try_out(q: Tensor, k: Tensor | None, out: Any, table: rk.RotaryTable) -> boo
 
 @pytest.mark.parametrize("layout", ["fresh", "packed", "into packed", "into itself", "no k"])
 def test_the_fast_call_takes_buffers_that_are_apart(layout: str, table: rk.RotaryTable) -> None:
-    q, k = heads(2, 9, 4, 64), heads(2, 9, 2, 64)
+    q, k = draw(2, 9, 4, 64), draw(2, 9, 2, 64)
     if layout in ("packed", "into itself"):
         q, k = packed()
     out: Any = {
@@ -253,7 +250,7 @@ REFUSED_BUFFERS = {
 
 @pytest.mark.parametrize("case", REFUSED_BUFFERS)
 def test_the_fast_call_leaves_other_buffers_to_the_checks(case: str, table: rk.RotaryTable) -> None:
-    q, k = heads(2, 9, 4, 64), heads(2, 9, 2, 64)
+    q, k = draw(2, 9, 4, 64), draw(2, 9, 2, 64)
     out = REFUSED_BUFFERS[case](q, k)
     before = q.clone(), k.clone()
     assert try_out(q, k, out, table) is False
@@ -304,7 +301,7 @@ def test_whatever_the_fast_call_writes_in_place_it_writes_once(
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 7])
 def test_bits_do_not_depend_on_threads(threads: int, table: rk.RotaryTable) -> None:
-    q = heads(517, 8, 64)
+    q = draw(517, 8, 64)
     want = rk.apply_rotary_qk(q, None, torch.arange(517), table, impl="torch")[0]
     one, many = torch.full_like(q, float("nan")), torch.full_like(q, float("nan"))
     for out, count in ((one, 1), (many, threads)):

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from support.draws import DTYPES, yarn
 from torch import Tensor
 
 import ropescale_kernels as rk
 from ropescale_kernels.backends import compiled as compiled
 
 SameBits = Callable[..., None]
-DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 extension: Any = compiled.extension
 ISAS = extension.build_info()["cpu_isas"]
 # Enough elements for a team of threads.
@@ -29,14 +29,7 @@ def restored(thread_team: None) -> Iterator[None]:
 
 
 def table_of(rotary_dim: int) -> rk.RotaryTable:
-    return rk.RotaryTable(
-        rk.RopeScaling.yarn(
-            rotary_dim=rotary_dim,
-            rope_theta=1e6,
-            factor=4.0,
-            original_max_position_embeddings=32768,
-        )
-    )
+    return rk.RotaryTable(yarn(rotary_dim))
 
 
 def any_words(shape: tuple[int, ...], dtype: torch.dtype, seed: int) -> Tensor:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.draws import DTYPES, yarn
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree
@@ -24,11 +25,8 @@ from ropescale_kernels.ops.arguments import (
     RotaryQKSpec,
 )
 
-SCALING = rk.RopeScaling.yarn(
-    rotary_dim=16, rope_theta=1e6, factor=4.0, original_max_position_embeddings=32768
-)
+SCALING = yarn(16)
 TABLE = rk.RotaryTable(SCALING)
-DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 FLAGS = (False, False, False, "auto")
 
 pytestmark = [

@@ -8,16 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+from support.draws import DTYPES, draw, yarn
 from torch import Tensor
 
 import ropescale_kernels as rk
 
 SameBits = Callable[..., None]
-DTYPES = [torch.float32, torch.float16, torch.bfloat16]
-
-
-def draw(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
 
 
 def rows_of(count: int, num_pairs: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, ...]:
@@ -31,9 +27,7 @@ def test_rows_read_off_the_table_give_the_table_s_bits(
     impl: str, interleaved: bool, conjugate: bool, same_bits: SameBits
 ) -> None:
     """Rotating (1, 0) yields (cos, sin) times the factor, as the kernel itself multiplies by."""
-    scaling = rk.RopeScaling.yarn(
-        rotary_dim=64, rope_theta=1e6, factor=4.0, original_max_position_embeddings=32768
-    )
+    scaling = yarn(64)
     table, positions = rk.RotaryTable(scaling), torch.arange(9) * 104729 - 7
     unit = torch.cat([torch.ones(9, 1, 32), torch.zeros(9, 1, 32)], -1)
     rows = rk.apply_rotary_qk(unit, None, positions, table, impl=impl)[0][:, 0]

@@ -8,84 +8,43 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from support.contract import BATCH, POSITIONS, SEQLEN, STRIDED, tensors
+from support.draws import DTYPES, draw, yarn
 
 import ropescale_kernels as rk
 
 SameBits = Callable[..., None]
-DTYPES = [torch.float32, torch.float16, torch.bfloat16]
-YARN: dict[str, Any] = {"rope_theta": 1e6, "factor": 4.0, "original_max_position_embeddings": 32768}
-BATCH, SEQLEN = 2, 3
 
 
 def table_of(rotary_dim: int, **options: Any) -> rk.RotaryTable:
-    return rk.RotaryTable(rk.RopeScaling.yarn(rotary_dim=rotary_dim, **YARN), **options)
-
-
-def draw(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
-
-
-def heads_first(dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
-    q, k = draw(BATCH, 3, SEQLEN, 46, dtype=dtype), draw(BATCH, 1, SEQLEN, 46, dtype=dtype)
-    return q.transpose(1, 2), k.transpose(1, 2)
-
-
-def packed_qkv(dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
-    heads = draw(BATCH, SEQLEN, 5 * 46, dtype=dtype).view(BATCH, SEQLEN, 5, 46)
-    return heads[:, :, :3], heads[:, :, 3:4]
-
-
-def packed_tokens(dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
-    heads = draw(BATCH * SEQLEN, 5, 46, dtype=dtype)
-    return heads[:, :3], heads[:, 3:]
-
-
-def odd_offset(dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
-    size = BATCH * SEQLEN * 46
-    q = draw(3 * size + 1, dtype=dtype)[1:].view(BATCH, SEQLEN, 3, 46)
-    return q, draw(size + 3, dtype=dtype)[3:].view(BATCH, SEQLEN, 1, 46)
-
-
-def reversed_axes(dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
-    q = draw(SEQLEN, 3, BATCH, 50, dtype=dtype)[..., 2:48].permute(2, 0, 1, 3)
-    return q, None
-
-
-def expanded(dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
-    q = draw(1, SEQLEN, 1, 46, dtype=dtype).expand(BATCH, SEQLEN, 3, 46)
-    return q, draw(BATCH, 1, 1, 46, dtype=dtype).expand(BATCH, SEQLEN, 1, 46)
-
-
-LAYOUTS = [heads_first, packed_qkv, packed_tokens, odd_offset, reversed_axes, expanded]
-POSITIONS = torch.tensor([[7919, -1, 2**31 - 1], [2**24 + 1, 0, 131071]])
+    return rk.RotaryTable(yarn(rotary_dim), **options)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("name", STRIDED)
 def test_a_strided_view_gives_the_bits_of_its_copy(
-    impl: str, layout: Any, dtype: torch.dtype, same_bits: SameBits
+    impl: str, name: str, dtype: torch.dtype, same_bits: SameBits
 ) -> None:
-    q, k = layout(dtype)
-    positions = POSITIONS if q.dim() == 4 else POSITIONS.flatten()
+    q, k = tensors(STRIDED[name], dtype)
+    positions = STRIDED[name].position_ids
     copies = q.contiguous(), None if k is None else k.contiguous()
     want = rk.apply_rotary_qk(*copies, positions, table_of(40), impl=impl)
     got = rk.apply_rotary_qk(q, k, positions, table_of(40), impl=impl)
     same_bits(got, want)
-    if layout is not expanded:
+    if STRIDED[name].layout != "expanded":
         assert got[0].stride() == torch.empty_like(q).stride()
         rk.apply_rotary_qk_(q, k, positions, table_of(40), impl=impl)
         same_bits((q, k), want)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("name", STRIDED)
 @pytest.mark.parametrize("interleaved", [False, True])
 def test_every_layout_has_the_bits_of_the_definition(
-    exact_impl: str, layout: Any, interleaved: bool, same_bits: SameBits
+    exact_impl: str, name: str, interleaved: bool, same_bits: SameBits
 ) -> None:
     for dtype in DTYPES:
-        q, k = layout(dtype)
-        positions = POSITIONS if q.dim() == 4 else POSITIONS.flatten()
+        q, k = tensors(STRIDED[name], dtype)
+        positions = STRIDED[name].position_ids
         call = (q, k, positions, table_of(46))
         flags: dict[str, Any] = {"interleaved": interleaved, "conjugate": dtype == torch.float16}
         want = rk.apply_rotary_qk(*call, impl="reference", **flags)
@@ -130,7 +89,7 @@ def test_every_shape_of_positions(
 
 def test_a_profile_of_each_sequence_is_that_of_its_tokens(impl: str, same_bits: SameBits) -> None:
     scalings = [
-        rk.RopeScaling.yarn(rotary_dim=64, **YARN),
+        yarn(64),
         rk.RopeScaling.default(rotary_dim=64, rope_theta=1e4),
     ]
     table = rk.RotaryTable(scalings)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.draws import DTYPES, draw
 from torch import Tensor
 
 import ropescale_kernels as rk
@@ -41,10 +42,6 @@ def multipliers(factor: Tensor, magnitude: str) -> tuple[Tensor, Tensor]:
     ]
 
 
-def draw(*shape: int, seed: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
 def leaves() -> tuple[Tensor, Tensor]:
     return SCALING.inv_freq.requires_grad_(), torch.tensor(FACTOR, requires_grad=True)
 
@@ -76,7 +73,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("heads", [(5, 3), (1, 0), (0, 2)])
 def test_gradients_are_those_of_float64(
     impl: str, case: str, dtype: torch.dtype, heads: tuple[int, int]

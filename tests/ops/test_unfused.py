@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from support.draws import DTYPES
 from transformers.models.cohere.modeling_cohere import rotate_half as rotate_pairs
 from transformers.models.llama.modeling_llama import LlamaConfig, LlamaRotaryEmbedding
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb as llama_rotary
@@ -13,7 +14,6 @@ from transformers.models.llama.modeling_llama import apply_rotary_pos_emb as lla
 from ropescale_kernels import reference, unfused
 from ropescale_kernels.reference import blend_inv_freq_bits
 
-DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 HEAD_DIM = 16
 BATCH, SEQLEN = 2, 5
 FACTOR = 1.13862944

@@ -6,13 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+from support.draws import draw, yarn
 from torch import Tensor
 
 import ropescale_kernels as rk
 
-SCALING = rk.RopeScaling.yarn(
-    rotary_dim=16, rope_theta=1e6, factor=4.0, original_max_position_embeddings=32768
-)
+SCALING = yarn(16)
 TABLE = rk.RotaryTable(SCALING)
 SECTIONED = rk.RotaryTable(
     rk.RopeScaling.default(rotary_dim=16, rope_theta=1e6, mrope_section=[4, 2, 2])
@@ -21,10 +20,6 @@ PROFILES = rk.RotaryTable([SCALING, rk.RopeScaling.default(rotary_dim=16, rope_t
 B, S, N = 3, 3, 4
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def ints(*shape: int, limit: int = 5000) -> Tensor:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.draws import yarn
 
 import ropescale_kernels as rk
 from ropescale_kernels import bounds, reference
@@ -30,9 +31,7 @@ def test_the_phase_of_a_sum_is_the_sum_of_phases_but_for_the_cut_word(
 
 
 HALF = 32
-SCALING = rk.RopeScaling.yarn(
-    rotary_dim=2 * HALF, rope_theta=1e6, factor=4.0, original_max_position_embeddings=32768
-)
+SCALING = yarn(2 * HALF)
 
 
 def pair_sums(x: torch.Tensor) -> torch.Tensor:

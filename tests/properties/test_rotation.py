@@ -9,21 +9,15 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.draws import DTYPES, draw, yarn
 from torch import Tensor
 
 import ropescale_kernels as rk
 from ropescale_kernels import bounds, reference
 
-DTYPES = [torch.float32, torch.float16, torch.bfloat16]
-YARN = {"rope_theta": 1e6, "factor": 4.0, "original_max_position_embeddings": 32768}
-
 
 def table_of(rotary_dim: int, **options: Any) -> rk.RotaryTable:
-    return rk.RotaryTable(rk.RopeScaling.yarn(rotary_dim=rotary_dim, **YARN), **options)
-
-
-def draw(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
+    return rk.RotaryTable(yarn(rotary_dim), **options)
 
 
 def assert_within_bounds(

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.draws import DTYPES
 from torch import Tensor
 
 import ropescale_kernels as rk
@@ -82,7 +83,7 @@ CASE = st.fixed_dictionaries(
         "int32": st.booleans(),
         "gap": st.integers(0, 3),
         "offset": st.integers(0, 5),
-        "dtype": st.sampled_from([torch.float32, torch.float16, torch.bfloat16]),
+        "dtype": st.sampled_from(DTYPES),
         "magnitude": st.sampled_from(["both", "query", "none"]),
         "interleaved": st.booleans(),
         "conjugate": st.booleans(),

@@ -13,6 +13,9 @@ from typing import Any
 
 import pytest
 import torch
+from support import layouts
+from support.contract import CALLS, TILES, Case, table_of, tensors
+from support.draws import yarn
 from support.pairwise import pairwise
 from support.sanitizer import AccessError, sanitized
 from torch import Tensor
@@ -30,16 +33,6 @@ pytestmark = pytest.mark.skipif(
 )
 FOUND = (AccessError, InterpreterError)
 FOLDER = Path(kernels.__file__).parent
-
-
-def yarn(rotary_dim: int, **options: Any) -> rk.RopeScaling:
-    return rk.RopeScaling.yarn(
-        rotary_dim=rotary_dim,
-        rope_theta=1e6,
-        factor=4.0,
-        original_max_position_embeddings=32768,
-        **options,
-    )
 
 
 def accessed(spec: Any) -> tuple[list[Tensor], list[Tensor]]:
@@ -78,44 +71,38 @@ def run_all(package: Any, specs: list[Any]) -> None:
 def heads(*shape: int, layout: str = "contiguous") -> Tensor:
     """(batch, seqlen, nheads, head_dim); the views have gaps that nothing may touch."""
     batch, seqlen, nheads, head_dim = shape
-    if layout == "heads first":
-        return torch.ones(batch, nheads, seqlen, head_dim).transpose(1, 2)
-    if layout == "packed":
-        return torch.ones(batch, seqlen, nheads + 3, head_dim)[:, :, 1 : nheads + 1]
-    if layout == "padded":
-        return torch.ones(batch + 1, seqlen + 2, nheads, head_dim + 5)[1:, 1:-1, :, :head_dim]
-    return torch.ones(shape)
+    return layouts.ONE[layout](torch.ones, (batch, seqlen, nheads, head_dim))
 
 
-LAYOUTS = ["contiguous", "heads first", "packed", "padded"]
-# Around a block of tokens and of heads; one pair, and pairs that fill no power of two.
-SHAPES = [(2, 9, 5, 3, 96), (1, 1, 1, 0, 2), (3, 1, 4, 4, 80), (1, 17, 8, 1, 64), (2, 4, 9, 2, 48)]
+def spec_of(case: Case, dtype: torch.dtype, in_place: bool = False) -> Any:
+    options = {"interleaved": False, "conjugate": False, "phase": "exact"} | case.options
+    return check.check_rotary_qk(
+        *tensors(case, dtype),
+        case.position_ids,
+        table_of(case),
+        case.profile_ids,
+        in_place=in_place,
+        **options,
+    )
 
 
 @pytest.mark.parametrize(
-    ("layout", "shape", "interleaved", "in_place"),
-    pairwise(LAYOUTS, SHAPES, [False, True], [False, True]),
+    ("layout", "name", "interleaved", "in_place"),
+    pairwise(
+        ["contiguous", "heads first", "packed", "padded"], list(TILES), [False, True], [False, True]
+    ),
 )
-def test_every_access_is_clean(
-    layout: str, shape: tuple[int, ...], interleaved: bool, in_place: bool
-) -> None:
-    batch, seqlen, nheads, nheads_k, rotary_dim = shape
-    for beyond, dtype in ((0, torch.float32), (7, torch.bfloat16)):
-        q = heads(batch, seqlen, nheads, rotary_dim + beyond, layout=layout).to(dtype)
-        k = heads(batch, seqlen, nheads_k, rotary_dim + beyond, layout=layout) if nheads_k else None
-        k = None if k is None else k.to(dtype)
-        spec = check.check_rotary_qk(
-            q,
-            k,
-            torch.arange(seqlen),
-            rk.RotaryTable(yarn(rotary_dim)),
-            None,
-            interleaved=interleaved,
-            conjugate=False,
-            phase="exact",
-            in_place=in_place,
-        )
-        run(kernels, spec)
+def test_every_access_is_clean(layout: str, name: str, interleaved: bool, in_place: bool) -> None:
+    case = replace(TILES[name], layout=layout, options={"interleaved": interleaved})
+    run(kernels, spec_of(case, torch.float32, in_place))
+    beyond = replace(case, head_dim=case.rotary_dim + 7)
+    run(kernels, spec_of(beyond, torch.bfloat16, in_place))
+
+
+# A call without tokens launches nothing.
+@pytest.mark.parametrize("name", [name for name, case in CALLS.items() if case.seqlen])
+def test_every_call_of_the_contract_is_clean(name: str) -> None:
+    run(kernels, spec_of(CALLS[name], torch.float16))
 
 
 def qk_spec(**options: Any) -> Any:
