@@ -119,8 +119,8 @@ def test_no_config_fails_but_on_purpose(
 @pytest.mark.parametrize(
     ("terms", "words"),
     [
-        ({"dynamic": "trained"}, r"dialect: dynamic: expected one of .*'length'.*, got 'trained'"),
-        ({"softmax": "sometimes"}, r"dialect: softmax: .*got 'sometimes'"),
+        ({"dynamic": "trained"}, r"dialect: dynamic: expected one of .*'length'.*, got trained"),
+        ({"softmax": "sometimes"}, r"dialect: softmax: .*got sometimes"),
     ],
 )
 def test_a_dialect_made_by_hand_has_the_terms_that_are_known(
@@ -128,5 +128,5 @@ def test_a_dialect_made_by_hand_has_the_terms_that_are_known(
 ) -> None:
     with pytest.raises(rk.RopeScaleValueError, match=words):
         dataclasses.replace(DIALECTS["hf"], **terms)
-    with pytest.raises(rk.RopeScaleValueError, match=r"dialect: mscale: .*got 'truthy'"):
+    with pytest.raises(rk.RopeScaleValueError, match=r"dialect: mscale: .*got truthy"):
         dataclasses.replace(DIALECTS["hf"].yarn, mscale="truthy")  # type: ignore[arg-type]
