@@ -52,6 +52,7 @@ class RotaryQKInPlaceSpec(RotaryQKSpec):
     """One call of `apply_rotary_qk_`, which writes q and k."""
 
     NAME: ClassVar[str] = "rotary_qk_"
+    OUT_OF_PLACE: ClassVar[str] = "apply_rotary_qk"
     OUTPUTS: ClassVar[tuple[Output, ...]] = ()
 
     q: Tensor = argument(Kind.HEADS, written=True)

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import RopeScaleUnsupportedError, expected
 from ..table.state import GradLeaves
 from . import vmap
 from .kinds import Call, Kind, bind, returns_list
@@ -143,20 +142,6 @@ def _argument_keys(kind: type[Call]) -> set[str]:
         for slot in kind.SLOTS
         if slot.argument.kind is not Kind.HEADS and slot.part not in GradLeaves._fields
     }
-
-
-def refuse_second_order(
-    values: dict[str, Any], grads: Sequence[Tensor | None]
-) -> dict[str, Tensor | None]:
-    """Refuse the gradient of a gradient of inv_freq or of the attention factors."""
-    raise RopeScaleUnsupportedError(
-        expected(
-            "table",
-            "gradients of inv_freq and attention_factor to be of first order",
-            "a second one",
-            "Second order is there for q and k.",
-        )
-    )
 
 
 def call_in_sight(kind: type[Call], values: Sequence[Any]) -> tuple[Any, ...]:

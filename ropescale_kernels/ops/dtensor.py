@@ -52,7 +52,7 @@ def call_on_shards(function: Callable[..., Any], kind: type[Call], **arguments: 
     like = heads[kind.HEADS[0]]
     for name, meaning in kind.ARGUMENTS.items():
         if name in arguments:
-            arguments[name] = _local(name, meaning, arguments, like)
+            arguments[name] = _local(name, meaning, arguments, like, kind.OUT_OF_PLACE)
     results = function(**arguments)
     if results is None:
         return None
@@ -91,14 +91,16 @@ def _check_heads(heads: dict[str, Any]) -> None:
             )
 
 
-def _local(name: str, meaning: Argument, arguments: dict[str, Any], like: DTensor) -> Any:
+def _local(
+    name: str, meaning: Argument, arguments: dict[str, Any], like: DTensor, out_of_place: str
+) -> Any:
     """Return this rank's part of an argument. A plain tensor is this rank's part already."""
     x = arguments[name]
     if not isinstance(x, Tensor):
         return x
     token_dims = like.dim() - 2
     if meaning.kind is Kind.HEADS:
-        return _local_heads(name, x, meaning.written)
+        return _local_heads(name, x, meaning.written, out_of_place)
     if meaning.kind is Kind.TOKENS:
         if meaning.by_sequence and x.dim() < token_dims:
             # One value per sequence goes with the sequences.
@@ -119,10 +121,10 @@ def _num_axes(arguments: dict[str, Any]) -> int:
     return tables[0].num_axes if tables else 0
 
 
-def _local_heads(name: str, x: Any, written: bool) -> Tensor:
+def _local_heads(name: str, x: Any, written: bool, out_of_place: str) -> Tensor:
     # Autograd does not see a shard that is written.
     if written and torch.is_grad_enabled() and x.requires_grad:
-        want, hint = "no grad of a DTensor in place", "Use apply_rotary_qk."
+        want, hint = "no grad of a DTensor in place", f"Use {out_of_place}."
         raise RopeScaleUnsupportedError(expected(name, want, "one that requires it", hint))
     local: Tensor = x.to_local()
     return local

@@ -136,6 +136,8 @@ class Call:
     NAMESPACE: ClassVar[str] = "ropescale"
     NAME: ClassVar[str]
     OUTPUTS: ClassVar[tuple[Output, ...]] = ()
+    # The public function that takes heads which require grad, of an operator that writes heads.
+    OUT_OF_PLACE: ClassVar[str] = ""
     # `operator` sets the following: the arguments in the order of the schema, and their names in
     # Python; the arguments by field; the fields of heads that are rotated, the first of which gives
     # the shape of tokens; the fields of tensors besides the table; the fields besides tables; the

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from torch import Tensor
 
-from ..errors import RopeScaleValueError, expected
-from . import autograd
+from ..errors import RopeScaleUnsupportedError, RopeScaleValueError, expected
 from .arguments import (
     RotaryCosSinSpec,
     RotaryQKInPlaceSpec,
@@ -69,7 +71,21 @@ def _rotary_cos_sin(call: RotaryCosSinSpec) -> tuple[Tensor, Tensor | None]:
     )
 
 
+def _refuse_second_order(
+    values: dict[str, Any], grads: Sequence[Tensor | None]
+) -> dict[str, Tensor | None]:
+    """Refuse the gradient of a gradient of inv_freq or of the attention factors."""
+    raise RopeScaleUnsupportedError(
+        expected(
+            "table",
+            "gradients of inv_freq and attention_factor to be of first order",
+            "a second one",
+            "Second order is there for q and k.",
+        )
+    )
+
+
 register(RotaryQKSpec, _rotary_qk, leaf_gradients=RotaryQKScalingGradSpec)
 register(RotaryQKInPlaceSpec, _rotary_qk_in_place)
-register(RotaryQKScalingGradSpec, _rotary_qk_scaling_grad, gradients=autograd.refuse_second_order)
+register(RotaryQKScalingGradSpec, _rotary_qk_scaling_grad, gradients=_refuse_second_order)
 register(RotaryCosSinSpec, _rotary_cos_sin)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ def batched(kind: type[Call]) -> Callable[..., Any]:
     heads_are_written = any(s.argument.written and s.argument.kind is Kind.HEADS for s in slots)
     reduces = any(output.like not in names for output in kind.OUTPUTS)
     if heads_are_written or reduces:
-        return _refuse
+        return partial(_refuse, names[0])
 
     def rule(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> Any:
         values = bind(kind, args, {})
@@ -51,9 +52,9 @@ def operator_of(kind: type[Call]) -> Any:
     return getattr(getattr(torch.ops, kind.NAMESPACE), kind.NAME).default
 
 
-def _refuse(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> Any:
+def _refuse(name: str, info: Any, in_dims: tuple[int | None, ...], *args: Any) -> Any:
     raise RopeScaleUnsupportedError(
-        expected("q", "plain tensors where one is written or a scaling requires grad", "vmap")
+        expected(name, "plain tensors where one is written or a scaling requires grad", "vmap")
     )
 
 

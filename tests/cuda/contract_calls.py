@@ -17,14 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from support import contract
 from support.bits import WORDS, differing
-from support.contract import Case, Pair
-from support.draws import draw, yarn
 from torch import Tensor
 
 import ropescale_kernels as rk
-from tools import emulated_cuda
+from tools import contract, emulated_cuda
+from tools.contract import Case, Pair
+from tools.contract.draws import draw, yarn
 
 ORDERS = tuple(emulated_cuda.ORDERS.values())
 # Not "expanded", because its rows share memory and cannot be written.

@@ -11,20 +11,21 @@ from typing import Any
 
 import pytest
 import torch
-from support.contract import (
+
+import ropescale_kernels as rk
+from tools.contract import (
     CASES,
     CODE,
     POSITIONS,
     ROWS,
     Case,
     Pair,
+    call,
     rows_of,
     table_of,
     tensors,
 )
-from support.draws import DTYPES, draw, yarn
-
-import ropescale_kernels as rk
+from tools.contract.draws import DTYPES, draw, yarn
 
 SameBits = Callable[..., None]
 # Run under compute-sanitizer: elements, odd addresses, copied channels, and every source.
@@ -36,23 +37,6 @@ def names(chosen: Iterable[str]) -> list[Any]:
     """Parametrise over cases, with the mark of those that the sanitizer runs."""
     marks = {True: [pytest.mark.sanitizer], False: []}
     return [pytest.param(name, marks=marks[name in SANITIZED]) for name in chosen]
-
-
-def call(case: Case, dtype: torch.dtype, device: torch.device, impl: str, **more: Any) -> Pair:
-    q, k = more.pop("tensors", None) or tensors(case, dtype, device)
-    ids = None if case.profile_ids is None else case.profile_ids.to(device)
-    apply = more.pop("apply", rk.apply_rotary_qk)
-    result = apply(
-        q,
-        k,
-        case.position_ids.to(device),
-        table_of(case, device),
-        profile_ids=ids,
-        impl=impl,
-        **case.options,
-        **more,
-    )
-    return (q, k) if result is None else result
 
 
 def check(impl: str, got: Pair, want: Pair, same_bits: SameBits, scale: float = 1.3) -> None:

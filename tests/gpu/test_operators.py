@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from support.draws import DTYPES, draw, yarn
 from torch import Tensor
 
 import ropescale_kernels as rk
+from tools.contract.draws import DTYPES, draw, yarn
 
 SCALING = yarn(64)
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from support.draws import draw, yarn
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import forward_ad
 from torch.utils.checkpoint import checkpoint
 
 import ropescale_kernels as rk
+from tools.contract.draws import draw, yarn
 
 SCALING = yarn(64)
 TABLE = rk.RotaryTable(SCALING)

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from support.draws import yarn
 from torch import Tensor
 
 import ropescale_kernels as rk
+from tools.contract.draws import yarn
 
 SCALING = yarn(64)
 TABLE = rk.RotaryTable(SCALING)

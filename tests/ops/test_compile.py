@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from support.draws import draw, yarn
 from torch import Tensor
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch._inductor.utils import run_and_get_code
 from torch.utils.checkpoint import checkpoint
 
 import ropescale_kernels as rk
+from tools.contract.draws import draw, yarn
 
 SCALING = yarn(16)
 SECTIONED = rk.RopeScaling.default(rotary_dim=16, rope_theta=1e6, mrope_section=[4, 2, 2])

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 from support.bits import assert_same_bits
-from support.contract import CALLS, GROUPS, ROWS, Case, Pair, rows_of, table_of, tensors
-from support.draws import DTYPES, yarn
 from torch import Tensor
 
 import ropescale_kernels as rk
+from tools.contract import CALLS, GROUPS, ROWS, Case, Pair, rows_of, table_of, tensors
+from tools.contract.draws import DTYPES, yarn
 
 # Position 0, a prime, powers of two less one, the edge of float32's integers, the edges of int64.
 POSITIONS = torch.tensor(

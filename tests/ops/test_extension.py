@@ -13,12 +13,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.draws import DTYPES, draw
 from torch import Tensor
 
 import ropescale_kernels as rk
 from ropescale_kernels.backends import compiled as compiled
 from ropescale_kernels.ops.arguments import RotaryQKSpec
+from tools.contract.draws import DTYPES, draw
 
 extension: Any = compiled.extension
 SCALING = rk.RopeScaling.yarn(

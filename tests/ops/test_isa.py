@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from support.draws import DTYPES, yarn
 from torch import Tensor
 
 import ropescale_kernels as rk
 from ropescale_kernels.backends import compiled as compiled
+from tools.contract.draws import DTYPES, yarn
 
 SameBits = Callable[..., None]
 extension: Any = compiled.extension

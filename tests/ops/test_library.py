@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-from support.draws import DTYPES, yarn
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree
@@ -24,6 +23,7 @@ from ropescale_kernels.ops.arguments import (
     RotaryQKScalingGradSpec,
     RotaryQKSpec,
 )
+from tools.contract.draws import DTYPES, yarn
 
 SCALING = yarn(16)
 TABLE = rk.RotaryTable(SCALING)

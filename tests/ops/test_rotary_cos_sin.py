@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from support.draws import DTYPES, draw, yarn
 from torch import Tensor
 
 import ropescale_kernels as rk
+from tools.contract.draws import DTYPES, draw, yarn
 
 SameBits = Callable[..., None]
 

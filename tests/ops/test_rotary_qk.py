@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from support.contract import BATCH, POSITIONS, SEQLEN, STRIDED, tensors
-from support.draws import DTYPES, draw, yarn
 
 import ropescale_kernels as rk
+from tools.contract import BATCH, POSITIONS, SEQLEN, STRIDED, tensors
+from tools.contract.draws import DTYPES, draw, yarn
 
 SameBits = Callable[..., None]
 

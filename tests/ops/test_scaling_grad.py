@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from support.draws import DTYPES, draw
 from torch import Tensor
 
 import ropescale_kernels as rk
 from ropescale_kernels import bounds
+from tools.contract.draws import DTYPES, draw
 
 SCALING = rk.RopeScaling.yarn(
     rotary_dim=24, rope_theta=1e4, factor=4.0, original_max_position_embeddings=4096

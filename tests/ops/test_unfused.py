@@ -6,13 +6,13 @@ import math
 
 import pytest
 import torch
-from support.draws import DTYPES
 from transformers.models.cohere.modeling_cohere import rotate_half as rotate_pairs
 from transformers.models.llama.modeling_llama import LlamaConfig, LlamaRotaryEmbedding
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb as llama_rotary
 
 from ropescale_kernels import reference, unfused
 from ropescale_kernels.reference import blend_inv_freq_bits
+from tools.contract.draws import DTYPES
 
 HEAD_DIM = 16
 BATCH, SEQLEN = 2, 5

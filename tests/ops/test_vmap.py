@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from support.draws import draw, yarn
 from torch import Tensor
 
 import ropescale_kernels as rk
+from tools.contract.draws import draw, yarn
 
 SCALING = yarn(16)
 TABLE = rk.RotaryTable(SCALING)

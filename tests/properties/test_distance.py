@@ -6,10 +6,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.draws import yarn
 
 import ropescale_kernels as rk
 from ropescale_kernels import bounds, reference
+from tools.contract.draws import yarn
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 STEP = st.integers(0, 2**64 - 1)

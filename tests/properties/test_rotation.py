@@ -9,11 +9,11 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.draws import DTYPES, draw, yarn
 from torch import Tensor
 
 import ropescale_kernels as rk
 from ropescale_kernels import bounds, reference
+from tools.contract.draws import DTYPES, draw, yarn
 
 
 def table_of(rotary_dim: int, **options: Any) -> rk.RotaryTable:

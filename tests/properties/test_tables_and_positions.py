@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.draws import DTYPES
 from torch import Tensor
 
 import ropescale_kernels as rk
+from tools.contract.draws import DTYPES
 
 SameBits = Callable[..., None]
 CANARY = 91

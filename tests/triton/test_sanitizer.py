@@ -13,9 +13,6 @@ from typing import Any
 
 import pytest
 import torch
-from support import layouts
-from support.contract import CALLS, TILES, Case, table_of, tensors
-from support.draws import yarn
 from support.pairwise import pairwise
 from support.sanitizer import AccessError, sanitized
 from torch import Tensor
@@ -23,6 +20,8 @@ from torch import Tensor
 import ropescale_kernels as rk
 from ropescale_kernels.ops import check
 from ropescale_kernels.ops.arguments import RotaryQKSpec
+from tools.contract import CALLS, TILES, Case, layouts, table_of, tensors
+from tools.contract.draws import yarn
 
 pytest.importorskip("triton")
 from triton.runtime.errors import InterpreterError

@@ -9,13 +9,13 @@ import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 import ropescale_kernels as rk
-from tools import emulated_cuda
+from tools import contract, emulated_cuda
+from tools.contract.draws import draw, yarn
 
 from .marks import ROOT, replaced, table
 
@@ -26,81 +26,60 @@ COLUMNS = ("cpu", "torch", "triton", "cuda")
 # float32 angle.
 _CLOSE = {torch.float32: 1e-5, torch.float16: 2**-8, torch.bfloat16: 2**-5}
 
-_SCALING = rk.RopeScaling.yarn(
-    rotary_dim=16, rope_theta=1e4, factor=4.0, original_max_position_embeddings=4096
-)
-_SECTIONS = rk.RotaryTable.from_inv_freq(_SCALING.inv_freq, mrope_section=(4, 2, 2))
+_HOST = torch.device("cpu")
+_POSITIONS = torch.arange(1000, 1005)
 
 
-def _inputs(
-    dtype: torch.dtype = torch.float32, head_dim: int = 16, heads: tuple[int, int] = (4, 2)
-) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    q, k = (torch.randn(2, 5, n, head_dim, generator=generator).to(dtype) for n in heads)
-    return q, k
+def _inputs() -> tuple[Tensor, Tensor]:
+    return draw(2, 5, 4, 16, seed=1), draw(2, 5, 2, 16, seed=2)
 
 
-def _apply(
-    impl: str,
-    tensors: tuple[Tensor, Tensor | None] | None = None,
-    table: rk.RotaryTable | None = None,
-    position_ids: Tensor | None = None,
-    **options: Any,
-) -> Pair:
-    q, k = _inputs() if tensors is None else tensors
-    at = torch.arange(1000, 1005) if position_ids is None else position_ids
-    return rk.apply_rotary_qk(q, k, at, table or rk.RotaryTable(_SCALING), impl=impl, **options)
+def _apply(impl: str, tensors: tuple[Tensor, Tensor], table: rk.RotaryTable) -> Pair:
+    return rk.apply_rotary_qk(*tensors, _POSITIONS, table, impl=impl)
+
+
+def _calls(*names: str, dtype: torch.dtype = torch.float32) -> Callable[[str], Pair]:
+    """Return a feature that is served if named calls of the contract are."""
+
+    def feature(impl: str) -> Pair:
+        results = [contract.call(contract.CASES[name], dtype, _HOST, impl) for name in names]
+        q, k = (torch.cat([x.flatten() for x in xs if x is not None]) for xs in _columns(results))
+        return q, k
+
+    return feature
+
+
+def _columns(results: list[Pair]) -> tuple[list[Tensor | None], list[Tensor | None]]:
+    none = torch.empty(0)
+    return [q for q, _ in results], [none, *(k for _, k in results)]
 
 
 def _in_place(impl: str) -> Pair:
     q, k = _inputs()
-    rk.apply_rotary_qk_(q, k, torch.arange(5), rk.RotaryTable(_SCALING), impl=impl)
+    rk.apply_rotary_qk_(q, k, _POSITIONS, rk.RotaryTable(yarn(16)), impl=impl)
     return q, k
 
 
-def _views(impl: str) -> Pair:
-    packed = torch.cat(_inputs(), dim=2)
-    q = packed[:, :, :4]
-    k = packed[:, :, 4:].transpose(1, 2).contiguous().transpose(1, 2)
-    return _apply(impl, (q, k))
-
-
-def _profiles(impl: str) -> Pair:
-    table = rk.RotaryTable([_SCALING, rk.RopeScaling.default(rotary_dim=16, rope_theta=1e4)])
-    profile_ids = torch.tensor([0, 1], dtype=torch.int32)
-    return _apply(impl, table=table, profile_ids=profile_ids)
-
-
-def _dynamic(impl: str) -> Pair:
-    table = rk.RotaryTable(_SCALING, dynamic=True)
-    table.update_(torch.tensor([10000]))
-    return _apply(impl, table=table)
-
-
-def _magnitude(impl: str) -> Pair:
-    return _apply(impl, table=rk.RotaryTable(_SCALING, magnitude="query"))
-
-
 def _cos_sin(impl: str) -> Pair:
-    angle = torch.arange(5.0)[:, None] * _SCALING.inv_freq
+    angle = torch.arange(5.0)[:, None] * yarn(16).inv_freq
     return rk.apply_rotary_cos_sin(*_inputs(), angle.cos(), angle.sin(), impl=impl)
 
 
 def _gradients(impl: str) -> Pair:
     q, k = (x.requires_grad_() for x in _inputs())
-    q_out, k_out = _apply(impl, (q, k))
+    q_out, k_out = _apply(impl, (q, k), rk.RotaryTable(yarn(16)))
     assert k_out is not None
     grads = torch.autograd.grad([q_out, k_out], [q, k], [torch.ones_like(q), torch.ones_like(k)])
     return grads[0], grads[1]
 
 
 def _gradients_of_scaling(impl: str) -> Pair:
-    inv_freq = _SCALING.inv_freq.clone().requires_grad_()
-    return _apply(impl, table=rk.RotaryTable.from_inv_freq(inv_freq))
+    inv_freq = yarn(16).inv_freq.clone().requires_grad_()
+    return _apply(impl, _inputs(), rk.RotaryTable.from_inv_freq(inv_freq))
 
 
 def _one_graph(impl: str) -> Pair:
-    table = rk.RotaryTable(_SCALING)
+    table = rk.RotaryTable(yarn(16))
 
     def call(q: Tensor, k: Tensor, position_ids: Tensor) -> Pair:
         return rk.apply_rotary_qk(q, k, position_ids, table, impl=impl)
@@ -112,25 +91,24 @@ def _one_graph(impl: str) -> Pair:
     return result
 
 
+_PLAIN = _calls("plain")
 FEATURES: dict[str, Callable[[str], Pair]] = {
-    "float32": lambda impl: _apply(impl, _inputs(torch.float32)),
-    "float16": lambda impl: _apply(impl, _inputs(torch.float16)),
-    "bfloat16": lambda impl: _apply(impl, _inputs(torch.bfloat16)),
-    "half-split pairs": _apply,
-    "interleaved pairs": lambda impl: _apply(impl, interleaved=True),
-    "partial rotation": lambda impl: _apply(impl, _inputs(head_dim=24)),
-    "grouped, multi-query, MLA heads": lambda impl: _apply(impl, _inputs(heads=(16, 1))),
-    "q alone": lambda impl: _apply(impl, (_inputs()[0], None)),
-    "packed and transposed views, no copy": _views,
+    "float32": _calls("plain", dtype=torch.float32),
+    "float16": _calls("plain", dtype=torch.float16),
+    "bfloat16": _calls("plain", dtype=torch.bfloat16),
+    "half-split pairs": _calls("plain"),
+    "interleaved pairs": _calls("interleaved"),
+    "partial rotation": _calls("partial", "partial, interleaved"),
+    "grouped, multi-query, MLA heads": _calls("plain", "head_dim 80", "MLA"),
+    "q alone": _calls("q alone"),
+    "packed and transposed views, no copy": _calls("packed qkv", "heads first"),
     "in place": _in_place,
-    "several scalings in a batch": _profiles,
-    "dynamic tables": _dynamic,
-    "M-RoPE": lambda impl: _apply(
-        impl, table=_SECTIONS, position_ids=torch.arange(30).view(3, 2, 5)
-    ),
-    "magnitude on the query alone, or none": _magnitude,
-    'phase="float32"': lambda impl: _apply(impl, phase="float32"),
-    "conjugate": lambda impl: _apply(impl, conjugate=True),
+    "several scalings in a batch": _calls("profiles by token", "profiles by sequence"),
+    "dynamic tables": _calls("dynamic", "dynamic NTK"),
+    "M-RoPE": _calls("M-RoPE", "M-RoPE, one axis"),
+    "magnitude on the query alone, or none": _calls("magnitude query", "magnitude none"),
+    'phase="float32"': _calls("phase float32"),
+    "conjugate": _calls("conjugate"),
     "your own cos and sin": _cos_sin,
     "gradients of q and k": _gradients,
     "gradients of inv_freq": _gradients_of_scaling,
@@ -149,12 +127,8 @@ def _serves(impl: str, feature: Callable[[str], Pair], want: Pair) -> bool:
     return True
 
 
-def _far(impl: str) -> Pair:
-    return _apply(impl, position_ids=torch.arange(2**31 - 5, 2**31))
-
-
 def _equal_bits(impl: str, want: Pair) -> bool:
-    pairs = zip(_far(impl), want, strict=True)
+    pairs = zip(_PLAIN(impl), want, strict=True)
     return all(torch.equal(x, y) for x, y in pairs if x is not None and y is not None)
 
 
@@ -183,7 +157,7 @@ def matrix() -> str:
         want = feature("reference")
         served = {impl: _serves(impl, feature, want) for impl in running}
         rows.append([name, *_cells(served)])
-    want = _far("reference")
+    want = _PLAIN("reference")
     served = {impl: _equal_bits(impl, want) for impl in running}
     rows.append(["the bits of the definition", *_cells(served)])
     lines = [f"{impl}: {reasons[impl]}." for impl in COLUMNS if impl not in running]

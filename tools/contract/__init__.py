@@ -100,6 +100,32 @@ def table_of(case: Case, device: torch.device | str = "cpu") -> rk.RotaryTable:
     return rk.RotaryTable(scalings, device=device, magnitude=magnitude)
 
 
+def call(case: Case, dtype: torch.dtype, device: torch.device, impl: str, **more: Any) -> Pair:
+    """Make a call and return q and k rotated.
+
+    Args:
+        case: The call.
+        dtype: Of q and k.
+        device: Of all tensors.
+        impl: Name of an implementation.
+        more: Arguments of the public function; `tensors`: q and k; `apply`: another function.
+    """
+    q, k = more.pop("tensors", None) or tensors(case, dtype, device)
+    ids = None if case.profile_ids is None else case.profile_ids.to(device)
+    apply = more.pop("apply", rk.apply_rotary_qk)
+    result = apply(
+        q,
+        k,
+        case.position_ids.to(device),
+        table_of(case, device),
+        profile_ids=ids,
+        impl=impl,
+        **case.options,
+        **more,
+    )
+    return (q, k) if result is None else result
+
+
 # The calls of every implementation, a device's included.
 CASES = {
     "plain": Case(),
