@@ -58,6 +58,8 @@ sanitized_tests=157
 # Installed packages, libraries and intermediate results: no part of what the script leaves.
 work=$(mktemp -d)
 mkdir "$work/site" "$work/peers"
+# Floors are for the whole suite, and a stage runs a part.
+unset ROPESCALE_TEST_FLOORS
 export PYTHONPATH=$PWD:$work/site PYTHONUNBUFFERED=1 ROPESCALE_PEERS=$work/peers
 : >"$out/log" && : >"$work/stages" && echo "${stages[*]}" >"$work/all-stages"
 status=0 running= running_name= began=0

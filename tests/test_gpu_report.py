@@ -195,7 +195,7 @@ def test_a_script_that_is_killed_leaves_the_report_of_the_stages_before(tmp_path
         for pid in orphans:
             os.kill(pid, signal.SIGTERM)
     stages = read(tmp_path / "out")["stages"]
-    assert [name for name, s in stages.items() if s["status"] == "passed"] == list(STAGES[:3])
+    assert [name for name, s in stages.items() if s["status"] != "not run"] == list(STAGES[:3])
 
 
 @pytest.mark.slow
