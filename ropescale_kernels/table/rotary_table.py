@@ -12,6 +12,7 @@ from ..errors import RopeScaleTypeError, RopeScaleValueError, expected
 from ..reference import turns_from_float64
 from ..scaling import RopeScaling
 from . import pytree
+from .leaves import leaf_of
 from .mrope import axis_ids_of
 from .state import TableState, TableTensors
 from .turns import turns_from_float32
@@ -115,6 +116,8 @@ class RotaryTable(TableState):
             RopeScaleTypeError: `inv_freq` is no floating tensor of a supported dtype, or
                 `attention_factor` is no float.
             RopeScaleValueError: A wrong shape, a non-finite value, or a factor not above zero.
+            RopeScaleUnsupportedError: Under forward-mode AD, if `inv_freq` or `attention_factor`
+                has a tangent or requires grad.
         """
         _check_inv_freq(inv_freq)
         factor = _check_factor(attention_factor)
@@ -127,10 +130,7 @@ class RotaryTable(TableState):
         single = inv_freq.to(device=target, dtype=torch.float32).unsqueeze(0)
         factors = table._attention_factors(factor.to(target, torch.float64).reshape(1))
         # Gradients flow to these floats; the kernels read the bits of detached copies.
-        table.sources = (
-            single if single.requires_grad else None,
-            factors if factors.requires_grad else None,
-        )
+        table.sources = leaf_of("inv_freq", single), leaf_of("attention_factor", factors)
         single, factors = single.detach().contiguous(), factors.detach()
         is_float64 = inv_freq.dtype == torch.float64
         axis_ids = axis_ids_of(mrope_section, mrope_interleaved, single.shape[-1])
