@@ -61,8 +61,6 @@ class Formula:
             alone = not (kind.WRITTEN or buffers)
             assert alone, f"{kind.NAME}: an operator that writes or reads a buffer needs gradients"
         self.is_differentiable = gradients is not None or has_adjoint
-        if self.is_differentiable:
-            _FUNCTIONS[kind] = _function(kind, self)
 
     def setup(self, ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         """Save the tensors besides heads; save heads only if a leaf of the table requires grad."""
@@ -142,6 +140,11 @@ def _argument_keys(kind: type[Call]) -> set[str]:
         for slot in kind.SLOTS
         if slot.argument.kind is not Kind.HEADS and slot.part not in GradLeaves._fields
     }
+
+
+def show_to_torch_func(kind: type[Call], formula: Formula) -> None:
+    """Let `call_in_sight` use the gradients of an operator under torch.func."""
+    _FUNCTIONS[kind] = _function(kind, formula)
 
 
 def call_in_sight(kind: type[Call], values: Sequence[Any]) -> tuple[Any, ...]:

@@ -47,6 +47,7 @@ def register(
     formula = autograd.Formula(kind, gradients, leaf_gradients)
     if not formula.is_differentiable:
         return
+    autograd.show_to_torch_func(kind, formula)
     if kind.WRITTEN:
         from torch._library.autograd import Info, make_autograd_impl
 

@@ -325,3 +325,6 @@ def test_an_operator_that_writes_needs_gradients_of_its_own() -> None:
     ):
         autograd.Formula(TurnsSpec, None, None)
     assert autograd.Formula(TurnsSpec, gradients, None).is_differentiable
+    # Registration alone shows a formula to torch.func.
+    assert TurnsSpec not in autograd._FUNCTIONS
+    assert CopiesSpec in autograd._FUNCTIONS
