@@ -105,10 +105,9 @@ def resolve(
     check.flag("strict", strict)
     if seq_len is not None:
         check.length("seq_len", seq_len, low=0)
-    loaded = config if isinstance(config, ModelConfig) else load_config(config)
     if layer_type is not None and not isinstance(layer_type, str):
         raise RopeScaleConfigError(expected("layer_type", "a str or None", check.shown(layer_type)))
-    model = loaded if isinstance(loaded, ModelConfig) else ModelConfig(loaded)
+    model = config if isinstance(config, ModelConfig) else ModelConfig(load_config(config))
     entry = model.entry(reading, layer_type)
     rule = rule_of(entry)
     rope_type, arguments = rule.read(entry, seq_len)
