@@ -5,8 +5,8 @@ from __future__ import annotations
 from ..scaling import RopeScaling
 from ..scaling.config.model_config import ModelConfig
 from ..scaling.config.model_types.trained_lengths import DUAL_CHUNK_KEY
-from ..scaling.magnitude import yarn_attention_factor
 from .layers import widest_window
+from .scaling_rule import parameters_of, rule_of, title_of
 from .trained_length import TrainedLength, card_length
 
 
@@ -22,25 +22,27 @@ def config_warnings(
         target: Length wanted, tokens.
     """
     found = []
+    rule = rule_of(current)
     beyond = target > lengths.reach
     shorter = lengths.original != lengths.maximum < target
-    if beyond and current.rope_type == "default" and shorter:
+    if beyond and not rule.is_scaling and shorter:
         found.append(
             f"The factor counts from the {lengths.original:,} tokens of training "
             f"({lengths.source}); max_position_embeddings {lengths.maximum:,} would give "
             f"{target / lengths.maximum:g}."
         )
-    if lengths.is_guess and current.rope_type == "default":
+    if lengths.is_guess and not rule.is_scaling:
         found.append(
             "The config does not say what the model was trained on, so "
             f"{lengths.source} {lengths.maximum:,} is taken for it; if that is wrong, give "
             "--original-length."
         )
     counted = lengths.maximum != model.get("max_position_embeddings")
-    if beyond and current.rope_type == "linear" and not counted:
+    if beyond and rule.factor_counts_from == "maximum" and not counted:
         longer = int(lengths.maximum * current.factor)
+        name = title_of(rule.rope_type)
         found.append(
-            "A linear config does not say whether its longest length counts the factor; it is "
+            f"A {name} config does not say whether its longest length counts the factor; it is "
             f"taken to. If the model was trained for {current.factor:g} times "
             f"{lengths.maximum:,}, it serves {longer:,} tokens with the factor that it has."
         )
@@ -49,15 +51,17 @@ def config_warnings(
             "dual_chunk_attention_config is not read here: beyond its own length the model counts "
             "on that attention, which not every engine has."
         )
-    if current.rope_type == "yarn":
-        found += _yarn_warnings(model, current, lengths, beyond)
+    if rule.factor_counts_from == "original":
+        found += _warnings_of_length(model, current, lengths, beyond)
+    if not beyond:
+        found += rule.doubts(parameters_of(current))
     kept = widest_window(model)
     if kept is not None and kept < target:
         found.append(f"No layer sees beyond its window of {kept:,} tokens, scaled or not.")
     return found
 
 
-def _yarn_warnings(
+def _warnings_of_length(
     model: ModelConfig, current: RopeScaling, lengths: TrainedLength, beyond: bool
 ) -> list[str]:
     found = []
@@ -71,14 +75,6 @@ def _yarn_warnings(
         found.append(
             f"original_max_position_embeddings {lengths.original:,} is the "
             f"max_position_embeddings of {model.model_type}, which was trained on {card:,}: the "
-            "ramp is in the wrong place and the factor too small."
-        )
-    p = current._parameters
-    formula = yarn_attention_factor(current.factor, None, p.mscale, p.mscale_all_dim)
-    given = p.attention_factor
-    if not beyond and given is not None and given != 1 and abs(given - formula) > 1e-6:
-        found.append(
-            f"attention_factor {given!r} is not the formula's {formula:.6g} at "
-            f"factor {current.factor:g}: left over from another factor?"
+            f"{'ramp is in the wrong place and the ' if current.is_blend else ''}factor too small."
         )
     return found

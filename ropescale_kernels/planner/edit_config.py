@@ -12,7 +12,7 @@ from pathlib import Path
 from ..errors import RopeScaleConfigError, expected
 from ..scaling.config.dialects import BASELINE, DIALECTS
 from ..scaling.config.model_config import ModelConfig
-from .extend import Extension
+from ..scaling.rules.extension import Extension
 
 
 def keys_to_set(

@@ -10,6 +10,7 @@ from ..scaling import RopeScaling
 from ..scaling.config.dialects.other_engines import LLAMA_CPP_RELEASE
 from ..scaling.config.dialects.sglang import SGLANG
 from ..scaling.config.dialects.vllm import VLLM
+from .scaling_rule import parameters_of, rule_of
 
 # Releases whose flags the commands use. Tests check every command against their lists of flags.
 RELEASES = {
@@ -33,7 +34,8 @@ def commands(
         scaled_here: Whether the scaling is not in the model's own files.
 
     Returns:
-        Commands by engine; `MODEL` stands for the model's folder or name.
+        Commands by engine, without an engine whose flags do not have the rule; `MODEL` stands for
+        the model's folder or name.
     """
     length = str(tokens)
     override = json.dumps(keys)
@@ -44,20 +46,11 @@ def commands(
         vllm += ["--hf-overrides", override]
         sglang += ["--json-model-override-args", override]
     if scaled_here:
-        llama += _llama_flags(scaling)
-    return {
-        "vllm": shlex.join([*vllm, "--max-model-len", length]),
-        "sglang": shlex.join([*sglang, "--context-length", length]),
-        "llama.cpp": shlex.join(llama),
+        spoken = rule_of(scaling).llama_cpp(parameters_of(scaling))
+        llama = [] if spoken is None else llama + spoken.flags
+    found = {
+        "vllm": [*vllm, "--max-model-len", length],
+        "sglang": [*sglang, "--context-length", length],
+        "llama.cpp": llama,
     }
-
-
-def _llama_flags(scaling: RopeScaling) -> list[str]:
-    if scaling.rope_type == "linear":
-        return ["--rope-scaling", "linear", "--rope-scale", repr(scaling.factor)]
-    p = scaling._parameters
-    flags = ["--rope-scaling", "yarn", "--rope-scale", repr(scaling.factor)]
-    flags += ["--yarn-orig-ctx", str(scaling.original_max_position_embeddings)]
-    if (p.beta_fast, p.beta_slow) != (32.0, 1.0):
-        flags += ["--yarn-beta-fast", f"{p.beta_fast:g}", "--yarn-beta-slow", f"{p.beta_slow:g}"]
-    return flags
+    return {engine: shlex.join(words) for engine, words in found.items() if words}

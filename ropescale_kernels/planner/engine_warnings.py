@@ -6,9 +6,9 @@ from ..scaling import RopeScaling
 from ..scaling.config.dialects import BASELINE, DIALECTS, OTHER_ENGINES
 from ..scaling.config.dialects.deepseek import DEEPSEEK
 from ..scaling.config.model_config import ModelConfig
-from ..scaling.magnitude import get_mscale
 from .compare import DialectResult, Noted, compare_dialects
 from .engine_commands import RELEASES
+from .scaling_rule import parameters_of, rule_of
 
 # Largest relative difference that float32 rounding leaves between equal frequencies.
 _SAME = 1e-5
@@ -49,11 +49,17 @@ def engine_warnings(
         and result.inv_freq_error is not None
         and result.inv_freq_error > _SAME
     ]
-    weight = planned.attention_factor / get_mscale(planned.factor)
-    if scaled_here and planned.rope_type == "yarn" and abs(weight - 1) > _SAME:
+    if not scaled_here:
+        return remarks
+    spoken = rule_of(planned).llama_cpp(parameters_of(planned))
+    if spoken is None:
+        remarks.append(f"llama.cpp has no flags for rope_type {planned.rope_type!r}.")
+        return remarks
+    weight = planned.attention_factor / spoken.attention_factor
+    if abs(weight - 1) > _SAME:
         remarks.append(
             f"llama.cpp has no flag for this magnitude: it multiplies by "
-            f"{get_mscale(planned.factor):.6g} and by what the GGUF itself says (rope.scaling."
+            f"{spoken.attention_factor:.6g} and by what the GGUF itself says (rope.scaling."
             f"attn_factor, yarn_log_multiplier), which would have to make {weight:.6g}."
         )
     return remarks
@@ -66,6 +72,6 @@ def other_magnitudes(found: list[DialectResult], planned: RopeScaling) -> list[D
         found: Results of `compare_implementations`.
         planned: The scaling that results.
     """
-    if planned.rope_type != "yarn":
+    if rule_of(planned).factor_counts_from != "original":
         return []
     return [result for result in found if result.other_magnitude]

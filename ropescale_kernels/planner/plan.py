@@ -13,14 +13,16 @@ from ..scaling.config.model_config import ModelConfig
 from ..scaling.config.model_types.table import UNKNOWN
 from ..scaling.config.model_types.trained_lengths import LENGTH_KEYS, PROMISED_KEYS
 from ..scaling.config.resolve import resolve
+from ..scaling.rules.extension import Extension
 from .compare import DialectResult, Noted, scaling_and_notes
 from .config_warnings import config_warnings
 from .edit_config import changes, keys_of_loaded_config, keys_to_set, with_rope_parameters
 from .engine_commands import commands
 from .engine_warnings import compare_implementations, engine_warnings, other_magnitudes
-from .extend import Extension, extend
+from .extend import extend
 from .inspect import summary
 from .kv_cache import KVCache, kv_cache
+from .scaling_rule import rule_of
 from .trained_length import TrainedLength, trained_length
 from .wording import short_requests, verdict
 
@@ -145,7 +147,7 @@ def make_plan(
             keys_of_loaded_config(model, keys), planned, target, scaled_here=extension is not None
         ),
         kv_cache=kv_cache(model, target),
-        short_requests=short_requests(planned, lengths, current.rope_type == "default"),
+        short_requests=short_requests(planned, lengths, not rule_of(current).is_scaling),
         other_magnitudes=other_magnitudes(everyone, planned),
         warnings=list(dict.fromkeys(warnings)),
     )

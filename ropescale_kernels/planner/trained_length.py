@@ -17,6 +17,7 @@ from ..scaling.config.model_types.trained_lengths import (
     ORIGINAL_KEY,
     PROMISED_KEYS,
 )
+from .scaling_rule import rule_of, title_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +74,8 @@ def trained_length(model: ModelConfig, scaling: RopeScaling, given: int | None) 
             maximum, maximum_source = promised, name
     known = scaling.original_max_position_embeddings
     named = model.rope.parameters.get(ORIGINAL_KEY) or model.get(ORIGINAL_KEY)
-    if known is None and named and scaling.rope_type == "default":
+    rule = rule_of(scaling)
+    if known is None and named and not rule.is_scaling:
         # A rule that is added will take this L.
         known = check.length(ORIGINAL_KEY, named)
     card = MODEL_CARDS.get((model.model_type, maximum))
@@ -85,8 +87,9 @@ def trained_length(model: ModelConfig, scaling: RopeScaling, given: int | None) 
     if given is not None and named and check.length("original_length", given) != known:
         requirement = f"{known}, which the config's own scaling counts from"
         raise RopeScaleConfigError(expected("original_length", requirement, given))
-    if given is not None and scaling.rope_type == "linear":
-        requirement = "no such number for a linear scaling, which counts from its own factor"
+    if given is not None and rule.factor_counts_from == "maximum":
+        name = title_of(rule.rope_type)
+        requirement = f"no such number for a {name} scaling, which counts from its own factor"
         raise RopeScaleConfigError(expected("original_length", requirement, given))
     if given is not None:
         original, source = check.length("original_length", given), "as given"
@@ -99,9 +102,9 @@ def trained_length(model: ModelConfig, scaling: RopeScaling, given: int | None) 
     else:
         original, source = maximum, maximum_source
     reach = maximum
-    if scaling.rope_type == "default":
+    if not rule.is_scaling:
         reach = original if given is not None else card[1] if card is not None else maximum
-    elif scaling.rope_type == "yarn":
+    elif rule.factor_counts_from == "original":
         # A given L is not in the config yet, so the config serves no known length as it is.
         reach = max(maximum, int((known or 0) * scaling.factor)) if named else 0
     return TrainedLength(original, source, maximum, reach)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ..scaling import RopeScaling
-from .extend import Extension
+from ..scaling.rules.extension import Extension
 from .inspect import KEPT, pairs
+from .scaling_rule import rule_of, title_of
 from .trained_length import TrainedLength
 
 
@@ -24,27 +25,28 @@ def verdict(
         target: Length wanted, tokens.
         stops: The keys that have to be raised, with their numbers.
     """
-    if extension is not None and extension.rope["rope_type"] == "linear":
+    name = title_of(current.rope_type if extension is None else extension.rope["rope_type"])
+    if extension is not None and rule_of(current).factor_counts_from == "maximum":
         return (
-            f"More scaling is needed: the model serves {lengths.maximum:,} tokens with linear "
+            f"More scaling is needed: the model serves {lengths.maximum:,} tokens with {name} "
             f"factor {current.factor:g}; {target:,} take {extension.factor:g}."
         )
     if extension is not None and lengths.original_length_missing:
         return (
-            f"The config's YaRN does not name the length that it counts from: {lengths.original:,} "
-            f"is written beside factor {extension.factor:g}, which then serves "
-            f"{int(lengths.original * extension.factor):,} tokens."
+            f"The config's {name} does not name the length that it counts from: "
+            f"{lengths.original:,} is written beside factor {extension.factor:g}, which then "
+            f"serves {int(lengths.original * extension.factor):,} tokens."
         )
     if extension is not None and current.factor > 1:
         return (
-            f"More scaling is needed: YaRN with factor {current.factor:g} reaches "
+            f"More scaling is needed: {name} with factor {current.factor:g} reaches "
             f"{lengths.reach:,} tokens; {target:,} are {extension.factor:g} times the "
             f"{lengths.original:,} that it counts from."
         )
     if extension is not None:
         return (
             f"Scaling is needed: {target:,} tokens are {extension.factor:g} times the "
-            f"{lengths.original:,} that the model was trained on. YaRN with factor "
+            f"{lengths.original:,} that the model was trained on. {name} with factor "
             f"{extension.factor:g}. Changing max_position_embeddings alone would scale nothing."
         )
     if stops and current.factor == 1:
@@ -66,14 +68,14 @@ def verdict(
 def short_requests(
     planned: RopeScaling, lengths: TrainedLength, new_to_the_model: bool
 ) -> list[str]:
-    """Return the cost of YaRN for requests within L, and how to avoid that cost.
+    """Return the cost of a factor of L for requests within L, and how to avoid that cost.
 
     Args:
         planned: The scaling that results.
         lengths: Lengths of the model.
         new_to_the_model: Whether the model was trained without scaling.
     """
-    if planned.rope_type != "yarn" or planned.factor == 1:
+    if rule_of(planned).factor_counts_from != "original" or planned.factor == 1:
         return []
     changed = [pair for pair in pairs(planned, lengths.original) if pair.fate != KEPT]
     logits = planned.attention_factor**2 * planned.softmax_scale_multiplier

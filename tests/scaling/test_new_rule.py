@@ -8,6 +8,7 @@ import json
 import math
 import pickle
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,22 @@ import pytest
 import torch
 
 import ropescale_kernels as rk
-from ropescale_kernels.errors import RopeScaleConfigError, RopeScaleWarning
+from ropescale_kernels.errors import (
+    RopeScaleConfigError,
+    RopeScaleUnsupportedError,
+    RopeScaleWarning,
+)
+from ropescale_kernels.planner.inspect import inspect_config
+from ropescale_kernels.planner.plan import make_plan
 from ropescale_kernels.scaling import RopeScaling
 from ropescale_kernels.scaling import validate as check
 from ropescale_kernels.scaling.config.dialects import DIALECTS
 from ropescale_kernels.scaling.config.rope_entry import RopeEntry
 from ropescale_kernels.scaling.parameters import Parameters
 from ropescale_kernels.scaling.rules import RULES
+from ropescale_kernels.scaling.rules.extension import Extension, LlamaCpp, LongerContext
 from ropescale_kernels.scaling.rules.frequencies import Frequencies, divided, plain_inv_freq
-from ropescale_kernels.scaling.rules.rule import ConfigRule
+from ropescale_kernels.scaling.rules.rule import ConfigRule, Rule
 
 ROOT = Path(__file__).resolve().parents[2]
 L = 64
@@ -35,6 +43,9 @@ class SquareRoot(ConfigRule):
     rope_type = "square_root"
     depends_on_seq_len = True
     own_keys = frozenset({"factor", "original_max_position_embeddings"})
+    title = "square root"
+    factor_counts_from = "original"
+    no_extension = None
 
     def parameters(
         self, *, factor: object, original_max_position_embeddings: object, **shared: object
@@ -73,6 +84,14 @@ class SquareRoot(ConfigRule):
 
     def hf_keys(self, p: Parameters) -> dict[str, object]:
         return self.named_keys(p, "factor", "original_max_position_embeddings")
+
+    def extended(self, p: Parameters, wanted: LongerContext) -> Extension:
+        factor = wanted.target / wanted.original
+        rope = {**wanted.given, **wanted.kept, "factor": factor, "rope_theta": p.rope_theta}
+        return Extension(rope, factor, ["A remark of the rule."])
+
+    def doubts(self, p: Parameters) -> list[str]:
+        return ["A doubt of the rule."]
 
 
 DIALECT = dataclasses.replace(DIALECTS["hf"], rules=DIALECTS["hf"].rules | {"square_root"})
@@ -184,6 +203,75 @@ def test_a_dynamic_table_follows_the_length(scaling: RopeScaling) -> None:
         )
         static = rk.RotaryTable(scaling.at_seq_len(seq_len))
         assert torch.equal(got[0], rk.apply_rotary_qk(q, q, positions, static)[0])
+
+
+@pytest.fixture
+def in_dialect_hf(scaling: RopeScaling) -> Iterator[None]:
+    """Add the name of the rule to dialect "hf", as the recipe asks for."""
+    hf = DIALECTS["hf"]
+    known = hf.rules
+    object.__setattr__(hf, "rules", DIALECT.rules)
+    yield
+    object.__setattr__(hf, "rules", known)
+
+
+@pytest.mark.usefixtures("in_dialect_hf")
+def test_a_longer_context_is_planned() -> None:
+    plan = make_plan(CONFIG, 16 * L)
+    assert plan.config["rope_scaling"] == {**ROPE, "factor": 16.0}
+    assert plan.config["max_position_embeddings"] == 16 * L
+    assert plan.verdict == (
+        "More scaling is needed: square root with factor 4 reaches 256 tokens; 1,024 are 16 times "
+        "the 64 that it counts from."
+    )
+    assert "A remark of the rule." in plan.warnings
+    assert "A doubt of the rule." not in plan.warnings
+    assert "A doubt of the rule." in make_plan(CONFIG, L).warnings
+    assert "multiplied by 1.562" in plan.short_requests[0]
+    # No flags of llama.cpp say the rule, so there is no command line that would leave it out.
+    assert set(plan.commands) == {"vllm", "sglang"}
+    assert "llama.cpp has no flags for rope_type 'square_root'." in plan.warnings
+
+
+@pytest.mark.usefixtures("in_dialect_hf")
+def test_a_rule_that_llama_cpp_has_gets_its_flags(monkeypatch: pytest.MonkeyPatch) -> None:
+    spoken = LlamaCpp(["--square-root"], 1.0)
+    monkeypatch.setattr(SquareRoot, "llama_cpp", lambda self, p: spoken)
+    plan = make_plan(CONFIG, 16 * L)
+    assert plan.commands["llama.cpp"].endswith("--square-root")
+    # llama.cpp would multiply by 1, the rule by 1.25.
+    assert any("have to make 1.25" in warning for warning in plan.warnings)
+
+
+@pytest.mark.usefixtures("in_dialect_hf")
+def test_a_rule_without_an_extension_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SquareRoot, "no_extension", "It is as long as it is.")
+    with pytest.raises(RopeScaleUnsupportedError, match=r"square_root\. It is as long"):
+        make_plan(CONFIG, 16 * L)
+    assert not make_plan(CONFIG, 4 * L).needed
+
+
+@pytest.mark.usefixtures("in_dialect_hf")
+def test_a_config_is_inspected() -> None:
+    (inspection,) = inspect_config(CONFIG)
+    assert inspection.numbers["rope_type"] == "square_root"
+    assert [pair.divided_by for pair in inspection.pairs] == pytest.approx([2.0] * 8)
+    refused = {reading.dialect for reading in inspection.readings if reading.error}
+    assert refused == set(DIALECTS) - {"hf"}
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+def test_a_rule_has_an_extension_or_a_reason(rule: Rule) -> None:
+    has_extension = type(rule).extended is not Rule.extended
+    assert has_extension == (rule.no_extension is None)
+    assert has_extension or rule.no_extension
+
+
+def test_the_planner_names_no_rule() -> None:
+    names = re.compile("|".join(f"[\"']{name}[\"']" for name in RULES))
+    paths = sorted((ROOT / "ropescale_kernels" / "planner").glob("*.py"))
+    assert len(paths) > 10
+    assert [path.name for path in paths if names.search(path.read_text())] == []
 
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)

@@ -7,6 +7,7 @@ import dataclasses
 from .. import validate as check
 from ..config.rope_entry import RopeEntry
 from ..parameters import Parameters
+from .extension import Extension, LlamaCpp, LongerContext
 from .frequencies import Frequencies, divided, plain_inv_freq
 from .rule import ConfigRule
 
@@ -16,6 +17,8 @@ class Linear(ConfigRule):
 
     rope_type = "linear"
     own_keys = frozenset({"factor"})
+    factor_counts_from = "maximum"
+    no_extension = None
 
     def parameters(self, *, factor: object, **shared: object) -> Parameters:
         base = self.shared(**shared)
@@ -23,6 +26,18 @@ class Linear(ConfigRule):
 
     def frequencies(self, p: Parameters) -> Frequencies:
         return divided(plain_inv_freq(p.rope_theta, p.frequency_dim), p.factor)
+
+    def extended(self, p: Parameters, wanted: LongerContext) -> Extension:
+        factor = p.factor * wanted.target / wanted.maximum
+        rope = {"rope_type": self.rope_type, "factor": factor, **wanted.kept}
+        remark = (
+            "Position interpolation moves fast pairs too, which costs quality without further "
+            "training (arXiv:2309.00071, sec. 3.1)."
+        )
+        return Extension({**rope, "rope_theta": p.rope_theta}, factor, [remark])
+
+    def llama_cpp(self, p: Parameters) -> LlamaCpp:
+        return LlamaCpp(["--rope-scaling", "linear", "--rope-scale", repr(p.factor)], 1.0)
 
     def keys(self, entry: RopeEntry) -> frozenset[str]:
         return frozenset({"factor"})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 
@@ -13,6 +13,7 @@ from .. import validate as check
 from ..config.rope_entry import RopeEntry
 from ..parameters import Parameters
 from ..validate import FLOAT32_MAX, FLOAT32_TINY
+from .extension import Extension, LlamaCpp, LongerContext
 from .frequencies import Frequencies
 
 
@@ -27,7 +28,12 @@ class Rule(ABC):
         depends_on_seq_len: Whether the rule gives other numbers at other lengths.
         smallest_dim: Smallest number of rotated channels that the formula is defined for.
         first_release: First major release of Transformers that reads `hf_keys`.
-        no_extension: Reason why a plan carries no model of this rule to a longer context.
+        title: The rule in a sentence of a plan, as in "YaRN with factor 4"; default `rope_type`.
+        is_scaling: Whether the rule changes the frequencies of plain RoPE.
+        factor_counts_from: Length that the factor multiplies: "original" for L, "maximum" for
+            max_position_embeddings, "" if a plan does not know.
+        no_extension: Reason why a plan carries no model of this rule to a longer context; None for
+            a rule that has `extended`.
     """
 
     rope_type: ClassVar[str]
@@ -35,7 +41,10 @@ class Rule(ABC):
     depends_on_seq_len: ClassVar[bool] = False
     smallest_dim: ClassVar[int] = 2
     first_release: ClassVar[int] = 4
-    no_extension: ClassVar[str] = ""
+    title: ClassVar[str] = ""
+    is_scaling: ClassVar[bool] = True
+    factor_counts_from: ClassVar[Literal["original", "maximum", ""]] = ""
+    no_extension: ClassVar[str | None] = "Nothing is known of a larger factor."
 
     @abstractmethod
     def parameters(self, *args: Any, **keys: Any) -> Parameters:
@@ -137,6 +146,23 @@ class Rule(ABC):
             rule.
         """
         return None
+
+    def extended(self, p: Parameters, wanted: LongerContext) -> Extension:
+        """Return the rope parameters that carry a model of this rule to a longer context.
+
+        Args:
+            p: Checked parameters of the config as it is.
+            wanted: The lengths, and the rope parameters of the config.
+        """
+        raise NotImplementedError(self.no_extension)
+
+    def llama_cpp(self, p: Parameters) -> LlamaCpp | None:
+        """Return the scaling in the words of llama.cpp, None if no flags of it say the rule."""
+        return None
+
+    def doubts(self, p: Parameters) -> list[str]:
+        """Return warnings about parameters of a config that are likely mistakes."""
+        return []
 
     def shared(
         self,

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from .. import validate as check
 from ..config.rope_entry import RopeEntry
+from ..magnitude import get_mscale, yarn_attention_factor
 from ..parameters import Parameters
 from . import yarn_keys
 from .blend import RAMP_KEYS, MagnitudeBlend
+from .extension import Extension, LlamaCpp, LongerContext
 from .rule import ConfigRule
+
+# Largest distance of a written attention factor from the one of the formula.
+_SAME_FACTOR = 1e-6
 
 
 class Yarn(MagnitudeBlend, ConfigRule):
     """`inv_freq = (1 - ramp) / pos_freqs + ramp / (factor * pos_freqs)`."""
 
     rope_type = "yarn"
+    title = "YaRN"
+    factor_counts_from = "original"
+    no_extension = None
     own_keys = frozenset(
         {*RAMP_KEYS, "attention_factor", "attn_factor", "mscale", "mscale_all_dim"}
     )
@@ -44,6 +52,50 @@ class Yarn(MagnitudeBlend, ConfigRule):
             truncate=truncate,
         )
 
+    def extended(self, p: Parameters, wanted: LongerContext) -> Extension:
+        factor, remarks = wanted.target / wanted.original, []
+        # A key "type" is kept, because a model's own code may read the rule's name there.
+        rope = {
+            **wanted.given,
+            **wanted.kept,
+            "rope_type": self.rope_type,
+            "factor": factor,
+            "original_max_position_embeddings": wanted.original,
+            "rope_theta": p.rope_theta,
+        }
+        if p.attention_factor is not None:
+            longer = _formula(p, factor)
+            if abs(p.attention_factor - _formula(p, p.factor)) < _SAME_FACTOR:
+                # Written out, because an engine that merges keys would keep the old number.
+                rope["attention_factor"] = longer
+                remarks.append(
+                    f"attention_factor {p.attention_factor!r} is the formula's at factor "
+                    f"{p.factor:g}; at factor {factor:g} that is {longer:.6g}."
+                )
+            else:
+                remarks.append(
+                    f"attention_factor stays {p.attention_factor!r}, as the model was made; the "
+                    f"formula would give {longer:.6g} at factor {factor:g}."
+                )
+        return Extension(rope, factor, remarks)
+
+    def llama_cpp(self, p: Parameters) -> LlamaCpp:
+        flags = ["--rope-scaling", "yarn", "--rope-scale", repr(p.factor)]
+        flags += ["--yarn-orig-ctx", str(p.length())]
+        if (p.beta_fast, p.beta_slow) != (32.0, 1.0):
+            betas = (f"{p.beta_fast:g}", f"{p.beta_slow:g}")
+            flags += ["--yarn-beta-fast", betas[0], "--yarn-beta-slow", betas[1]]
+        return LlamaCpp(flags, get_mscale(p.factor))
+
+    def doubts(self, p: Parameters) -> list[str]:
+        given, formula = p.attention_factor, _formula(p, p.factor)
+        if given is None or given == 1 or abs(given - formula) <= _SAME_FACTOR:
+            return []
+        return [
+            f"attention_factor {given!r} is not the formula's {formula:.6g} at "
+            f"factor {p.factor:g}: left over from another factor?"
+        ]
+
     def keys(self, entry: RopeEntry) -> frozenset[str]:
         return yarn_keys.keys(entry)
 
@@ -59,3 +111,8 @@ class Yarn(MagnitudeBlend, ConfigRule):
 
     def hf_keys(self, p: Parameters) -> dict[str, object]:
         return self.named_keys(p, *RAMP_KEYS, "attention_factor", "mscale", "mscale_all_dim")
+
+
+def _formula(p: Parameters, factor: float) -> float:
+    """Return the attention factor that the formula gives at a factor."""
+    return yarn_attention_factor(factor, None, p.mscale, p.mscale_all_dim)
