@@ -31,6 +31,13 @@ def config_warnings(
             f"({lengths.source}); max_position_embeddings {lengths.maximum:,} would give "
             f"{target / lengths.maximum:g}."
         )
+    by_card = card_length(model, lengths.maximum) == lengths.original
+    if by_card and not beyond and not rule.is_scaling and lengths.original < target:
+        found.append(
+            f"The model was trained on {lengths.original:,} tokens ({lengths.source}). Its model "
+            f"card serves {lengths.reach:,} without scaling; beyond, the factor counts from "
+            f"{lengths.original:,}."
+        )
     if lengths.is_guess and not rule.is_scaling:
         found.append(
             "The config does not say what the model was trained on, so "

@@ -38,6 +38,18 @@ def test_what_fits_needs_nothing(published: Published) -> None:
         assert "--hf-overrides" not in plan.commands["vllm"]
 
 
+def test_what_a_model_card_serves_beyond_its_training_is_said(published: Published) -> None:
+    said = (
+        "The model was trained on 32,768 tokens (the model card of qwen3). Its model card serves "
+        "40,960 without scaling; beyond, the factor counts from 32,768."
+    )
+    for target, warned in ((32768, False), (32769, True), (40960, True), (40961, False)):
+        plan = make_plan(published("qwen3-8b"), target)
+        assert (said in plan.warnings) == warned
+        assert plan.needed == (target > 40960)
+    assert said not in make_plan(published("qwen3-8b-yarn"), 40960).warnings
+
+
 def test_a_factor_that_reaches_needs_only_the_maximum(published: Published) -> None:
     plan = make_plan(published("qwen3-8b-yarn"), 131072)
     assert not plan.needed

@@ -7,8 +7,9 @@ from types import MappingProxyType
 
 # By model type and max_position_embeddings: L, and the length that the model serves unscaled.
 # The max_position_embeddings of these configs is not the length of training. Only the model cards
-# name that length. Qwen3 and QwQ were trained on 32,768 tokens and leave 8,192 on top for an
-# output. Qwen2.5-VL's YaRN settings count from 32,768.
+# name that length. Qwen3 and QwQ were trained on 32,768 tokens. Qwen3's cards serve 40,960 tokens
+# unscaled: 32,768 for an output, and 8,192 for a prompt. Qwen2.5-VL's YaRN settings count from
+# 32,768.
 MODEL_CARDS: Mapping[tuple[str, int], tuple[int, int]] = MappingProxyType(
     {
         ("qwen3", 40_960): (32_768, 40_960),
