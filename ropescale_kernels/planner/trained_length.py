@@ -73,7 +73,7 @@ def trained_length(model: ModelConfig, scaling: RopeScaling, given: int | None) 
         if promised > maximum:
             maximum, maximum_source = promised, name
     known = scaling.original_max_position_embeddings
-    named = model.rope.parameters.get(ORIGINAL_KEY) or model.get(ORIGINAL_KEY)
+    named = _named_length(model)
     rule = rule_of(scaling)
     if known is None and named and not rule.is_scaling:
         # A rule that is added will take this L.
@@ -108,6 +108,16 @@ def trained_length(model: ModelConfig, scaling: RopeScaling, given: int | None) 
         # A given L is not in the config yet, so the config serves no known length as it is.
         reach = max(maximum, int((known or 0) * scaling.factor)) if named else 0
     return TrainedLength(original, source, maximum, reach)
+
+
+def _named_length(model: ModelConfig) -> object:
+    """Return the value of the key that a scaling reads L from, or None.
+
+    Beside parameters that are nested by layer type, the top-level key has no effect.
+    """
+    entry = model.rope
+    inside = entry.parameters.get(ORIGINAL_KEY)
+    return inside or (None if entry.by_layer_type is not None else model.get(ORIGINAL_KEY))
 
 
 def _dual_chunk_length(model: ModelConfig) -> int | None:

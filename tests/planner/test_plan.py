@@ -173,6 +173,28 @@ def test_a_top_level_length_counts(published: Published) -> None:
     assert plan.planned["factor"] == 8.0
 
 
+def test_a_top_level_length_beside_nested_parameters_names_nothing(published: Published) -> None:
+    raw = published("olmo-3.1-32b-instruct-v5")
+    full = raw["rope_parameters"]["full_attention"]
+    inside = make_plan({**raw, "original_max_position_embeddings": 4096}, 131072)
+    assert inside.planned["original_max_position_embeddings"] == 8192
+    assert any("original_max_position_embeddings: expected a key" in w for w in inside.warnings)
+    del full["original_max_position_embeddings"]
+    beside = {**raw, "original_max_position_embeddings": 8192}
+    message = "original_max_position_embeddings: expected a number beside rope_type 'yarn', got no"
+    for config in (raw, beside):
+        with pytest.raises(RopeScaleConfigError, match=message):
+            make_plan(config, 131072)
+        plan = make_plan(config, 131072, original_length=4096)
+        assert plan.planned["original_max_position_embeddings"] == 4096
+    raw["rope_parameters"]["full_attention"] = {"rope_type": "default", "rope_theta": 5e5}
+    plain = make_plan(beside, 131072)
+    assert plain.planned["original_max_position_embeddings"] == 65536
+    # The control: flat parameters do read the key at the top level.
+    flat = {**published("mistral-7b-v0.3"), "original_max_position_embeddings": 8192}
+    assert make_plan(flat, 65536).planned["original_max_position_embeddings"] == 8192
+
+
 def test_scaling_that_the_model_came_with_is_not_to_be_left_out(published: Published) -> None:
     trained = make_plan(published("gpt-oss-20b"), 65536).short_requests
     assert "trained with its scaling wants it at every length" in trained[1]
