@@ -1,7 +1,4 @@
-"""The named constructors of the rules that blend through YaRN's ramp.
-
-The docstring of `constructors` says what all constructors share.
-"""
+"""The named constructors of the rules that blend through YaRN's ramp."""
 
 from __future__ import annotations
 
@@ -39,8 +36,8 @@ class BlendConstructors(Constructors):
             beta_fast: Turns over L tokens from which a frequency is kept.
             beta_slow: Turns over L tokens up to which a frequency is divided.
             truncate: Whether to widen the ramp to whole pairs.
-            mrope_section: See the module's docstring.
-            mrope_interleaved: See the module's docstring.
+            mrope_section: Pairs of each position axis, summing to D / 2; None for one axis.
+            mrope_interleaved: Whether the axes alternate from pair to pair; else they form bands.
 
         Source: arXiv:2309.00071, eq. 17-21.
         """
@@ -72,13 +69,14 @@ class BlendConstructors(Constructors):
             original_max_position_embeddings: L, tokens of pretraining.
             beta_fast: Turns over L tokens from which a frequency is kept.
             beta_slow: Turns over L tokens up to which a frequency is divided.
-            attention_factor: What multiplies cos and sin, replacing all below; 1 switches it off.
+            attention_factor: Attention factor: multiplies cos and sin, in place of the formula of
+                factor, mscale and mscale_all_dim; 1 changes nothing.
             mscale: Numerator's weight in the ratio of two magnitudes; needs mscale_all_dim.
             mscale_all_dim: Denominator's weight; the ratio counts if neither is 0. Without both,
                 the attention factor is 0.1 ln(s) + 1.
             truncate: Whether to widen the ramp to whole pairs.
-            mrope_section: See the module's docstring.
-            mrope_interleaved: See the module's docstring.
+            mrope_section: Pairs of each position axis, summing to D / 2; None for one axis.
+            mrope_interleaved: Whether the axes alternate from pair to pair; else they form bands.
 
         Example:
             >>> scaling = RopeScaling.yarn(rotary_dim=128, rope_theta=1e6, factor=4.0,
@@ -116,12 +114,13 @@ class BlendConstructors(Constructors):
             seq_len: Length in tokens; None leaves the frequencies as they are.
             beta_fast: Turns over L tokens from which a frequency is kept.
             beta_slow: Turns over L tokens up to which a frequency is divided.
-            attention_factor: What multiplies cos and sin at every length, replacing all below.
+            attention_factor: Attention factor: multiplies cos and sin at every length, in place of
+                the formula of the length, mscale and mscale_all_dim.
             mscale: Numerator's weight in the ratio of two magnitudes; needs mscale_all_dim.
             mscale_all_dim: Denominator's weight; the ratio counts if neither is 0.
             truncate: Whether to widen the ramp to whole pairs.
-            mrope_section: See the module's docstring.
-            mrope_interleaved: See the module's docstring.
+            mrope_section: Pairs of each position axis, summing to D / 2; None for one axis.
+            mrope_interleaved: Whether the axes alternate from pair to pair; else they form bands.
 
         Source: arXiv:2309.00071, sec. 3.3.
         """

@@ -3,10 +3,8 @@
 The files of `rules` check the parameters. The three rules that blend through a ramp have their
 constructors in `blend_constructors`.
 
-All of them take keywords only, under the names of Hugging Face configs, and two more that every
-rule shares: `mrope_section`, the pairs that each axis of a multimodal position rotates (a list of
-integers that sum to rotary_dim / 2, or None), and `mrope_interleaved`, whether the axes alternate
-from pair to pair instead of forming bands. `rotary_dim` is even, from 2 to 512.
+All of them take keywords only, under the names of Hugging Face configs. `rotary_dim` is even, from
+2 to 512.
 
 Every constructor raises `RopeScaleConfigError` for a value that describes no valid scaling and
 `RopeScaleTypeError` for a tensor where a Python number is required.
@@ -53,8 +51,8 @@ class Constructors(ABC):
         Args:
             rotary_dim: D, rotated channels.
             rope_theta: Base of the frequencies, above 1.
-            mrope_section: See the module's docstring.
-            mrope_interleaved: See the module's docstring.
+            mrope_section: Pairs of each position axis, summing to D / 2; None for one axis.
+            mrope_interleaved: Whether the axes alternate from pair to pair; else they form bands.
 
         Source: arXiv:2104.09864, eq. 15; `rope_type: default`.
         """
@@ -76,8 +74,8 @@ class Constructors(ABC):
             rotary_dim: D, rotated channels.
             rope_theta: Base of the frequencies, above 1.
             factor: Context extension factor, at least 1.
-            mrope_section: See the module's docstring.
-            mrope_interleaved: See the module's docstring.
+            mrope_section: Pairs of each position axis, summing to D / 2; None for one axis.
+            mrope_interleaved: Whether the axes alternate from pair to pair; else they form bands.
 
         Source: arXiv:2306.15595; `rope_type: linear`.
         """
@@ -99,8 +97,8 @@ class Constructors(ABC):
             rotary_dim: D, rotated channels, at least 4.
             rope_theta: Base of the frequencies, above 1.
             factor: Context extension factor, at least 1.
-            mrope_section: See the module's docstring.
-            mrope_interleaved: See the module's docstring.
+            mrope_section: Pairs of each position axis, summing to D / 2; None for one axis.
+            mrope_interleaved: Whether the axes alternate from pair to pair; else they form bands.
 
         Source: arXiv:2309.00071, eq. 16; Transformers has no such rule.
         """
@@ -129,8 +127,8 @@ class Constructors(ABC):
             factor: Strength of the growth, at least 1.
             max_position_embeddings: n0, tokens; in dialect hf it is this key that counts.
             seq_len: n, tokens; None stands for n0.
-            mrope_section: See the module's docstring.
-            mrope_interleaved: See the module's docstring.
+            mrope_section: Pairs of each position axis, summing to D / 2; None for one axis.
+            mrope_interleaved: Whether the axes alternate from pair to pair; else they form bands.
 
         Source: arXiv:2309.00071, app. B.1; `rope_type: dynamic`.
         """
@@ -159,8 +157,8 @@ class Constructors(ABC):
             low_freq_factor: Turns over L tokens below which a frequency is divided.
             high_freq_factor: Turns over L tokens above which a frequency is kept; where it equals
                 low_freq_factor, nothing lies between.
-            mrope_section: See the module's docstring.
-            mrope_interleaved: See the module's docstring.
+            mrope_section: Pairs of each position axis, summing to D / 2; None for one axis.
+            mrope_interleaved: Whether the axes alternate from pair to pair; else they form bands.
 
         Source: `rope_type: llama3`.
         """
@@ -191,11 +189,12 @@ class Constructors(ABC):
             long_factor: D / 2 positive numbers, for lengths above L.
             original_max_position_embeddings: L, tokens of pretraining, at least 2.
             factor: Context extension factor of the attention factor sqrt(1 + ln(s) / ln(L)).
-            max_position_embeddings: Gives `factor` as its ratio to L where that is None.
-            attention_factor: What multiplies cos and sin, replacing the formula.
+            max_position_embeddings: The longest length, tokens. Its ratio to L is the factor if
+                `factor` is None.
+            attention_factor: Attention factor: multiplies cos and sin, in place of the formula.
             seq_len: Length in tokens; None counts as short.
-            mrope_section: See the module's docstring.
-            mrope_interleaved: See the module's docstring.
+            mrope_section: Pairs of each position axis, summing to D / 2; None for one axis.
+            mrope_interleaved: Whether the axes alternate from pair to pair; else they form bands.
 
         Source: arXiv:2402.13753; `rope_type: longrope`.
         """
@@ -222,8 +221,8 @@ class Constructors(ABC):
             rope_theta: Base of the frequencies, above 1.
             partial_rotary_factor: Share of the pairs that turn, in (0, 1]; at least one pair.
             factor: Divides every frequency, at least 1.
-            mrope_section: See the module's docstring.
-            mrope_interleaved: See the module's docstring.
+            mrope_section: Pairs of each position axis, summing to D / 2; None for one axis.
+            mrope_interleaved: Whether the axes alternate from pair to pair; else they form bands.
 
         Source: `rope_type: proportional`.
         """

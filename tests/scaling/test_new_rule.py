@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from typing_extensions import Unpack
 
 import ropescale_kernels as rk
 from ropescale_kernels.errors import (
@@ -31,7 +32,7 @@ from ropescale_kernels.scaling.parameters import Parameters
 from ropescale_kernels.scaling.rules import RULES
 from ropescale_kernels.scaling.rules.extension import Extension, LlamaCpp, LongerContext
 from ropescale_kernels.scaling.rules.frequencies import Frequencies, divided, plain_inv_freq
-from ropescale_kernels.scaling.rules.rule import ConfigRule, Rule
+from ropescale_kernels.scaling.rules.rule import ConfigRule, Rule, SharedKeys
 
 ROOT = Path(__file__).resolve().parents[2]
 L = 64
@@ -48,7 +49,11 @@ class SquareRoot(ConfigRule):
     no_extension = None
 
     def parameters(
-        self, *, factor: object, original_max_position_embeddings: object, **shared: object
+        self,
+        *,
+        factor: object,
+        original_max_position_embeddings: object,
+        **shared: Unpack[SharedKeys],
     ) -> Parameters:
         return dataclasses.replace(
             self.shared(**shared),
@@ -160,7 +165,7 @@ class Halved(SquareRoot):
     depends_on_seq_len = False
     own_keys = frozenset()
 
-    def parameters(self, **shared: object) -> Parameters:  # type: ignore[override]
+    def parameters(self, **shared: Unpack[SharedKeys]) -> Parameters:  # type: ignore[override]
         return self.shared(**shared)
 
     def frequencies(self, p: Parameters) -> Frequencies:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing_extensions import Unpack
+
 from ..config.rope_entry import RopeEntry
 from ..parameters import Parameters
 from .extension import Extension, LongerContext
 from .frequencies import Frequencies, plain_inv_freq, unscaled
-from .rule import ConfigRule
+from .rule import ConfigRule, SharedKeys
 
 
 class Default(ConfigRule):
@@ -16,7 +18,7 @@ class Default(ConfigRule):
     is_scaling = False
     no_extension = None
 
-    def parameters(self, **shared: object) -> Parameters:
+    def parameters(self, **shared: Unpack[SharedKeys]) -> Parameters:
         return self.shared(**shared)
 
     def frequencies(self, p: Parameters) -> Frequencies:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import torch
+from typing_extensions import Unpack
 
 from ...errors import expected
 from .. import validate as check
@@ -12,7 +13,7 @@ from ..config.rope_entry import RopeEntry
 from ..parameters import Parameters
 from .frequencies import Frequencies
 from .ntk import stretched
-from .rule import ConfigRule, optional_length
+from .rule import ConfigRule, SharedKeys, optional_length
 
 
 class DynamicNtk(ConfigRule):
@@ -33,7 +34,7 @@ class DynamicNtk(ConfigRule):
         factor: object,
         max_position_embeddings: object,
         seq_len: object = None,
-        **shared: object,
+        **shared: Unpack[SharedKeys],
     ) -> Parameters:
         return dataclasses.replace(
             self.shared(**shared),

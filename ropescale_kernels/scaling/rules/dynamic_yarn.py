@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 
+from typing_extensions import Unpack
+
 from .. import validate as check
 from ..parameters import Parameters
 from .blend import MagnitudeBlend
-from .rule import optional_length
+from .rule import SharedKeys, optional_length
 
 
 class DynamicYarn(MagnitudeBlend):
@@ -26,7 +28,7 @@ class DynamicYarn(MagnitudeBlend):
         mscale: object = None,
         mscale_all_dim: object = None,
         truncate: object = True,
-        **shared: object,
+        **shared: Unpack[SharedKeys],
     ) -> Parameters:
         base = self.shared(**shared)
         base = self.magnitude_parameters(base, attention_factor, mscale, mscale_all_dim)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 
+from typing_extensions import Unpack
+
 from .. import validate as check
 from ..config.rope_entry import RopeEntry
 from ..parameters import Parameters
 from .extension import Extension, LlamaCpp, LongerContext
 from .frequencies import Frequencies, divided, plain_inv_freq
-from .rule import ConfigRule
+from .rule import ConfigRule, SharedKeys
 
 
 class Linear(ConfigRule):
@@ -20,7 +22,7 @@ class Linear(ConfigRule):
     factor_counts_from = "maximum"
     no_extension = None
 
-    def parameters(self, *, factor: object, **shared: object) -> Parameters:
+    def parameters(self, *, factor: object, **shared: Unpack[SharedKeys]) -> Parameters:
         base = self.shared(**shared)
         return dataclasses.replace(base, factor=check.scale_factor(factor))
 

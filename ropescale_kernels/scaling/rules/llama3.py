@@ -6,13 +6,14 @@ import dataclasses
 import math
 
 import torch
+from typing_extensions import Unpack
 
 from ...errors import RopeScaleConfigError, expected
 from .. import validate as check
 from ..config.rope_entry import RopeEntry
 from ..parameters import Parameters
 from .frequencies import Frequencies, plain_inv_freq
-from .rule import ConfigRule
+from .rule import ConfigRule, SharedKeys
 
 _KEYS = ("factor", "original_max_position_embeddings", "low_freq_factor", "high_freq_factor")
 # Values of keys that the config of a dialect may leave out.
@@ -35,7 +36,7 @@ class Llama3(ConfigRule):
         original_max_position_embeddings: object,
         low_freq_factor: object = 1.0,
         high_freq_factor: object = 4.0,
-        **shared: object,
+        **shared: Unpack[SharedKeys],
     ) -> Parameters:
         base = self.shared(**shared)
         low = check.positive("low_freq_factor", low_freq_factor)

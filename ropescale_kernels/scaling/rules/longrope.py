@@ -6,13 +6,14 @@ import dataclasses
 import math
 
 import torch
+from typing_extensions import Unpack
 
 from ...errors import RopeScaleConfigError, expected
 from .. import validate as check
 from ..config.rope_entry import RopeEntry
 from ..parameters import Parameters
 from .frequencies import Frequencies, pos_freqs, unscaled
-from .rule import ConfigRule, optional_length, optional_positive
+from .rule import ConfigRule, SharedKeys, optional_length, optional_positive
 
 _ORIGINAL = "original_max_position_embeddings"
 _KEYS = ("factor", _ORIGINAL, "attention_factor", "short_factor", "long_factor")
@@ -40,7 +41,7 @@ class Longrope(ConfigRule):
         max_position_embeddings: object = None,
         attention_factor: object = None,
         seq_len: object = None,
-        **shared: object,
+        **shared: Unpack[SharedKeys],
     ) -> Parameters:
         base = self.shared(**shared)
         half = base.rotary_dim // 2

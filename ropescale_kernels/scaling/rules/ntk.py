@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import math
 
+from typing_extensions import Unpack
+
 from ...errors import RopeScaleConfigError, expected
 from .. import validate as check
 from ..parameters import Parameters
 from ..validate import FLOAT32_MAX
 from .frequencies import Frequencies, plain_inv_freq, unscaled
-from .rule import Rule
+from .rule import Rule, SharedKeys
 
 
 class Ntk(Rule):
@@ -20,7 +22,7 @@ class Ntk(Rule):
     smallest_dim = 4
     no_extension = "Its base was raised once, by the alpha that it was trained with."
 
-    def parameters(self, *, factor: object, **shared: object) -> Parameters:
+    def parameters(self, *, factor: object, **shared: Unpack[SharedKeys]) -> Parameters:
         base = self.shared(**shared)
         return dataclasses.replace(base, factor=check.scale_factor(factor))
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing_extensions import Unpack
+
 from .. import validate as check
 from ..parameters import Parameters
 from .blend import RAMP_KEYS, Blend
+from .rule import SharedKeys
 
 
 class NtkByParts(Blend):
@@ -20,7 +23,7 @@ class NtkByParts(Blend):
         beta_fast: object = 32.0,
         beta_slow: object = 1.0,
         truncate: object = True,
-        **shared: object,
+        **shared: Unpack[SharedKeys],
     ) -> Parameters:
         return self.blend_parameters(
             self.shared(**shared),

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 
 import torch
+from typing_extensions import Unpack
 
 from ...errors import RopeScaleConfigError, expected
 from .. import validate as check
 from ..config.rope_entry import RopeEntry
 from ..parameters import Parameters
 from .frequencies import Frequencies, divided
-from .rule import ConfigRule
+from .rule import ConfigRule, SharedKeys
 
 
 class Proportional(ConfigRule):
@@ -24,7 +25,11 @@ class Proportional(ConfigRule):
     no_extension = "No rule of Transformers scales a head of which only some pairs turn."
 
     def parameters(
-        self, *, partial_rotary_factor: object = 1.0, factor: object = 1.0, **shared: object
+        self,
+        *,
+        partial_rotary_factor: object = 1.0,
+        factor: object = 1.0,
+        **shared: Unpack[SharedKeys],
     ) -> Parameters:
         base = self.shared(**shared)
         share = check.proportion("partial_rotary_factor", partial_rotary_factor)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable
+from typing import ClassVar, Literal, TypedDict
 
 import torch
 
@@ -15,6 +16,18 @@ from ..parameters import Parameters
 from ..validate import FLOAT32_MAX, FLOAT32_TINY
 from .extension import Extension, LlamaCpp, LongerContext
 from .frequencies import Frequencies
+
+
+class _RequiredKeys(TypedDict):
+    rotary_dim: object
+    rope_theta: object
+
+
+class SharedKeys(_RequiredKeys, total=False):
+    """The keywords that the parameters of every rule have."""
+
+    mrope_section: object
+    mrope_interleaved: object
 
 
 class Rule(ABC):
@@ -36,6 +49,11 @@ class Rule(ABC):
             a rule that has `extended`.
     """
 
+    # A method of each rule, with the keywords of the rule's constructor on `RopeScaling`. It returns
+    # the checked parameters, and raises RopeScaleConfigError for a value that describes no valid
+    # scaling, and RopeScaleTypeError for a tensor.
+    parameters: Callable[..., Parameters]
+
     rope_type: ClassVar[str]
     is_blend: ClassVar[bool] = False
     depends_on_seq_len: ClassVar[bool] = False
@@ -45,19 +63,6 @@ class Rule(ABC):
     is_scaling: ClassVar[bool] = True
     factor_counts_from: ClassVar[Literal["original", "maximum", ""]] = ""
     no_extension: ClassVar[str | None] = "Nothing is known of a larger factor."
-
-    @abstractmethod
-    def parameters(self, *args: Any, **keys: Any) -> Parameters:
-        """Return the checked parameters of one scaling.
-
-        Args:
-            args: None; every parameter is a keyword.
-            keys: The keywords of the constructor of the same rule on `RopeScaling`.
-
-        Raises:
-            RopeScaleConfigError: If a value describes no valid scaling.
-            RopeScaleTypeError: If a value is a tensor.
-        """
 
     @abstractmethod
     def frequencies(self, p: Parameters) -> Frequencies:

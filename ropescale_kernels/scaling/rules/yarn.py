@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing_extensions import Unpack
+
 from .. import validate as check
 from ..config.rope_entry import RopeEntry
 from ..magnitude import get_mscale, yarn_attention_factor
@@ -9,7 +11,7 @@ from ..parameters import Parameters
 from . import yarn_keys
 from .blend import RAMP_KEYS, MagnitudeBlend
 from .extension import Extension, LlamaCpp, LongerContext
-from .rule import ConfigRule
+from .rule import ConfigRule, SharedKeys
 
 # Largest distance of a written attention factor from the one of the formula.
 _SAME_FACTOR = 1e-6
@@ -39,7 +41,7 @@ class Yarn(MagnitudeBlend, ConfigRule):
         mscale: object = None,
         mscale_all_dim: object = None,
         truncate: object = True,
-        **shared: object,
+        **shared: Unpack[SharedKeys],
     ) -> Parameters:
         base = self.shared(**shared)
         base = self.magnitude_parameters(base, attention_factor, mscale, mscale_all_dim)
