@@ -83,8 +83,8 @@ def call_costs_table(costs: list[CallCost]) -> Table:
 def changes_table(found: list[Change], name: str) -> Table:
     """Return the table that compares a run with an earlier run."""
     table = _table(
-        f"against {name}: x copy now over x copy then; low and high at the ends of both spreads,\n"
-        "which are those within a run: where memory lies can make more of a difference",
+        f"compared with {name}. ratio: x copy now over x copy then; low-high: the ratio at the\n"
+        "ends of both spreads within a run. Another place in memory can change a time by more",
         ("", "case", "caches", "us then", "us now", "x copy", "x now", "ratio", "low-high", ""),
     )
     for change in found:

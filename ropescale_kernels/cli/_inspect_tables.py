@@ -9,6 +9,7 @@ from rich.text import Text
 from ..planner.compare import DialectResult
 from ..planner.inspect import BLENDED, INTERPOLATED, KEPT, NOT_ROTATED, Inspection
 from ..planner.terminal_text import printable
+from ..scaling.config.dialects import DIALECTS
 from ._tables import new_table
 
 _FATES = {KEPT: "green", BLENDED: "yellow", INTERPOLATED: "red", NOT_ROTATED: "dim"}
@@ -17,8 +18,9 @@ DIFFERS = "bold yellow"
 
 def numbers_table(inspection: Inspection) -> Table:
     """Return the table of the scaling's numbers."""
-    layer = "" if inspection.layer_type is None else f" of {inspection.layer_type}"
-    title = printable(f"what dialect {inspection.dialect} resolves{layer}")
+    layer = "" if inspection.layer_type is None else f", layers of type {inspection.layer_type}"
+    release = DIALECTS[inspection.dialect].release
+    title = printable(f"Scaling in dialect {inspection.dialect}{layer} ({release})")
     table = new_table(title, title_style="bold", show_header=False)
     table.add_column(overflow="fold")
     table.add_column(overflow="fold")
@@ -29,8 +31,9 @@ def numbers_table(inspection: Inspection) -> Table:
 
 def pairs_table(inspection: Inspection) -> Table:
     """Return the table of pairs and their treatment."""
-    table = new_table("pairs", title_style="bold")
-    headings = ("pair", "tokens a turn", "turns", "ramp", "divided by", "then a turn")
+    title = "Pairs (wavelength in tokens, turns over the trained length)"
+    table = new_table(title, title_style="bold")
+    headings = ("pair", "wavelength", "turns", "ramp", "divided by", "scaled")
     for heading in headings:
         table.add_column(heading, justify="right", overflow="fold")
     table.add_column("")
@@ -49,12 +52,12 @@ def pairs_table(inspection: Inspection) -> Table:
 
 def readings_table(inspection: Inspection) -> Table:
     """Return the table of every dialect; a number that differs from "hf" is marked."""
-    title = "what each dialect makes of it (* differs from hf)"
+    title = "Scaling in each dialect (* differs from hf)"
     table = new_table(title, title_style="bold")
     table.add_column("", overflow="fold")
-    for heading in ("factor", "L", "attention", "softmax", "inv_freq error"):
+    for heading in ("factor", "L", "attention factor", "softmax multiplier", "inv_freq off by"):
         table.add_column(heading, justify="right", overflow="fold")
-    table.add_column("read in", overflow="fold")
+    table.add_column("release", overflow="fold")
     for result in inspection.readings:
         release = Text(result.release, style="dim")
         if result.error is not None:
@@ -85,8 +88,8 @@ def remarks(inspection: Inspection) -> RenderableType:
             # Texts of two dialects differ in the dialect's name alone.
             text = warning.replace(f"dialect {result.dialect!r}", "the dialect")
             said.setdefault(text, []).append(result.dialect)
-    lines = [Text(printable(f"{', '.join(names)}: {text}")) for text, names in said.items()]
-    return Group(*lines) if lines else Text("no warnings")
+    lines = [Text(printable(f"- {', '.join(names)}: {text}")) for text, names in said.items()]
+    return Group(Text("Warnings", style="bold"), *lines) if lines else Text("No warnings")
 
 
 def number(value: object, digits: int = 10) -> str:

@@ -40,7 +40,7 @@ def print_plan(console: Console, plan: ContextPlan) -> None:
     if plan.other_magnitudes:
         _print_magnitudes(console, plan)
     if plan.warnings:
-        _heading(console, "Look out")
+        _heading(console, "Warnings")
         for warning in plan.warnings:
             _line(console, f"- {warning}")
 
@@ -86,21 +86,24 @@ def _json(keys: Mapping[str, object]) -> str:
 def _cache(cache: KVCache | str) -> str:
     if isinstance(cache, str):
         return f"unknown: {cache}"
-    kept = ", ".join(f"{count} layers keep {what}" for what, count in cache.layers.items())
+    kept = ", ".join(
+        f"{count} {'layer keeps' if count == 1 else 'layers keep'} {what}"
+        for what, count in cache.layers.items()
+    )
     latent = " (DeepSeek's compressed latent)" if cache.latent else ""
-    growth = f"{worded_bytes(cache.bytes_per_token)} a token" if cache.bytes_per_token else "fixed"
+    each = cache.bytes_per_token
+    growth = f"{worded_bytes(each)} for each token" if each else "the same for longer sequences"
     return (
         f"{worded_bytes(cache.bytes)} in {cache.dtype} for one sequence of {cache.tokens:,} "
-        f"tokens, {worded_bytes(cache.bytes_fp8)} in fp8; "
-        f"{growth}"
-        f"{latent}. {kept}."
+        f"{'token' if cache.tokens == 1 else 'tokens'}, {worded_bytes(cache.bytes_fp8)} in fp8; "
+        f"{growth}{latent}. {kept}."
     )
 
 
 def _print_magnitudes(console: Console, plan: ContextPlan) -> None:
-    _heading(console, "Who would compute another magnitude from this config")
+    _heading(console, "Implementations that compute another magnitude from these keys")
     table = new_table()
-    for heading in ("", "attention factor", "softmax scale", ""):
+    for heading in ("", "attention factor", "softmax multiplier", ""):
         table.add_column(heading, justify="right" if heading else "left", overflow="fold")
     factor, softmax = (
         number(plan.planned[name]) for name in ("attention_factor", "softmax_scale_multiplier")

@@ -16,8 +16,9 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Rotary embedding with YaRN scaling in one kernel pass: measure it, check it; what a "
-    "model's config means, and what a longer context takes.\n\n"
+    help="Rotary position embedding with YaRN scaling, in one kernel pass. The commands time the "
+    "kernels, check their accuracy, show the scaling in a model's config, and plan a longer "
+    "context.\n\n"
     "Exit codes: 0 all is well, 1 a check failed, 2 wrong input.\n\n"
     "Example: ropescale bench --model llama-3.1-8b --dtype bfloat16",
 )
@@ -43,8 +44,8 @@ def _add_commands_of_torch() -> None:
         reason = known or f"{type(error).__name__}: {error}"
         _add_stand_in("bench", "Time the kernel (cannot run here).", reason)
         _add_stand_in("verify", "Check accuracy (cannot run here).", reason)
-        _add_stand_in("inspect", "Resolve a model's config (cannot run here).", reason)
-        _add_stand_in("plan", "Extend a model's context (cannot run here).", reason)
+        _add_stand_in("inspect", "Show the scaling in a model's config (cannot run here).", reason)
+        _add_stand_in("plan", "Plan a longer context (cannot run here).", reason)
         return
     _add(bench)
     _add(verify)

@@ -52,7 +52,7 @@ def bench(
         typer.Option(
             "--suite",
             metavar="SUITE",
-            help=f"Cases to time, of {', '.join(SUITES)}; repeatable. By default: overview.",
+            help=f"Cases to time: {', '.join(SUITES)}; repeatable. By default: overview.",
         ),
     ] = None,
     models: Annotated[
@@ -68,7 +68,7 @@ def bench(
         typer.Option(
             "--dtype",
             metavar="DTYPE",
-            help=f"Element types of named shapes, of {', '.join(DTYPES)}; repeatable.",
+            help=f"Element types of the models' shapes: {', '.join(DTYPES)}; repeatable.",
         ),
     ] = None,
     layouts: Annotated[
@@ -76,23 +76,23 @@ def bench(
         typer.Option(
             "--layout",
             metavar="LAYOUT",
-            help=f"Memory layouts of named shapes, of {', '.join(LAYOUTS)}; repeatable.",
+            help=f"Memory layouts of the models' shapes: {', '.join(LAYOUTS)}; repeatable.",
         ),
     ] = None,
     tokens: Annotated[
         int | None,
-        typer.Option(callback=between(1, 1 << 20), help="Tokens of named shapes."),
+        typer.Option(callback=between(1, 1 << 20), help="Tokens of the models' shapes."),
     ] = None,
     peers: Annotated[
         list[Peer] | None,
         typer.Option(
             "--peer",
             metavar="PEER",
-            help=f"What to time against, of {', '.join(PEERS)}, none; repeatable. By default: all "
+            help=f"Contenders of the kernel: {', '.join(PEERS)}, none; repeatable. By default: all "
             "that can run.",
         ),
     ] = None,
-    device: Annotated[Device, typer.Option(help="Where q and k are.")] = Device.cpu,
+    device: Annotated[Device, typer.Option(help="Device of q and k.")] = Device.cpu,
     seconds: Annotated[
         float, typer.Option(callback=between(0.01, 600.0), help="Time to spend on each case.")
     ] = 6.0,
@@ -103,7 +103,8 @@ def bench(
     malloc: Annotated[
         Malloc | None,
         typer.Option(
-            help="Start over with malloc giving freed memory back, retaining it, or once each."
+            help="Run in a new process whose malloc returns freed memory to the system (default) "
+            "or keeps it (retain), or once in each."
         ),
     ] = None,
     json_file: Annotated[
@@ -116,28 +117,34 @@ def bench(
         Path | None,
         typer.Option(
             callback=writable_folder,
-            help="Also draw pictures into this folder; adds the suites they need.",
+            help="Also draw pictures into this folder; adds the suites that the pictures need.",
         ),
     ] = None,
     against: Annotated[
-        Path | None, typer.Option(help="Compare with a run that --json kept.")
+        Path | None,
+        typer.Option(help="Compare with the report of an earlier run (its --json file)."),
     ] = None,
     quick: Annotated[
         bool,
         typer.Option(
-            "--quick", help="Toy sizes, no torch.compile: shows that it runs, measures nothing."
+            "--quick",
+            help="Toy sizes without torch.compile: a trial run, whose figures mean nothing.",
         ),
     ] = False,
 ) -> None:
     """Time the kernel against a copy of the same bytes, the torch operations, and other packages.
 
-    Every answer is checked against float64 before anything is timed. Only the call is timed, all
-    ways of a case in turn within one process, with hot caches and with flushed ones. "x copy" is
-    the time over that of copying the same bytes: of clone, for what allocates its output; on a GPU,
-    of a pass over them in place, for what writes in place. "eager", "compile" and "best other" are
-    how many times longer those take; "error" is the largest difference from float64. On a GPU,
-    "(host)" marks times that are the host's, because the device waited for it; flushed caches are
-    timed from 20 us on; and for few tokens, calls within a CUDA graph are timed too.
+    Every result is checked against float64 before anything is timed. Only the call is timed. The
+    contenders of a case take turns within one process, with hot caches and with flushed caches.
+
+    "x copy" is the time over the time of copying the same bytes: by clone for a call that
+    allocates its output, on a GPU by a pass in place for a call in place. "eager", "compile" and
+    "best other" are the times of those contenders over the time of the row. "error" is the largest
+    difference from float64.
+
+    On a GPU, "(host)" marks a time of the host, because the device waited for the host. Calls with
+    flushed caches are timed if they take 20 us or more. Calls with few tokens are timed within a
+    CUDA graph too.
 
     For example:
 

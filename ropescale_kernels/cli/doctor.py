@@ -27,10 +27,10 @@ def doctor(
         ),
     ] = None,
 ) -> None:
-    """Say what can run here, what cannot, and why.
+    """List the implementations that can run here, and the reasons why others cannot.
 
-    Needs neither torch nor the compiled extension. Each implementation that can run rotates a
-    token, and the answer is checked.
+    Works without torch and without the compiled extension. Each implementation that can run
+    rotates a token, and the result is checked.
 
     Exits with 1 if there is a problem.
 

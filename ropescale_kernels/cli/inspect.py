@@ -28,16 +28,18 @@ def inspect(
     dialect: Annotated[
         DialectName,
         typer.Option(
-            metavar="DIALECT", help=f"Whose numbers and pairs to show: {', '.join(DIALECTS)}."
+            metavar="DIALECT", help=f"Dialect of the numbers and pairs: {', '.join(DIALECTS)}."
         ),
     ] = DialectName.hf,  # type: ignore[attr-defined]
     layer_type: Annotated[
-        str | None, typer.Option(help="The only layer type to show; by default all that differ.")
+        str | None, typer.Option(help="The only layer type to show. By default: every layer type.")
     ] = None,
     seq_len: Annotated[
         int | None,
         typer.Option(
-            parser=tokens, metavar="TOKENS", help="Length, for rules that follow it: 4096, or 128k."
+            parser=tokens,
+            metavar="TOKENS",
+            help="Length, for rules that depend on it: 4096, or 128k.",
         ),
     ] = None,
     plot: Annotated[
@@ -53,10 +55,12 @@ def inspect(
         ),
     ] = None,
 ) -> None:
-    """Show what a model's config resolves to, and what every dialect makes of it.
+    """Show the scaling that a model's config describes, and how engines read the same config.
 
-    A pair's wavelength is the tokens of one turn. Scaling keeps fast pairs, divides the frequency
-    of slow ones by the factor (interpolates), and blends between.
+    A dialect is the meaning that one engine gives to the keys of a config. A pair is two channels
+    that rotate together; its wavelength is the tokens of one turn. Scaling keeps the frequency of
+    fast pairs, divides the frequency of slow pairs by the factor (interpolates), and blends the
+    two for the pairs between.
 
     For example:
 
@@ -77,9 +81,10 @@ def inspect(
         console = stdout_console()
         for inspection in inspections:
             console.print(numbers_table(inspection))
-            console.print(pairs_table(inspection))
-            console.print(readings_table(inspection))
             console.print(remarks(inspection))
+            console.print()
+            console.print(readings_table(inspection))
+            console.print(pairs_table(inspection))
     if plot is not None:
         write_ramp_plot(inspections, plot)
     if json_file is not None:

@@ -34,7 +34,7 @@ def plan(
         typer.Option(
             parser=tokens,
             metavar="TOKENS",
-            help="Tokens that the model was trained on, where you know better than the config.",
+            help="Tokens that the model was trained on, if the config does not say or is wrong.",
         ),
     ] = None,
     write: Annotated[
@@ -50,10 +50,11 @@ def plan(
         ),
     ] = None,
 ) -> None:
-    """Say what it takes to serve a longer context: the rule, the factor, and what to tell whom.
+    """Plan a longer context: the rule, its factor, and the settings of each engine.
 
     Prints the keys for config.json, a command line for each engine, the memory of the KV cache,
-    what scaling costs short requests, and which engines would compute another magnitude.
+    the cost of the scaling for short requests, and the engines that would multiply q, k or the
+    softmax scale by another number.
 
     For example:
 

@@ -49,9 +49,9 @@ def verify(
     if shown:
         console.print(
             f"best instruction set: {build_info().get('best_cpu_isa', 'no compiled extension')}\n"
-            "error: of cos and sin before the attention factor, in the phase's own arithmetic\n"
-            "from exact: distance from exact arithmetic; what a float32 angle costs\n"
-            "bits: against the definition in pure Python, where equality is promised"
+            "error: of cos and sin, before the attention factor, at the angle of the phase\n"
+            "from exact: of cos and sin at the exact angle; phase float32 rounds the angle\n"
+            "bits: equal to those of the definition in pure Python, if that is promised"
         )
     with progress("checking") as bar:
         bar.begin(len(chosen))

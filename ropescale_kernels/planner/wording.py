@@ -87,12 +87,13 @@ def short_requests(
     if not new_to_the_model:
         return [
             fact,
-            "A model that was trained with its scaling wants it at every length. Where the keys "
-            f"were added to reach further, leave them out for requests within {lengths.original:,} "
-            "tokens.",
+            "A model that was trained with its scaling wants it at every length. If the keys were "
+            "added later, to reach further, leave them out for requests within "
+            f"{lengths.original:,} tokens.",
         ]
     return [
         fact,
-        "Where most requests are short, serve them unscaled: run two instances, or here a table of "
-        "two profiles, chosen per request: RotaryTable([unscaled, scaled]), profile_ids.",
+        "If most requests are short, serve them unscaled: run a second instance of the engine, or "
+        "in this package build one table of two profiles, RotaryTable([unscaled, scaled]), and "
+        "choose by profile_ids for each request.",
     ]

@@ -24,6 +24,9 @@ def test_text(ropescale: Ropescale) -> None:
     assert "hf, hf-4.51, hf-4.45, vllm, deepseek: rope_scaling['attn_factor']" in out
     pairs = [line for line in out.splitlines() if line.split()[-1:] == ["interpolated"]]
     assert len(pairs) == 24
+    # The long table comes last, so that the summary and the warnings are seen first.
+    order = [out.index(title) for title in ("Scaling in dialect hf", "Warnings", "Pairs (")]
+    assert order == sorted(order)
 
 
 def test_json_has_everything(ropescale: Ropescale, tmp_path: Path) -> None:
@@ -51,8 +54,8 @@ def test_folder_and_stdin(
 def test_layer_types_one_by_one_or_all(ropescale: Ropescale) -> None:
     gemma = str(CONFIGS / "gemma-3-4b-it.json")
     both = ropescale("inspect", gemma)[1]
-    assert "hf resolves of full_attention" in both
-    assert "hf resolves of sliding_attention" in both
+    assert "dialect hf, layers of type full_attention" in both
+    assert "dialect hf, layers of type sliding_attention" in both
     one = ropescale("inspect", gemma, "--layer-type", "full_attention")[1]
     assert "sliding_attention" not in one
     code, _, err = ropescale("inspect", gemma, "--layer-type", "other")

@@ -66,6 +66,15 @@ def test_json(ropescale: Ropescale, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found["backup"] is None
 
 
+@pytest.mark.parametrize(("count", "said"), [(1, "1 layer keeps all"), (2, "2 layers keep all")])
+def test_one_layer_is_no_plural(
+    ropescale: Ropescale, monkeypatch: pytest.MonkeyPatch, count: int, said: str
+) -> None:
+    raw = json.loads(QWEN3.read_text()) | {"num_hidden_layers": count}
+    monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(raw)))
+    assert said in ropescale("plan", "-", "--target-length", "4096")[1]
+
+
 def test_write(ropescale: Ropescale, model: Path) -> None:
     config = model / "config.json"
     old = config.read_bytes()

@@ -49,8 +49,8 @@ class Rule(ABC):
             a rule that has `extended`.
     """
 
-    # A method of each rule, with the keywords of the rule's constructor on `RopeScaling`. It returns
-    # the checked parameters, and raises RopeScaleConfigError for a value that describes no valid
+    # Each rule has this method, with the keywords of the rule's constructor on `RopeScaling`. It
+    # returns checked parameters. It raises RopeScaleConfigError for a value that describes no valid
     # scaling, and RopeScaleTypeError for a tensor.
     parameters: Callable[..., Parameters]
 
