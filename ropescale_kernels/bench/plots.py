@@ -123,6 +123,8 @@ def _error_by_position(report: Report, figure: Any) -> bool:
 
 def _cost_by_context(report: Report, figure: Any) -> bool:
     """Draw the bytes kept for a context, and the time of a decode of 64 requests in it."""
+    from matplotlib.ticker import LogLocator
+
     # The clock of a device cannot resolve so short a call after a flush.
     cache = "graph" if report.machine["device"] == "cuda" else "flushed"
     rows = [
@@ -146,10 +148,11 @@ def _cost_by_context(report: Report, figure: Any) -> bool:
     _draw(time, _lines(rows, lambda row: (row.context, row.p50)))
     _name_ticks(time, contexts)
     time.set_yscale("log")
+    time.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     time.yaxis.set_major_formatter("{x:g}")
-    time.yaxis.set_minor_formatter("{x:g}")
+    time.set_yticks([], minor=True)
     caches = "in a CUDA graph" if cache == "graph" else "caches flushed"
-    time.set(xlabel="context", ylabel="us", title=f"{rows[0].tokens} tokens over it, {caches}")
+    time.set(xlabel="context", ylabel="us", title=f"decode of {rows[0].tokens} tokens, {caches}")
     _legend_below(figure)
     figure.suptitle(f"32 and 8 heads of 128, {rows[0].dtype}\n{_place(report)}", fontsize=9)
     return True
