@@ -15,7 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-STUB = Path(__file__).resolve().parent.parent / "tests" / "support" / "stub_launch.py"
+STUB = Path(__file__).resolve().parent.parent / "tools" / "stub_launch.py"
 
 
 def main() -> int:

@@ -36,6 +36,13 @@ def test_tools_and_benchmarks_import_nothing_of_the_tests() -> None:
     assert naming(r"^\s*(?:from|import) (?:tests|support|conftest)\b", ("tools/", "bench/")) == []
 
 
+def test_benchmarks_run_no_file_of_the_tests() -> None:
+    of_tests = r"[\"']tests\b"
+    assert naming(of_tests, ("bench/",)) == []
+    # The control: tests name files of the tests.
+    assert naming(of_tests, ("tests/",))
+
+
 def test_the_patterns_find_what_they_are_for() -> None:
     assert len(SOURCES) > 100
     assert "tests/conftest.py" in naming(r"^from support import", ("tests/",))

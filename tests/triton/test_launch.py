@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 pytest.importorskip("triton")
-SCRIPT = Path(__file__).parents[1] / "support" / "stub_launch.py"
+SCRIPT = Path(__file__).parents[2] / "tools" / "stub_launch.py"
 
 
 def stub(*arguments: str) -> Any:
