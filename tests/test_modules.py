@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import ropescale_kernels as rk
+from tools.contract.draws import draw
 
 SameBits = Callable[..., None]
 SCALINGS = [
@@ -21,9 +22,8 @@ SCALINGS = [
 POSITIONS = torch.arange(6) * 104729 - 5
 
 
-def heads(nheads: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(nheads)
-    return torch.randn(6, nheads, 40, generator=generator).to(dtype)
+def heads(nheads: int) -> torch.Tensor:
+    return draw(6, nheads, 40, seed=nheads)
 
 
 @pytest.mark.parametrize("magnitude", ["both", "query", "none"])

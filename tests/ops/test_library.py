@@ -23,7 +23,7 @@ from ropescale_kernels.ops.arguments import (
     RotaryQKScalingGradSpec,
     RotaryQKSpec,
 )
-from tools.contract.draws import DTYPES, yarn
+from tools.contract.draws import DTYPES, draw, yarn
 
 SCALING = yarn(16)
 TABLE = rk.RotaryTable(SCALING)
@@ -38,8 +38,7 @@ pytestmark = [
 
 
 def heads(nheads: int, dtype: torch.dtype = torch.float32, layout: str = "contiguous") -> Tensor:
-    generator = torch.Generator().manual_seed(nheads)
-    x = torch.randn(2, 5, nheads, 20, generator=generator).to(dtype)
+    x = draw(2, 5, nheads, 20, dtype=dtype, seed=nheads)
     if layout == "heads first":
         return x.transpose(1, 2).contiguous().transpose(1, 2)
     if layout == "packed":

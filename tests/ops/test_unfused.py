@@ -12,7 +12,7 @@ from transformers.models.llama.modeling_llama import apply_rotary_pos_emb as lla
 
 from ropescale_kernels import reference, unfused
 from ropescale_kernels.reference import blend_inv_freq_bits
-from tools.contract.draws import DTYPES
+from tools.contract.draws import DTYPES, draw
 
 HEAD_DIM = 16
 BATCH, SEQLEN = 2, 5
@@ -27,8 +27,7 @@ def inverse_frequencies(rotary_dim: int = HEAD_DIM) -> torch.Tensor:
 
 
 def heads(nheads: int, dtype: torch.dtype, seed: int) -> torch.Tensor:
-    chosen = torch.Generator().manual_seed(seed)
-    return torch.randn(BATCH, SEQLEN, nheads, HEAD_DIM, generator=chosen).to(dtype)
+    return draw(BATCH, SEQLEN, nheads, HEAD_DIM, dtype=dtype, seed=seed)
 
 
 def positions() -> torch.Tensor:

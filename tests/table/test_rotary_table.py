@@ -12,14 +12,14 @@ from support.pairwise import pairwise
 
 import ropescale_kernels as rk
 from ropescale_kernels import bounds, reference
+from tools.contract import draws
 
 SameBits = Callable[..., None]
-YARN: dict[str, Any] = {"rope_theta": 1e6, "factor": 4.0, "original_max_position_embeddings": 4096}
 HALF = 16
 
 
 def yarn(**options: Any) -> rk.RopeScaling:
-    return rk.RopeScaling.yarn(rotary_dim=2 * HALF, **{**YARN, **options})
+    return draws.yarn(2 * HALF, **({"original_max_position_embeddings": 4096} | options))
 
 
 def longrope() -> rk.RopeScaling:
@@ -47,8 +47,7 @@ def rules() -> dict[str, rk.RopeScaling]:
 
 
 def heads(num_tokens: int, seed: int = 0) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(num_tokens, 2, 2 * HALF, generator=generator)
+    return draws.draw(num_tokens, 2, 2 * HALF, seed=seed)
 
 
 POSITIONS = torch.tensor([0, 1, 7919, 2**24 + 1, 2**31 - 1, -12345])
