@@ -29,7 +29,7 @@ switched: list[int] = []
 
 
 class Devices:
-    """What stands in for torch.cuda."""
+    """Stand-in for torch.cuda."""
 
     current: int | None = None
 
@@ -57,7 +57,7 @@ class Utils:
 
 
 class Launcher:
-    """Takes what a launch hands over."""
+    """Stand-in for the launcher of Triton, which records the arguments of a launch."""
 
     keep = True
 

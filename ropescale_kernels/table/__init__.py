@@ -1,4 +1,4 @@
-"""The rotary table: what kernels read in place of cosines and sines."""
+"""The rotary table, which kernels read in place of cosines and sines."""
 
 from .rotary_table import RotaryTable
 

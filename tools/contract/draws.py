@@ -1,4 +1,4 @@
-"""What most tests draw: values of q and k, and a YaRN scaling."""
+"""Values of q and k, and a YaRN scaling, which most tests draw."""
 
 from __future__ import annotations
 

@@ -25,13 +25,13 @@ from pathlib import Path
 
 from ropescale_kernels.bench.cases import MODELS
 
-# What SGLang compiles on demand: for each width of the bench, and each element type.
+# SGLang compiles a kernel on demand for each width of the bench and each element type.
 _ROTARY_DIMS = sorted({case.rotary_dim for case in MODELS.values()})
 _ELEMENTS = {"bfloat16": "bf16_t", "float16": "fp16_t"}
 _FFI_HEADERS = ("container/tensor", "dtype", "error", "extra/c_env_api", "function")
 
 
-# What building reads of each wheel, as patterns of names.
+# Files of each wheel that the build reads, as patterns of names.
 _READ = {
     "flashinfer_python": (
         r"flashinfer/data/csrc/([\w.]+\.h|(flashinfer_)?rope\w*\.cu)",

@@ -31,7 +31,7 @@ from . import build_peers
 DISTRIBUTIONS = ("liger-kernel", "apache-tvm-ffi", "flashinfer-python", "sglang")
 # pip takes exactly the platforms that it is told.
 _PLATFORMS = ("manylinux2014", *(f"manylinux_2_{minor}" for minor in range(17, 40)))
-# What is sent along with a working tree has to be small.
+# The files sent along with a working tree have to be small.
 MOST_BYTES = 40 << 20
 
 

@@ -1,4 +1,4 @@
-"""What a GPU report's figures are held against: the card's copy rate, a repetition, predictions."""
+"""Checks of a GPU report's figures: the copy rate of the card, a repetition, and predictions."""
 
 from __future__ import annotations
 

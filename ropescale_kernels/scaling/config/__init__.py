@@ -1,1 +1,1 @@
-"""What a model's config.json means: which rule, with which parameters, in which dialect."""
+"""The meaning of a model's config.json: the rule and its parameters in each dialect."""
