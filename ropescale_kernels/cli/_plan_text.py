@@ -28,6 +28,8 @@ def print_plan(console: Console, plan: ContextPlan) -> None:
         _print_numbers(console, plan)
     _print_keys(console, plan)
     _heading(console, "Command lines")
+    if plan.assumed:
+        _line(console, f"These commands rest on assumptions. {plan.assumed}", style="yellow")
     for engine, command in plan.commands.items():
         _line(console, RELEASES[engine], style="dim")
         _line(console, f"  {command}")
@@ -39,9 +41,10 @@ def print_plan(console: Console, plan: ContextPlan) -> None:
             _line(console, line)
     if plan.other_magnitudes:
         _print_magnitudes(console, plan)
-    if plan.warnings:
+    others = [warning for warning in plan.warnings if warning != plan.assumed]
+    if others:
         _heading(console, "Warnings")
-        for warning in plan.warnings:
+        for warning in others:
             _line(console, f"- {warning}")
 
 

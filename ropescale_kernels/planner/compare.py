@@ -56,7 +56,8 @@ class DialectResult:
 _COMPARED = ("rotary_dim", "factor", "attention_factor", "softmax_scale_multiplier")
 
 
-# A scaling, and the notes about its config.
+# A scaling, and the notes about its config. Of a model type that is not known, the first note says
+# what is assumed.
 Noted = tuple[RopeScaling, tuple[str, ...]]
 
 
@@ -78,7 +79,7 @@ def scaling_and_notes(
         RopeScaleError: As `RopeScaling.from_hf_config`.
     """
     resolved = resolve(model, dialect=dialect, layer_type=layer_type, seq_len=seq_len, strict=False)
-    return RopeScaling._from_parameters(resolved.parameters()), resolved.notes
+    return RopeScaling._from_parameters(resolved.parameters()), resolved.described()
 
 
 def compare_dialects(

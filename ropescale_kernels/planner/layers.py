@@ -21,7 +21,6 @@ from ..scaling.config.model_types.layer_keys import (
     UNCOUNTED_KEYS,
     WINDOW_KEYS,
 )
-from ..scaling.config.model_types.table import UNKNOWN
 
 # A config is untrusted, and a list of layers is made from this number.
 _MAX_LAYERS = 10_000
@@ -153,7 +152,7 @@ def _of_class(model: ModelConfig, count: int) -> list[str]:
     if repeated := model.facts.layer_pattern:
         return [repeated[index % len(repeated)] for index in range(count)]
     slides = model.get("sliding_window") is not None and model.get("use_sliding_window") is None
-    if model.facts is UNKNOWN and slides:
+    if not model.facts.known and slides:
         requirement = "no window in an unknown model type, where nothing says which layers have it"
         got = check.shown(model.get("sliding_window"))
         raise RopeScaleConfigError(expected("sliding_window", requirement, got))

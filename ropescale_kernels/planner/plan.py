@@ -10,7 +10,6 @@ from ..scaling import RopeScaling
 from ..scaling import validate as check
 from ..scaling.config.dialects import BASELINE
 from ..scaling.config.model_config import ModelConfig
-from ..scaling.config.model_types.table import UNKNOWN
 from ..scaling.config.model_types.trained_lengths import LENGTH_KEYS, PROMISED_KEYS
 from ..scaling.config.resolve import resolve
 from ..scaling.rules.extension import Extension
@@ -52,6 +51,7 @@ class ContextPlan:
         changes: The keys that differ between the given config and the planned one.
         transformers_4: Those keys as Transformers 4 names them; empty if nothing changes.
         transformers_5: Those keys as Transformers 5 names them.
+        assumed: What is assumed of a model type that is not known, "" for a known one.
         commands: One command line for each engine.
         kv_cache: Memory of one sequence of that length, or the reason why that is unknown.
         short_requests: The cost of scaling for requests within L, and how to avoid that cost.
@@ -70,6 +70,7 @@ class ContextPlan:
     changes: dict[str, object]
     transformers_4: dict[str, object]
     transformers_5: dict[str, object]
+    assumed: str
     commands: dict[str, str]
     kv_cache: KVCache | str
     short_requests: list[str]
@@ -126,8 +127,10 @@ def make_plan(
     planned, planned_notes = read_back
     keys = keys_to_set(model, extension, top, rope_parameters=True)
     everyone = compare_implementations(changed, layer_type, read_back)
+    said = notes if extension is None else planned_notes
     warnings = [
-        *(notes if extension is None else [*planned_notes, *extension.remarks]),
+        *said,
+        *(() if extension is None else extension.remarks),
         *config_warnings(model, current, lengths, target),
         *engine_warnings(everyone, planned, extension is not None),
     ]
@@ -143,6 +146,7 @@ def make_plan(
         changes=changes(model.whole, new),
         transformers_4=keys_to_set(model, extension, top, rope_parameters=False),
         transformers_5=keys_to_set(model, extension, top, rope_parameters=True, in_file=True),
+        assumed="" if model.facts.known else said[0],
         commands=commands(
             keys_of_loaded_config(model, keys), planned, target, scaled_here=extension is not None
         ),
@@ -176,7 +180,7 @@ def check_rewritable(config: Mapping[str, object] | ModelConfig) -> None:
         if found.suspects:
             requirement = "a rope key that has an effect where it stands, to rewrite the file"
             raise RopeScaleConfigError(expected(found.suspects[0], requirement, "one without"))
-    if model.facts is UNKNOWN:
+    if not model.facts.known:
         requirement = "a known model type, to rewrite its file"
         raise RopeScaleConfigError(expected("model_type", requirement, repr(model.model_type)))
 

@@ -101,7 +101,9 @@ class RopeScaling(BlendConstructors):
             layer_type: Entry of nested `rope_parameters` to use.
             seq_len: Length in tokens for rules that follow it (dynamic, longrope, all of dialect
                 "deepseek"); None gives the frequencies that a model is built with.
-            strict: Whether a key that the dialect ignores is an error instead of a warning.
+            strict: Whether a key that the dialect ignores is an error instead of a warning, and so
+                is a `model_type` that is missing or not known. A dict without `model_type` passes
+                if its keys leave nothing open, as the result of `to_hf_config` does.
 
         Returns:
             The scaling. In the dialects of Transformers, `inv_freq` has the bits of Transformers.
@@ -118,8 +120,8 @@ class RopeScaling(BlendConstructors):
         resolved = resolve(
             config, dialect=dialect, layer_type=layer_type, seq_len=seq_len, strict=strict
         )
-        for note in resolved.notes:
-            warnings.warn(note, RopeScaleWarning, stacklevel=2)
+        for warning in resolved.warnings():
+            warnings.warn(warning, RopeScaleWarning, stacklevel=2)
         return cls._from_parameters(resolved.parameters())
 
     def to_hf_config(self, transformers: int = 5) -> dict[str, object]:

@@ -109,3 +109,22 @@ def test_names_are_shown_as_they_are(ropescale: Ropescale, monkeypatch: pytest.M
     assert code == 0
     assert "[bold]" in out
     assert "\x1b" not in out
+
+
+@pytest.mark.parametrize(
+    ("keys", "fact"),
+    [
+        ({"model_type": "my_own"}, "got 'my_own'. Read by its keys: head_dim 128 gives 128 rotary"),
+        ({"model_type": None}, "got no such key. Read by its keys: head_dim 128 gives 128 rotary"),
+    ],
+)
+def test_what_is_assumed_of_an_unknown_model_type(
+    ropescale: Ropescale, tmp_path: Path, keys: dict[str, str | None], fact: str
+) -> None:
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({**json.loads(Path(R1).read_text()), **keys}))
+    out = " ".join(ropescale("inspect", str(config))[1].split())
+    assert f"original: model_type: expected a known model type, {fact}" in out
+    (found,) = json.loads(ropescale("inspect", str(config), "--json", "-")[1])
+    assert fact in found["warnings"][0]
+    assert "model_type" not in ropescale("inspect", R1)[1]

@@ -176,3 +176,32 @@ def test_the_config_is_no_place_for_the_answer(
     assert code == 2
     assert "expected another file than the config" in err
     assert config.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", [None, "my_deepseek"])
+def test_commands_for_an_unknown_model_type_stand_below_what_is_assumed(
+    ropescale: Ropescale, tmp_path: Path, name: str | None
+) -> None:
+    raw = json.loads((CONFIGS / "deepseek-v3.json").read_text())
+    known = tmp_path / "known.json"
+    known.write_text(json.dumps(raw))
+    raw["model_type"] = name
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(raw))
+    for target in ("64k", "256k"):
+        command = ("--target-length", target)
+        out = ropescale("plan", str(config), *command)[1]
+        sentence = "These commands rest on assumptions. model_type: expected a known model type"
+        assert out.count("Read by its keys: qk_rope_head_dim 64 gives 64 rotary channels") == 1
+        assert 0 < out.index(sentence) < out.index("vllm serve")
+        assert "rest on assumptions" not in ropescale("plan", str(known), *command)[1]
+        found, of_known = (
+            json.loads(ropescale("plan", str(x), *command, "--json", "-")[1])
+            for x in (config, known)
+        )
+        assert of_known["assumed"] == ""
+        assert found["assumed"] in found["warnings"]
+        assert found["assumed"] in out
+        fingerprints = [x["planned"].pop("fingerprint") for x in (found, of_known)]
+        assert found["planned"] == of_known["planned"]
+        assert len(fingerprints) == 2

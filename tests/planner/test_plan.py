@@ -359,3 +359,20 @@ def test_the_longest_length_is_the_factor_times_the_original(published: Publishe
     plan = make_plan(raw, 16384, original_length=8192)
     assert plan.planned["factor"] == 2.0
     assert plan.config["max_position_embeddings"] == 16384
+
+
+def test_an_unknown_model_type_is_planned_by_its_keys() -> None:
+    raw = {"model_type": "gemma3_text", "hidden_size": 2560, "num_attention_heads": 8,
+           "num_key_value_heads": 4, "num_hidden_layers": 12, "head_dim": 256,
+           "rope_theta": 5e5, "rope_local_base_freq": 2e4, "max_position_embeddings": 32768,
+           "sliding_window": 1024, "sliding_window_pattern": 6}  # fmt: skip
+    known, unknown = (make_plan({**raw, "model_type": x}, 131072) for x in ("gemma3_text", "zzz"))
+    assert known.assumed == ""
+    assert "rope_local_base_freq as in gemma3_text" in unknown.assumed
+    assert unknown.warnings[0] == unknown.assumed
+    assert (unknown.planned, unknown.changes, unknown.commands, unknown.kv_cache) == (
+        known.planned, known.changes, known.commands, known.kv_cache,
+    )  # fmt: skip
+    assert unknown.layer_type == "full_attention"
+    plain = make_plan({**raw, "model_type": "zzz", "rope_local_base_freq": None}, 131072)
+    assert (plain.layer_type, "as in gemma3_text" in plain.assumed) == (None, False)

@@ -10,30 +10,23 @@ from .. import validate as check
 from ..rules import rope_keys
 from ..rules.rule import ConfigRule
 from .model_config import ModelConfig
-from .model_types.table import UNKNOWN
 from .rope_entry import RopeEntry
+from .rope_words import ALWAYS, rope_like
 
-# An untrusted config may hold any number of keys; so many are named.
+# An untrusted config may hold any number of keys; so many have a warning each, and so many more
+# are named in one warning.
 _SHOWN_KEYS = 8
+_LISTED_KEYS = 32
 # Rope parameters that every rule has, and those of the base, which some dialects read elsewhere.
 _RULE_KEYS = frozenset({"rope_type", "type", "mrope_section", "mrope_interleaved"})
 _BASE_KEYS = frozenset({"rope_theta", "partial_rotary_factor"})
 _ORIGINAL = "original_max_position_embeddings"
-# A top-level key is about rotation if its name has one of these words, or if it is a rope
-# parameter. Keys that a model uses outside the rotation are in its row of the table of model types.
-_ROTARY_WORDS = frozenset({"rope", "mrope", "rotary", "yarn"})
-# Values of such keys that state the default, so no warning is due.
-_FLAGS_AT_DEFAULT = {
-    "use_rope": True,
-    "use_rotary_pos_emb": True,
-    "rotary": True,
-    "use_mrope": False,
-}
+# Keys of the rotated channels. A value that says what happens anyway is no loss.
+_CHANNELS = ("qk_rope_head_dim", "rotary_dim", "rotary_ndims")
 _TOP_LEVEL = frozenset(
     {
         "rope_scaling",
         "rope_parameters",
-        "qk_rope_head_dim",
         # Which layers rotate: a model's own code decides that.
         "no_rope_layers",
         "no_rope_layer_interval",
@@ -44,13 +37,16 @@ _TOP_LEVEL = frozenset(
 )
 
 
-def find_ignored(model: ModelConfig, entry: RopeEntry, rule: ConfigRule) -> frozenset[str]:
-    """Add the keys without an effect to the entry's `ignored`, and return the keys with one.
+def find_ignored(
+    model: ModelConfig, entry: RopeEntry, rule: ConfigRule, rotary_dim: int
+) -> frozenset[str]:
+    """Add the keys without an effect to the entry's findings, and return the keys with one.
 
     Args:
         model: The model's config.
         entry: The rope parameters of one layer type; the rule has read them.
         rule: How the dialect reads their rule.
+        rotary_dim: Number of rotated channels.
     """
     known = _RULE_KEYS | rule.keys(entry) | entry.model.unrelated_keys
     known |= _BASE_KEYS if entry.reads_base_inside() else frozenset()
@@ -62,32 +58,48 @@ def find_ignored(model: ModelConfig, entry: RopeEntry, rule: ConfigRule) -> froz
             for key, value in entry.by_layer_type.items()
             if not isinstance(value, Mapping) and value is not None and key not in beside
         ]
-    entry.ignored.extend(
-        (f"{entry.config_key}[{check.shown(key)}]", value) for key, value in ignored
-    )
-    own = {entry.model.theta_key, entry.model.rotary_fraction_key, entry.model.rotary_dim_key}
-    own |= entry.model.unrelated_top_level_keys
-    own |= {layer.theta_key or "" for layer in entry.model.layers.values()}
-    length = entry.config.get(_ORIGINAL)
-    if _ORIGINAL in rule.keys(entry) or length == entry.config.get("max_position_embeddings"):
-        # The rule reads L at the top level too, or L repeats max_position_embeddings.
-        own |= {_ORIGINAL}
-    entry.ignored.extend(
-        (key, value) for key, value in _rotary(entry.config) if key not in _TOP_LEVEL | own
-    )
+    for key, value in ignored:
+        entry.findings.ignore(f"{entry.config_key}[{check.shown(key)}]", value)
+    with_effect = _TOP_LEVEL | _own_keys(entry, rule, rotary_dim)
+    others = ALWAYS | rope_keys()
+    for key, value in rope_like(entry.config, others):
+        if key not in with_effect:
+            entry.findings.ignore(key, value)
     if model.has_text_config:
         # No dialect reads a rotary key beside the text model's own config. A key that repeats the
         # text model's own is no loss.
-        entry.ignored.extend(
-            (key, value)
-            for key, value in _rotary(model.whole)
-            if entry.config.get(key) != value and key not in entry.model.unrelated_top_level_keys
-        )
+        for key, value in rope_like(model.whole, others):
+            if entry.config.get(key) != value and key not in entry.model.unrelated_top_level_keys:
+                entry.findings.ignore(key, value)
     return known | _TOP_LEVEL
 
 
+def _own_keys(entry: RopeEntry, rule: ConfigRule, rotary_dim: int) -> set[str]:
+    """Return the top-level keys that the class reads or does not need."""
+    model, config = entry.model, entry.config
+    own = {model.head_dim_key, model.nope_head_dim_key, *model.layer_head_dim_keys.values()}
+    own |= model.unrelated_top_level_keys
+    own |= {key for key in _CHANNELS if config.get(key) == rotary_dim}
+    bases = {model.theta_key, *(layer.theta_key or "" for layer in model.layers.values())}
+    own |= {key for key in bases if not _is_overridden(entry, "rope_theta", key)}
+    share = model.rotary_fraction_key
+    own |= set() if _is_overridden(entry, "partial_rotary_factor", share) else {share}
+    length = config.get(_ORIGINAL)
+    if _ORIGINAL in rule.keys(entry) or length == config.get("max_position_embeddings"):
+        # The rule reads L at the top level too, or L repeats max_position_embeddings.
+        own |= {_ORIGINAL}
+    return own
+
+
+def _is_overridden(entry: RopeEntry, key: str, top_key: str) -> bool:
+    """Return whether every layer type has another value of its own than the top level."""
+    layers = (entry.by_layer_type or {}).values()
+    values = [layer.get(key) for layer in layers if isinstance(layer, Mapping)]
+    return bool(values) and None not in values and entry.config.get(top_key) not in values
+
+
 def ignored_key_warnings(entry: RopeEntry, known: Collection[str]) -> list[str]:
-    """Return one warning for each of the first ignored keys.
+    """Return one warning for each of the first ignored keys, and one for all others.
 
     Args:
         entry: The rope parameters, after `find_ignored`.
@@ -96,37 +108,26 @@ def ignored_key_warnings(entry: RopeEntry, known: Collection[str]) -> list[str]:
     name = entry.dialect.name
     requirement = f"a key that dialect {name!r} reads for rope_type {entry.rope_type!r}"
     effect = "It has no effect."
-    if entry.model is UNKNOWN and entry.model_type:
+    if not entry.model.known and entry.model_type:
         effect = f"It has no effect here; whether {entry.model_type} reads it is not known."
-    first = list(dict(entry.ignored[: 2 * _SHOWN_KEYS]).items())[:_SHOWN_KEYS]
-    return [
+    ignored = [*dict(entry.findings.ignored).items()]
+    warnings = [
         expected(key, requirement, check.shown(value), f"{effect}{_suggestion(key, known)}")
-        for key, value in first
+        for key, value in ignored[:_SHOWN_KEYS]
     ]
-
-
-def further_ignored(entry: RopeEntry) -> list[str]:
-    """Return a warning with the number of ignored keys that are not named, if there are any."""
-    count = len(entry.ignored) - _SHOWN_KEYS
-    return [expected("config", "no other ignored keys", f"{count} more")] if count > 0 else []
+    if further := ignored[_SHOWN_KEYS:]:
+        listed = [f"{key} {check.shown(value)[:40]}" for key, value in further[:_LISTED_KEYS]]
+        dots = ", ..." if len(further) > _LISTED_KEYS else ""
+        hint = f"They have no effect: {', '.join(listed)}{dots}."
+        warnings.append(expected("config", "no other ignored keys", f"{len(further)} more", hint))
+    return warnings
 
 
 def suspects(entry: RopeEntry, known: Collection[str]) -> list[str]:
     """Return the ignored keys that were likely meant to have an effect."""
     of_rules = rope_keys()
-    return [key for key, _ in entry.ignored if key in of_rules or _suggestion(key, known)]
-
-
-def _rotary(config: Mapping[str, object]) -> list[tuple[str, object]]:
-    of_rules = rope_keys()
-    return [
-        (check.shown(key)[1:-1], value)
-        for key, value in config.items()
-        if value is not None
-        and isinstance(key, str)
-        and _FLAGS_AT_DEFAULT.get(key) is not value
-        and (key in of_rules or not _ROTARY_WORDS.isdisjoint(key.lower().split("_")))
-    ]
+    ignored = entry.findings.ignored
+    return [key for key, _ in ignored if key in of_rules or _suggestion(key, known)]
 
 
 def _suggestion(key: str, known: Collection[str]) -> str:

@@ -9,9 +9,11 @@ from functools import cached_property
 from ...errors import RopeScaleConfigError, expected
 from .. import validate as check
 from .dialects import BASELINE, DIALECTS, Dialect
+from .findings import Findings
 from .model_types.config_parts import DROPPED_BY_TEXT_CLASS
+from .model_types.evidence import facts_of, find_evidence
 from .model_types.layer_keys import KV_HEADS_KEYS
-from .model_types.table import MODEL_TYPES, UNKNOWN
+from .model_types.table import MODEL_TYPES
 from .rope_entry import RopeEntry
 from .rope_parameters import mapping, nested_layer_types, rope_parameters, rope_type_of, select
 from .submodels import refuse_without_rope, subconfig_notes
@@ -24,14 +26,12 @@ class _Located:
     Attributes:
         config: The text model's top-level keys that are read.
         parameters: The rope parameters, flat or by layer type.
-        notes: Warnings found on the way.
-        ignored: Top-level keys that are not read, and their values.
+        findings: Warnings, and top-level keys that are not read.
     """
 
     config: Mapping[str, object]
     parameters: Mapping[str, object]
-    notes: tuple[str, ...]
-    ignored: tuple[tuple[str, object], ...]
+    findings: Findings
 
 
 class ModelConfig:
@@ -45,6 +45,7 @@ class ModelConfig:
         has_text_config: Whether the text model's keys are in a `text_config`.
         model_type: Name of the text model's type, "" if the config has none.
         facts: How the class of that model type reads a config.
+        evidence: The keys that tell the facts if the model type is not known.
     """
 
     def __init__(self, config: Mapping[str, object]) -> None:
@@ -61,7 +62,9 @@ class ModelConfig:
         if not isinstance(model_type, str):
             raise RopeScaleConfigError(expected("model_type", "a str", check.shown(model_type)))
         self.model_type = model_type
-        self.facts = MODEL_TYPES.get(model_type, UNKNOWN)
+        row = MODEL_TYPES.get(model_type)
+        self.evidence = () if row is not None else find_evidence(self._text)
+        self.facts = row or facts_of(tuple(piece for piece, _ in self.evidence))
         self._located: dict[bool, _Located] = {}
 
     @cached_property
@@ -93,7 +96,7 @@ class ModelConfig:
         return config if isinstance(config, ModelConfig) else cls(config)
 
     def entry(self, dialect: Dialect, layer_type: str | None) -> RopeEntry:
-        """Return the rope parameters that one layer type uses; their lists start anew on each call.
+        """Return the rope parameters that one layer type uses, with new findings on each call.
 
         Args:
             dialect: The dialect.
@@ -117,19 +120,8 @@ class ModelConfig:
             config_key="rope_scaling" if located.config.get("rope_scaling") else "rope_parameters",
             parameters=parameters,
             by_layer_type=by_layer_type,
-            notes=[*self._notes, *located.notes],
-            ignored=[*located.ignored],
+            findings=located.findings.copy(),
         )
-
-    @cached_property
-    def _notes(self) -> list[str]:
-        """Warnings that every dialect gives."""
-        notes = [] if self.has_text_config else subconfig_notes(self.whole)
-        if self.facts is UNKNOWN and self.model_type:
-            hint = "Defaults that its config class may add are not known here."
-            got = check.shown(self.model_type)
-            notes.append(expected("model_type", "a known model type", got, hint))
-        return notes
 
     def _locate(self, dialect: Dialect) -> _Located:
         # Two dialects find other parameters only if one of them ignores the key of Transformers 5.
@@ -146,9 +138,9 @@ class ModelConfig:
         text = self._text
         if dropped:
             text = {key: value for key, value in text.items() if key not in dropped}
-        notes: list[str] = []
-        parameters = rope_parameters(text, self.facts, notes, reads_new_key=reads_new_key)
-        return _Located(text, parameters, tuple(notes), tuple(ignored))
+        findings = Findings(notes=subconfig_notes(self._text), ignored=ignored)
+        parameters = rope_parameters(text, self.facts, findings, reads_new_key=reads_new_key)
+        return _Located(text, parameters, findings)
 
     def get(self, key: str) -> object:
         """Return a key's value, the class's default, or None."""

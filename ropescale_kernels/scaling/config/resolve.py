@@ -13,11 +13,11 @@ from .. import validate as check
 from ..parameters import Parameters
 from ..rules import RULES, rule_of
 from ..rules.rule import ConfigRule
+from .assumptions import Assumption, find_assumption
 from .dialects import DIALECTS, Dialect
-from .ignored_keys import find_ignored, further_ignored, ignored_key_warnings, suspects
+from .ignored_keys import find_ignored, ignored_key_warnings, suspects
 from .load import load_config
 from .model_config import ModelConfig
-from .model_types.table import UNKNOWN
 from .rope_entry import RopeEntry
 
 # Base of the frequencies if neither the config nor the class names one.
@@ -34,8 +34,9 @@ class Resolved:
         frequency_dim: D in the exponent of the frequencies, if it is not rotary_dim.
         softmax_mscale: Whether the model multiplies its softmax scale by mscale squared.
         dialect: Name of the dialect.
-        notes: Warnings about the config.
+        notes: Warnings about the config, without the assumption.
         suspects: Ignored keys that are likely meant to have an effect.
+        assumption: What is assumed of a model type that is not known; None for a known one.
     """
 
     rope_type: str
@@ -45,6 +46,16 @@ class Resolved:
     dialect: str
     notes: tuple[str, ...]
     suspects: tuple[str, ...]
+    assumption: Assumption | None
+
+    def warnings(self) -> tuple[str, ...]:
+        """Return the warnings about the config, the assumption among them if it is due."""
+        due = self.assumption is not None and self.assumption.is_due
+        return self.described() if due else self.notes
+
+    def described(self) -> tuple[str, ...]:
+        """Return everything to say about the config; the assumption, if there is one, is first."""
+        return self.notes if self.assumption is None else (self.assumption.text, *self.notes)
 
     def parameters(self) -> Parameters:
         """Return the checked parameters of the scaling; nothing is derived from them.
@@ -91,7 +102,7 @@ def resolve(
         dialect: A dialect, or the name of one.
         layer_type: The entry of nested rope parameters to use.
         seq_len: Length in tokens, for rules that depend on the length.
-        strict: Whether an ignored key is an error.
+        strict: Whether an ignored key and an assumption about the model type are errors.
 
     Returns:
         The parameters, and the notes. `parameters()` of the result checks values.
@@ -111,25 +122,32 @@ def resolve(
     entry = model.entry(reading, layer_type)
     rule = rule_of(entry)
     rope_type, arguments = rule.read(entry, seq_len)
-    dimensions, frequency_dim = _dimensions(entry, rule, rope_type)
+    head_dim = entry.rotary_head_dim()
+    share = entry.rotary_share(head_dim)
+    dimensions, frequency_dim = _dimensions(entry, rule, rope_type, head_dim, share)
     arguments = {
         **dimensions,
         "rope_theta": entry.get("rope_theta", entry.model.theta_key, _DEFAULT_THETA),
         **_axes(entry, dimensions["rotary_dim"]),
         **arguments,
     }
-    known = find_ignored(model, entry, rule)
+    assumed = find_assumption(model, entry, rule, arguments, share)
+    known = find_ignored(model, entry, rule, dimensions["rotary_dim"])
     ignored = ignored_key_warnings(entry, known)
-    if strict and ignored:
-        raise RopeScaleConfigError(ignored[0])
+    refused = [*entry.findings.losses, *ignored]
+    if assumed is not None and assumed.is_due:
+        refused.insert(0, assumed.refusal)
+    if strict and refused:
+        raise RopeScaleConfigError(refused[0])
     return Resolved(
         rope_type=rope_type,
         arguments=arguments,
         frequency_dim=frequency_dim,
         softmax_mscale=rope_type == rule.rope_type and rule.scales_softmax(entry),
         dialect=reading.name,
-        notes=(*entry.notes, *ignored, *further_ignored(entry)),
+        notes=(*entry.findings.notes, *ignored),
         suspects=tuple(suspects(entry, known)),
+        assumption=assumed,
     )
 
 
@@ -139,15 +157,13 @@ def _axes(entry: RopeEntry, rotary_dim: int) -> dict[str, object]:
     interleaved = entry.parameters.get("mrope_interleaved")
     interleaved = False if interleaved is None else interleaved
     axes = entry.model.axes
-    if not entry.dialect.class_axes or entry.model is UNKNOWN:
+    if not entry.dialect.class_axes or not entry.model.known:
         return {"mrope_section": section, "mrope_interleaved": interleaved}
     if axes is None:
         given = {"mrope_section": section, "mrope_interleaved": interleaved or None}
-        entry.ignored.extend(
-            (f"{entry.config_key}[{key!r}]", value)
-            for key, value in given.items()
-            if value is not None
-        )
+        for key, value in given.items():
+            if value is not None:
+                entry.findings.ignore(f"{entry.config_key}[{key!r}]", value)
         return {}
     check.flag("mrope_interleaved", interleaved)
     if (
@@ -156,32 +172,30 @@ def _axes(entry: RopeEntry, rotary_dim: int) -> dict[str, object]:
     ):
         requirement = f"{axes.interleaved}, as in the class of {entry.model_type}"
         hint = "It has no effect."
-        entry.notes.append(expected("mrope_interleaved", requirement, interleaved, hint))
+        entry.findings.note(expected("mrope_interleaved", requirement, interleaved, hint))
     if section is None and 2 * sum(axes.section) == rotary_dim:
         section = axes.section
     return {"mrope_section": section, "mrope_interleaved": axes.interleaved}
 
 
 def _dimensions(
-    entry: RopeEntry, rule: ConfigRule, rope_type: str
+    entry: RopeEntry,
+    rule: ConfigRule,
+    rope_type: str,
+    head_dim: int,
+    named_share: tuple[str, float],
 ) -> tuple[dict[str, Any], int | None]:
-    head_dim = entry.rotary_head_dim()
+    name, share = named_share
     unnamed = entry.model.needs_head_dim and entry.top_level("head_dim") is None
     if unnamed and rule.needs_head_dim and entry.dialect.name == "hf":
         requirement = f"{head_dim}, without which Transformers fails on a {entry.model_type} model"
-        entry.notes.append(expected("head_dim", requirement, "no such key"))
-    name = entry.model.rotary_fraction_key
-    given = entry.get("partial_rotary_factor", name, None)
-    if given is None and (channels := entry.top_level(entry.model.rotary_dim_key)) is not None:
-        name = entry.model.rotary_dim_key
-        given = check.dimension(name, channels) / head_dim
-    share = check.proportion(name, 1.0 if given is None else given)
+        entry.findings.note(expected("head_dim", requirement, "no such key"))
     if rule.takes_share:
         return {"rotary_dim": head_dim, "partial_rotary_factor": share}, None
     everywhere = entry.dialect.partial_in_default or entry.model.partial_in_default
     if rope_type == "default" and share != 1 and not everywhere:
         requirement = f"1 in a {entry.model_type} model without scaling, which rotates whole heads"
-        entry.notes.append(expected(name, requirement, share, "It has no effect."))
+        entry.findings.note(expected(name, requirement, share, "It has no effect."))
         share = 1.0
     dim = int(head_dim * share)
     if dim == head_dim and dim % 2:

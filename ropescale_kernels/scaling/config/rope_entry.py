@@ -12,10 +12,12 @@ from collections.abc import Mapping
 from ...errors import RopeScaleConfigError, expected
 from .. import validate as check
 from .dialects import Dialect
+from .findings import Findings
 from .model_types.config_parts import SUBCONFIG_NAMES
 from .model_types.model_type import ModelType
 
 _HEAD_KEYS = ("hidden_size", "num_attention_heads")
+_ORIGINAL = "original_max_position_embeddings"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,8 +34,7 @@ class RopeEntry:
         config_key: Key of the config that holds the rope parameters.
         parameters: The rope parameters of the layer type.
         by_layer_type: The mapping of all layer types, or None for flat parameters.
-        notes: Warnings found so far.
-        ignored: Keys without an effect, each with a value.
+        findings: Collector of warnings and of keys without an effect.
     """
 
     config: Mapping[str, object]
@@ -45,8 +46,7 @@ class RopeEntry:
     config_key: str
     parameters: Mapping[str, object]
     by_layer_type: Mapping[str, object] | None
-    notes: list[str]
-    ignored: list[tuple[str, object]]
+    findings: Findings
 
     def top_level(self, key: str) -> object:
         """Return a top-level key's value, the default of the model type's class, or None."""
@@ -93,7 +93,7 @@ class RopeEntry:
         if self.by_layer_type is None and top_key in self.config and outer not in (None, inner):
             hint = "The rope parameters win."
             got = check.shown(outer)
-            self.notes.append(expected(top_key, f"{key} of the rope parameters", got, hint))
+            self.findings.note(expected(top_key, f"{key} of the rope parameters", got, hint))
         return inner
 
     def reads_base_inside(self) -> bool:
@@ -104,27 +104,38 @@ class RopeEntry:
         """Return L, the length of pretraining.
 
         A top-level value wins over one among flat rope parameters. Without either, L is
-        max_position_embeddings.
+        max_position_embeddings, with a warning if the factor then extends a length that is
+        extended already.
 
         Args:
             top_level: Whether this dialect reads the top level.
         """
-        key = "original_max_position_embeddings"
+        key = _ORIGINAL
         given = self.parameters.get(key)
         top = self.top_level(key) if self.by_layer_type is None else None
         if self.by_layer_type is not None and self.config.get(key) is not None:
-            self.ignored.append((key, self.config[key]))
+            self.findings.ignore(key, self.config[key])
         if top is not None and not top_level:
-            self.ignored.append((key, top))
+            self.findings.ignore(key, top)
             top = None
         if given is None and top is None:
-            return self.maximum_length()
+            maximum = self.maximum_length()
+            if self.parameters.get("factor", 0) not in (None, 1):
+                requirement = f"the length of training for rope_type {self.rope_type!r}"
+                hint = f"max_position_embeddings {maximum} counts as that length."
+                self.findings.note(expected(key, requirement, "no such key", hint))
+            return maximum
         lengths = [check.length(key, value) for value in (top, given) if value is not None]
         if lengths[0] != lengths[-1]:
             hint = f"The top-level value {lengths[0]} wins."
             name = f"{self.config_key}[{key!r}]"
-            self.notes.append(expected(name, f"{lengths[0]} as in the config", lengths[1], hint))
+            self.findings.note(expected(name, f"{lengths[0]} as in the config", lengths[1], hint))
         return lengths[0]
+
+    def _names_original_length(self) -> bool:
+        if self.parameters.get(_ORIGINAL) is not None:
+            return True
+        return self.by_layer_type is None and self.top_level(_ORIGINAL) is not None
 
     def maximum_length(self) -> int:
         """Return max_position_embeddings; a config without that key is an error."""
@@ -132,13 +143,15 @@ class RopeEntry:
         return check.length(name, self.require(name))
 
     def compare_lengths(self, factor: float, length: int) -> None:
-        """Note a max_position_embeddings that is not factor * length."""
+        """Note a max_position_embeddings that is not factor * L, if the config names L."""
         given = self.top_level("max_position_embeddings")
         name = "max_position_embeddings"
-        if given is not None and not math.isclose(check.length(name, given), factor * length):
+        if given is None or not self._names_original_length():
+            return
+        if not math.isclose(check.length(name, given), factor * length):
             requirement = f"factor * original_max_position_embeddings = {factor * length!r}"
             hint = f"The explicit factor {factor!r} is used."
-            self.notes.append(expected(name, requirement, given, hint))
+            self.findings.note(expected(name, requirement, given, hint))
 
     def rotary_head_dim_name(self) -> str:
         """Return the key or the two keys that give the channels of a head."""
@@ -158,7 +171,7 @@ class RopeEntry:
         if own and other not in (None, value):
             requirement = f"{key} {check.shown(value)}, the channels that rotate"
             hint = "It is not read."
-            self.notes.append(expected("head_dim", requirement, check.shown(other), hint))
+            self.findings.note(expected("head_dim", requirement, check.shown(other), hint))
         if value is not None:
             channels = check.dimension(key, value, even=False)
             if nope_key := self.model.nope_head_dim_key:
@@ -166,3 +179,16 @@ class RopeEntry:
             return channels
         sizes = [check.length(name, self.require(name)) for name in _HEAD_KEYS]
         return check.dimension(self.rotary_head_dim_name(), sizes[0] // sizes[1], even=False)
+
+    def rotary_share(self, head_dim: int) -> tuple[str, float]:
+        """Return the key of the rotated share of a head, and the share.
+
+        Args:
+            head_dim: Channels of a head that the rotation may use.
+        """
+        name = self.model.rotary_fraction_key
+        given = self.get("partial_rotary_factor", name, None)
+        if given is None and (channels := self.top_level(self.model.rotary_dim_key)) is not None:
+            name = self.model.rotary_dim_key
+            given = check.dimension(name, channels) / head_dim
+        return name, check.proportion(name, 1.0 if given is None else given)

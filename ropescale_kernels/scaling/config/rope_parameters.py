@@ -6,23 +6,27 @@ from collections.abc import Mapping
 
 from ...errors import RopeScaleConfigError, expected
 from .. import validate as check
+from .findings import Findings
 from .model_types.model_type import ModelType
 
 _EMPTY: Mapping[str, object] = {}
 # Models have two or three layer types. The limit bounds the work for an untrusted config.
 _MAX_LAYER_TYPES = 16
 _SHOWN_KEYS = 8
+# Keys that may stand beside the rope parameters, and another name of a key among them.
+_SHARED_KEYS = ("rope_theta", "partial_rotary_factor")
+_NAMES = {"type": "rope_type"}
 
 
 def rope_parameters(
-    config: Mapping[str, object], model: ModelType, notes: list[str], *, reads_new_key: bool
+    config: Mapping[str, object], model: ModelType, findings: Findings, *, reads_new_key: bool
 ) -> Mapping[str, object]:
     """Return the rope parameters of a text model, flat or by layer type.
 
     Args:
         config: The text model's top-level keys.
         model: Facts about the model type.
-        notes: List that warnings are added to.
+        findings: Collector of warnings.
         reads_new_key: Whether the dialect reads the key of Transformers 5.
 
     Raises:
@@ -30,15 +34,10 @@ def rope_parameters(
     """
     old = _optional_mapping("rope_scaling", config.get("rope_scaling"))
     new = _optional_mapping("rope_parameters", config.get("rope_parameters"))
-    if old and new and old != new:
-        other = [key for key in new if old.get(key, ...) != new[key]][:_SHOWN_KEYS]
-        shown = [f"{check.shown(key)} {check.shown(new[key])}" for key in other]
-        got = ", ".join(shown) or "fewer keys"
-        notes.append(
-            expected("rope_parameters", "rope_scaling's values", got, "rope_scaling wins.")
-        )
+    if old and new:
+        _compare(config, model, old, new, findings)
     if model.layers:
-        return _by_layer(config, model, old, new, notes, reads_new_key)
+        return _by_layer(config, model, old, new, findings, reads_new_key)
     if old or new or config.get("rope_parameters") is not None:
         return old or new
     return _optional_mapping("rope_parameters", model.defaults.get("rope_parameters"))
@@ -86,22 +85,56 @@ def rope_type_of(values: Mapping[str, object], aliases: Mapping[str, str]) -> st
     return next(iter(names.values()), "default")
 
 
+def _compare(
+    config: Mapping[str, object],
+    model: ModelType,
+    old: Mapping[str, object],
+    new: Mapping[str, object],
+    findings: Findings,
+) -> None:
+    """Note values in which `rope_scaling`, which wins, and `rope_parameters` differ."""
+    shared = {key: config.get(key) for key in _SHARED_KEYS}
+    given = [{**shared, **{_NAMES.get(key, key): x for key, x in d.items()}} for d in (old, new)]
+    differ = [key for key in {**given[0], **given[1]} if given[0].get(key) != given[1].get(key)]
+    if not differ:
+        return
+    read, other = (
+        ", ".join(
+            f"{check.shown(key)[1:-1]} {check.shown(values[key])}"
+            for key in differ[:_SHOWN_KEYS]
+            if values.get(key) is not None
+        )
+        for values in given
+    )
+    requirement = f"the values of rope_scaling ({read or 'fewer keys'})"
+    if model.layers and nested_layer_types(new) and not nested_layer_types(old):
+        # The class puts the flat keys into the entry of one layer type, over the keys there.
+        hint = "rope_scaling wins where both have a key."
+        findings.note(expected("rope_parameters", requirement, other or "fewer keys", hint))
+        return
+    hint = "rope_scaling alone is read."
+    findings.lose(expected("rope_parameters", requirement, other or "fewer keys", hint))
+
+
 def _by_layer(
     config: Mapping[str, object],
     model: ModelType,
     old: Mapping[str, object],
     new: Mapping[str, object],
-    notes: list[str],
+    findings: Findings,
     reads_new_key: bool,
 ) -> Mapping[str, object]:
     """Return rope parameters as a class nests them; a flat `rope_scaling` belongs to one entry."""
     nested = next((given for given in (old, new) if nested_layer_types(given)), _EMPTY)
     flat = _EMPTY if nested is old else old
-    if new and not nested_layer_types(new):
+    if not (model.known or old or nested):
+        # Only of known classes is it known that they do not read flat ones.
+        flat = new
+    elif new and not nested_layer_types(new):
         requirement = f"parameters of each of {[*model.layers]}"
         got = ", ".join(check.shown(key) for key in [*new][:_SHOWN_KEYS])
         hint = "The class does not read flat ones; they have no effect."
-        notes.append(expected("rope_parameters", requirement, got, hint))
+        findings.lose(expected("rope_parameters", requirement, got, hint))
     entries: dict[str, object] = dict(nested)
     for name, layer in model.layers.items():
         own = _optional_mapping(name, nested.get(name))
@@ -112,11 +145,13 @@ def _by_layer(
             # Transformers 5 reads rope_type first, and the class has set one.
             requirement = f"rope_type, where the class has {rope_type!r} already"
             got, hint = check.shown(given["type"]), "It has no effect: say rope_type."
-            notes.append(expected("rope_scaling['type']", requirement, got, hint))
+            findings.note(expected("rope_scaling['type']", requirement, got, hint))
             given = {**given, "rope_type": rope_type, "type": rope_type}
         base = layer.default_theta if layer.theta_key is None else config.get(layer.theta_key)
+        share = None if model.known else flat.get("partial_rotary_factor")
         entries[name] = {
             "rope_theta": layer.default_theta if base is None else base,
+            **({} if share is None else {"partial_rotary_factor": share}),
             **own,
             **given,
         }

@@ -88,7 +88,7 @@ class DynamicNtk(ConfigRule):
                 requirement = (
                     f"max_trained_positions below max_position_embeddings={maximum} beside it"
                 )
-                entry.notes.append(expected("factor", requirement, f"{factor!r} alone", hint))
+                entry.findings.note(expected("factor", requirement, f"{factor!r} alone", hint))
         else:
             stretch = dynamic_stretch(factor, factor * maximum, maximum)
         return "ntk", {"factor": stretch}

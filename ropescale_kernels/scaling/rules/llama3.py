@@ -69,7 +69,7 @@ class Llama3(ConfigRule):
         for name, default in _DEFAULTS.items():
             if name not in entry.parameters and entry.dialect.optional_llama3:
                 hint = f"Dialect {entry.dialect.name!r} takes {default!r}."
-                entry.notes.append(expected(name, "a number", "no such key", hint))
+                entry.findings.note(expected(name, "a number", "no such key", hint))
                 arguments[name] = default
             else:
                 arguments[name] = entry.parameter(name)

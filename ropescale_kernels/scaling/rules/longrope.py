@@ -104,6 +104,7 @@ class Longrope(ConfigRule):
 
     def read(self, entry: RopeEntry, seq_len: int | None) -> tuple[str, dict[str, object]]:
         reading = entry.dialect.longrope
+        channel_factors = {name: _named(entry, name) for name in ("short_factor", "long_factor")}
         factor = entry.parameters.get("factor")
         if reading.factor == "top_level":
             # L counts only beside the rope parameters. Its ratio then replaces the factor.
@@ -125,7 +126,7 @@ class Longrope(ConfigRule):
             name = "long_mscale" if seq_len is not None and seq_len > length else "short_mscale"
             attention_factor = entry.parameters.get(name)
         return self.rope_type, {
-            **{name: entry.parameters.get(name) for name in ("short_factor", "long_factor")},
+            **channel_factors,
             "factor": factor,
             "attention_factor": attention_factor,
             _ORIGINAL: length,
@@ -135,3 +136,15 @@ class Longrope(ConfigRule):
 
     def hf_keys(self, p: Parameters) -> dict[str, object]:
         return self.named_keys(p, *_KEYS)
+
+
+def _named(entry: RopeEntry, name: str) -> object:
+    value = entry.parameters.get(name)
+    if value is None:
+        given = entry.parameters.get("rope_type") or entry.parameters.get("type")
+        alias = entry.model.aliases.get(str(given)) is not None
+        reads = f"A {entry.model_type} model reads {given!r} as {entry.rope_type!r}."
+        hint = reads if alias else ""
+        requirement = f"a list with a factor for each pair, for rope_type {entry.rope_type!r}"
+        raise RopeScaleConfigError(expected(name, requirement, value, hint))
+    return value

@@ -80,7 +80,7 @@ def _length(entry: RopeEntry, reading: YarnSemantics) -> int:
     if reading.length == "maximum":
         key = "original_max_position_embeddings"
         if (top := entry.top_level(key)) is not None:
-            entry.ignored.append((key, top))
+            entry.findings.ignore(key, top)
         return entry.maximum_length()
     return entry.original_length(top_level=reading.top_level_length)
 
@@ -88,7 +88,7 @@ def _length(entry: RopeEntry, reading: YarnSemantics) -> int:
 def _factor(entry: RopeEntry, reading: YarnSemantics, length: int) -> float:
     if "factor" not in entry.parameters and reading.factor == "or_one":
         hint = f"Dialect {entry.dialect.name!r} takes 1, which scales nothing."
-        entry.notes.append(expected("factor", "a number for 'yarn'", "no such key", hint))
+        entry.findings.note(expected("factor", "a number for 'yarn'", "no such key", hint))
         return 1.0
     given = entry.parameter("factor")
     if given is None and reading.null_factor:
@@ -108,7 +108,7 @@ def _factor(entry: RopeEntry, reading: YarnSemantics, length: int) -> float:
                 f"{maximum} / {original} = {factor!r}"
             )
             hint = f"Dialect {entry.dialect.name!r} uses the ratio and not the explicit factor."
-            entry.notes.append(expected("factor", requirement, check.shown(given), hint))
+            entry.findings.note(expected("factor", requirement, check.shown(given), hint))
         return factor
     factor = check.scale_factor(given)
     if reading.length == "original":
@@ -134,7 +134,7 @@ def _betas(entry: RopeEntry, reading: YarnSemantics) -> dict[str, object]:
         betas[name] = default if given is None else check.non_negative(name, given) or default
         if given == 0:
             hint = f"Dialect {entry.dialect.name!r} takes {default!r} instead."
-            entry.notes.append(expected(name, "a number above 0", given, hint))
+            entry.findings.note(expected(name, "a number above 0", given, hint))
     return betas
 
 
@@ -179,7 +179,7 @@ def _mscales(entry: RopeEntry, reading: YarnSemantics) -> tuple[float | None, fl
     if counts == 1:
         pair = {name: checked.get(name) for name in _MSCALES}
         hint = "A single one has no effect on q and k."
-        entry.notes.append(expected("mscale and mscale_all_dim", "both or none", pair, hint))
+        entry.findings.note(expected("mscale and mscale_all_dim", "both or none", pair, hint))
     if reading.mscale == "both_present" and len(checked) < len(_MSCALES):
         return None, checked.get("mscale_all_dim")
     return checked.get("mscale"), checked.get("mscale_all_dim")

@@ -39,6 +39,8 @@ class ModelType:
     """How one model type reads its config.
 
     Attributes:
+        known: Whether the table has the model type. Otherwise the keys of the config give the
+            facts.
         defaults: Values of top-level keys that the config leaves out.
         head_dim_key: Key of the rotated head's channels.
         nope_head_dim_key: Key of channels that do not rotate and count in the rotary fraction.
@@ -60,6 +62,7 @@ class ModelType:
         layers: Entries by layer type that the class makes from flat keys.
     """
 
+    known: bool = True
     defaults: Mapping[str, object] = dataclasses.field(default_factory=dict)
     head_dim_key: str = "head_dim"
     nope_head_dim_key: str = ""

@@ -14,7 +14,7 @@ from .model_type import Axes, LayerType, ModelType
 
 # Unknown model types apply partial_rotary_factor even without scaling, because the behaviour of
 # their class is not known.
-UNKNOWN = ModelType(partial_in_default=True)
+UNKNOWN = ModelType(known=False, partial_in_default=True)
 
 _PLAIN = ModelType()
 _GLOBAL = frozenset({"full_attention"})
