@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support.configs import layers_of, quiet, resolve
 
 from ropescale_kernels.errors import RopeScaleConfigError, RopeScaleError, RopeScaleWarning
@@ -317,3 +319,30 @@ def test_nulls_are_no_evidence() -> None:
     scaling, said = resolve({**raw, **empty})
     assert (scaling.rotary_dim, scaling.rope_theta) == (160, 5e5)
     assert [x.split(":")[0] for x in said] == ["model_type", "qk_rope_head_dim"]
+
+
+PLAIN = st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["", "4", "yarn"])
+ANY = PLAIN | st.lists(PLAIN, max_size=3) | st.dictionaries(st.sampled_from("ab"), PLAIN)
+TOP = sorted({key for piece in evidence.EVIDENCE for key in (*piece.top, *piece.one_of)})
+IN_ROPE = sorted({key for piece in evidence.EVIDENCE for key in piece.rope})
+
+
+@settings(deadline=None, max_examples=200, derandomize=True, database=None)
+@given(
+    top=st.dictionaries(
+        st.sampled_from([*TOP, "rope_theta", "head_dim", "layer_types", "my_rope", "part"]), ANY
+    ),
+    rope=st.dictionaries(st.sampled_from([*IN_ROPE, "rope_type", "type", "factor"]), ANY),
+    layer_type=st.sampled_from([None, "full_attention", "sliding_attention"]),
+    dialect=st.sampled_from(sorted(DIALECTS)),
+    strict=st.booleans(),
+)
+def test_no_config_fails_but_on_purpose(
+    top: dict[str, Any], rope: dict[str, Any], layer_type: str | None, dialect: str, strict: bool
+) -> None:
+    raw = {**SIZES, **top, "rope_scaling": rope}
+    try:
+        scaling = quiet(raw, dialect=dialect, layer_type=layer_type, strict=strict)
+    except RopeScaleError:
+        return
+    assert torch.isfinite(scaling.inv_freq).all()

@@ -79,7 +79,8 @@ def _own_keys(entry: RopeEntry, rule: ConfigRule, rotary_dim: int) -> set[str]:
     model, config = entry.model, entry.config
     own = {model.head_dim_key, model.nope_head_dim_key, *model.layer_head_dim_keys.values()}
     own |= model.unrelated_top_level_keys
-    own |= {key for key in _CHANNELS if config.get(key) == rotary_dim}
+    channels = {key: config.get(key) for key in _CHANNELS}
+    own |= {key for key, x in channels.items() if isinstance(x, int) and x == rotary_dim}
     bases = {model.theta_key, *(layer.theta_key or "" for layer in model.layers.values())}
     own |= {key for key in bases if not _is_overridden(entry, "rope_theta", key)}
     share = model.rotary_fraction_key
