@@ -52,7 +52,7 @@ mkdir -p "$out" && out=$(cd "$out" && pwd)
 [ -z "$carried" ] || carried=$(cd "$carried" && pwd)
 # Tests that have to pass, and none may be skipped: all of tests/gpu but the largest tensors; those;
 # and those of each implementation with the mark "sanitizer" (tests/test_gpu_coverage.py counts).
-gpu_tests=893
+gpu_tests=911
 large_tests=2
 sanitized_tests=157
 # Installed packages, libraries and intermediate results: no part of what the script leaves.

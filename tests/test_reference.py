@@ -218,6 +218,11 @@ def test_profile_chooses_its_row_and_none_is_nan(precision: str) -> None:
         q, None, position_ids, table, profile_ids=of_sequence, precision=precision
     )
     assert torch.equal(by_sequence[0, 1], got[0, 1])
+    one_row, _ = reference.apply_rotary_qk(
+        q, None, position_ids, table, profile_ids=ids[:1], precision=precision
+    )
+    assert torch.equal(one_row[0], got[0])
+    assert not one_row[1].isnan().any()
 
 
 def test_blend_is_the_static_table_of_the_blended_bits() -> None:

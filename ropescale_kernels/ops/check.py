@@ -16,7 +16,7 @@ from ..names import MAX_HEAD_DIM
 from ..table.state import TableState
 from . import check_outputs
 from .arguments import RotaryCosSinSpec, RotaryQKSpec, Spec
-from .kinds import Argument
+from .kinds import Argument, is_by_sequence
 from .transforms import is_transformed
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -73,6 +73,9 @@ def check_rotary_qk(
     check_tokens("position_ids", position_ids, _POSITIONS, tokens, device, table.num_axes)
     if profile_ids is not None:
         check_tokens("profile_ids", profile_ids, _PROFILES, tokens, device)
+        if len(profile_ids.shape) < len(tokens) and not is_by_sequence(profile_ids.shape, tokens):
+            # The implementations read (batch,) from one axis, and (1, seqlen) from two.
+            profile_ids = profile_ids.unsqueeze(0)
     spec = RotaryQKSpec(
         q,
         k,
@@ -290,10 +293,11 @@ def _check_token_shape(
     tail: str = "",
     by_sequence: bool = False,
 ) -> None:
-    """Accept the tokens' shape, and for sequences `(1, seqlen)` and `(seqlen,)`, or `(batch,)`."""
+    """Accept the tokens' shape, and for sequences `(1, seqlen)`, `(seqlen,)` or `(batch,)`."""
     allowed = [tuple(tokens)]
     if len(tokens) == 2:
-        allowed += [(tokens[0],)] if by_sequence else [(1, tokens[1]), (tokens[1],)]
+        allowed += [(tokens[0],)] if by_sequence else []
+        allowed += [(1, tokens[1]), (tokens[1],)]
     if not any(len(shape) == len(a) and tuple(shape) == a for a in allowed):
         want = "shape " + " or ".join(str(a) for a in dict.fromkeys(allowed))
         raise RopeScaleValueError(expected(name, want + tail, f"shape {tuple(shape)}"))

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..errors import RopeScaleUnsupportedError, RopeScaleValueError, expected
 from ..table.state import TableState
-from .kinds import Argument, Call, Kind
+from .kinds import Argument, Call, Kind, is_by_sequence
 
 if TYPE_CHECKING:
     from torch.distributed.tensor import DTensor
@@ -102,7 +102,10 @@ def _local(
     if meaning.kind is Kind.HEADS:
         return _local_heads(name, x, meaning.written, out_of_place)
     if meaning.kind is Kind.TOKENS:
-        if meaning.by_sequence and x.dim() < token_dims:
+        if meaning.by_sequence and _is_dtensor(x) and x.dim() < token_dims:
+            # Shapes of the whole batch decide, because a shard's batch may equal its seqlen.
+            if not is_by_sequence(x.shape, like.shape[:token_dims]):
+                return _cut(name, x.unsqueeze(0), like)
             # One value per sequence goes with the sequences.
             return _cut(name, x.unsqueeze(-1), like).squeeze(-1)
         has_axes = meaning.lead == "axes" and _num_axes(arguments) > 0 and x.dim() > token_dims

@@ -9,6 +9,7 @@ programs name the arguments that they pass.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from enum import Enum, auto
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
@@ -55,7 +56,8 @@ class Argument:
         gradient: Whether heads are the upstream gradient of other heads.
         lead: Axes in front of those of tokens: "axes" for the optional axis of M-RoPE, "copies" for
             an axis that is always there.
-        by_sequence: Whether a tensor `(batch,)` holds one value per sequence.
+        by_sequence: Whether a tensor `(batch,)` holds one value per sequence; see
+            `is_by_sequence`.
         dtypes: The dtypes of values per token.
         row_index: The field whose values index the rows; if it is None, each token has a row.
         leaves: Whether the table brings its GradLeaves.
@@ -258,6 +260,16 @@ def call_from(kind: type[Call], values: dict[str, Any]) -> Any:
             table.sources = tuple([values[part] for part in GradLeaves._fields])
         fields[name] = table
     return kind(**fields)
+
+
+def is_by_sequence(shape: Sequence[int], tokens: Sequence[int]) -> bool:
+    """Return whether values have the shape `(batch,)`, which wins over an equal `(seqlen,)`.
+
+    Args:
+        shape: Shape of an argument that may hold one value per sequence.
+        tokens: Shape of the tokens, `(batch, seqlen)` or `(num_tokens,)`.
+    """
+    return len(shape) == 1 and len(tokens) == 2 and shape[0] == tokens[0]
 
 
 def _num_axes(kind: type[Call], values: dict[str, Any], axis_ids: Tensor | None) -> int:

@@ -44,8 +44,9 @@ def apply_rotary_qk(
             of one position per section before `(batch, seqlen)`, `(1, seqlen)` or
             `(num_tokens,)`, or none where all are equal.
         table: Frequencies and magnitudes, on q's device.
-        profile_ids: int32, which of the table's scalings each token (or each sequence, `(batch,)`)
-            follows; None for the first. A value out of range gives NaN in that token's rotated
+        profile_ids: int32, which of the table's scalings each token follows, shaped as
+            position_ids without an axis, or `(batch,)` for each sequence, which wins if batch is
+            seqlen. None for the first. A value out of range gives NaN in that token's rotated
             channels.
         interleaved: Pairs are channels (2j, 2j + 1) if true, (j, j + rotary_dim / 2) if false.
         conjugate: Rotate backwards: the adjoint, which for factor 1 is the inverse.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import RopeScaleUnsupportedError, expected
-from .kinds import Call, Kind, bind, returns_list
+from .kinds import Call, Kind, bind, is_by_sequence, returns_list
 
 
 def batched(kind: type[Call]) -> Callable[..., Any]:
@@ -129,7 +129,8 @@ class _Fold:
         front, tail = (x.shape[:1] if leads else ()), (x.shape[-1:] if rows else ())
         own = x.shape[len(front) + 1 : x.dim() - len(tail)]
         if len(own) < self._token_dims:
-            x = x.unsqueeze(len(front) + (2 if by_sequence else 1))
+            of_sequences = by_sequence and is_by_sequence(own, self._tokens)
+            x = x.unsqueeze(len(front) + (2 if of_sequences else 1))
         x = x.expand(*front, self._size, *self._tokens, *tail)
         return x if self._token_dims == 1 else x.flatten(len(front), len(front) + 1)
 

@@ -100,8 +100,8 @@ def apply_rotary_qk(
         position_ids: Integers, (batch, seqlen), (1, seqlen), (seqlen,) or (num_tokens,); with a
             leading axis if the table has position axes (without it, all axes are equal).
         table: Frequencies and attention factors.
-        profile_ids: int32, one per token or (batch,); out of range gives NaN in the rotated
-            channels of that token. None means profile 0.
+        profile_ids: int32, shaped as position_ids without an axis, or (batch,); out of range gives
+            NaN in the rotated channels of that token. None means profile 0.
         interleaved: Pair channels (2j, 2j+1), not (j, j + rotary_dim/2).
         conjugate: Rotate backwards: the adjoint.
         phase: "exact", or "float32" for the rounded angle of table-based engines.

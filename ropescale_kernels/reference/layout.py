@@ -72,10 +72,5 @@ def profile_of_token(profile_ids: Tensor | None, token_shape: torch.Size) -> lis
         return [0] * math.prod(token_shape)
     if len(token_shape) == 2 and profile_ids.shape == token_shape[:1]:
         profile_ids = profile_ids.unsqueeze(-1).expand(token_shape)
-    if profile_ids.shape != token_shape:
-        requirement = f"one per token {tuple(token_shape)} or one per sequence"
-        raise RopeScaleValueError(
-            expected("profile_ids.shape", requirement, tuple(profile_ids.shape))
-        )
-    ids: list[int] = profile_ids.flatten().tolist()
+    ids: list[int] = per_token("profile_ids", profile_ids, token_shape).flatten().tolist()
     return ids

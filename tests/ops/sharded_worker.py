@@ -43,8 +43,8 @@ def draw(*shape: int, seed: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def whole_q_and_k(heads_first: bool = False) -> tuple[Tensor, Tensor]:
-    q, k = draw(4, 6, 4, 20, seed=0), draw(4, 6, 2, 20, seed=1)
+def whole_q_and_k(heads_first: bool = False, seqlen: int = 6) -> tuple[Tensor, Tensor]:
+    q, k = draw(4, seqlen, 4, 20, seed=0), draw(4, seqlen, 2, 20, seed=1)
     if heads_first:
         return tuple(x.transpose(1, 2).contiguous().transpose(1, 2) for x in (q, k))  # type: ignore[return-value]
     return q, k
@@ -67,7 +67,7 @@ def equal(got: Any, want: Tensor) -> None:
 
 def forward_and_backward(mesh: Any, q_at: Placement, k_at: Placement, **call: Any) -> None:
     """Compare with one process: values, gradients, and that nothing was communicated."""
-    q, k = whole_q_and_k(call.pop("heads_first", False))
+    q, k = whole_q_and_k(call.pop("heads_first", False), call.pop("seqlen", 6))
     table, positions = call.pop("table", TABLE), call.pop("positions")
     local_positions = call.pop("local_positions", None)
     ids = call.pop("profile_ids", None)
@@ -110,6 +110,7 @@ def main(rank: int, store: str) -> None:
     mesh = init_device_mesh("cpu", (WORLD,))
     at = torch.arange(6) * 1009
     by_batch = at + torch.arange(4)[:, None]
+    long = torch.arange(8) * 1009
     by_sequence = torch.tensor([0, 1, 1, 0], dtype=torch.int32)
     cases: dict[str, tuple[Placement, Placement, dict[str, Any]]] = {
         "batch": (Shard(0), Shard(0), {"positions": by_batch}),
@@ -137,6 +138,17 @@ def main(rank: int, store: str) -> None:
             Shard(0),
             Shard(0),
             {"positions": at, "table": PROFILES, "profile_ids": by_sequence},
+        ),
+        "profiles of tokens": (
+            Shard(1),
+            Shard(1),
+            {"positions": at, "table": PROFILES, "profile_ids": at.int() % 2},
+        ),
+        # A shard has as many sequences as tokens.
+        "profiles of tokens, square shards": (
+            Shard(1),
+            Shard(1),
+            {"positions": long, "table": PROFILES, "profile_ids": long.int() % 2, "seqlen": 8},
         ),
     }
     for name, (q_at, k_at, call) in cases.items():

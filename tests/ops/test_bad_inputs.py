@@ -75,7 +75,11 @@ CASES: dict[str, tuple[dict[str, Any], type[Exception], tuple[str, ...]]] = {
     "positions (B, 1)": ({"position_ids": P[:2, None]}, V, ("position_ids:", "(2, 1)")),
     "positions 3-d": ({"position_ids": P.expand(3, 2, 5)}, V, ("position_ids:", "(3, 2, 5)")),
     "profiles int64": ({"profile_ids": torch.zeros(2, 5).long()}, T, ("profile_ids:", "int64")),
-    "profiles shape": ({"profile_ids": torch.zeros(5, dtype=INT)}, V, ("profile_ids:", "(5,)")),
+    "profiles shape": (
+        {"profile_ids": torch.zeros(6, dtype=INT)},
+        V,
+        ("profile_ids:", "(2, 5) or (2,) or (1, 5) or (5,)", "(6,)"),
+    ),
     "q last stride 2": ({"q": heads(2, 5, 4, 128)[..., ::2]}, V, ("q:", "stride", "2", "contig")),
     "k last stride 2": ({"k": heads(2, 5, 1, 128)[..., ::2]}, V, ("k:", "stride", "2")),
     "k on meta": ({"k": K.to("meta")}, V, ("k:", "cpu", "meta")),

@@ -65,6 +65,10 @@ CASES: dict[str, tuple[rk.RotaryTable, dict[str, Any]]] = {
         rk.RotaryTable([SCALING, SCALING]),
         {"profile_ids": torch.tensor([0, 1], dtype=torch.int32)},
     ),
+    "profiles of a row": (
+        rk.RotaryTable([SCALING, rk.RopeScaling.default(rotary_dim=16, rope_theta=1e4)]),
+        {"profile_ids": torch.tensor([0, 1, 1, 0, 1], dtype=torch.int32)},
+    ),
     "dynamic": (rk.RotaryTable([SCALING], dynamic=True), {}),
     "axes": (rk.RotaryTable(SECTIONED), {"position_ids": torch.arange(30).view(3, 2, 5)}),
     "named": (TABLE, {"impl": "cpu"}),

@@ -105,6 +105,33 @@ def test_a_profile_of_each_sequence_is_that_of_its_tokens(impl: str, same_bits: 
         same_bits((got[0][b : b + 1], got[1][b : b + 1]), want)
 
 
+@pytest.mark.parametrize("batch", [1, BATCH])
+def test_profiles_take_the_shapes_of_positions(impl: str, same_bits: SameBits, batch: int) -> None:
+    table = rk.RotaryTable([yarn(64), rk.RopeScaling.default(rotary_dim=64, rope_theta=1e4)])
+    q, k, at = draw(batch, SEQLEN, 2, 64), draw(batch, SEQLEN, 1, 64), torch.arange(SEQLEN) * 1009
+    ids = torch.arange(SEQLEN, dtype=torch.int32) % 2
+    whole = ids.expand(batch, SEQLEN).contiguous()
+    want = rk.apply_rotary_qk(q, k, at, table, profile_ids=whole, impl=impl)
+    for given in (ids, ids[None]):
+        same_bits(rk.apply_rotary_qk(q, k, at, table, profile_ids=given, impl=impl), want)
+    other = rk.apply_rotary_qk(q, k, at, table, profile_ids=1 - ids, impl=impl)[0]
+    assert not torch.equal(other, want[0])
+
+
+def test_profiles_of_as_many_sequences_as_tokens_are_by_sequence(
+    impl: str, same_bits: SameBits
+) -> None:
+    table = rk.RotaryTable([yarn(64), rk.RopeScaling.default(rotary_dim=64, rope_theta=1e4)])
+    q, at = draw(3, 3, 2, 64), torch.arange(3) * 1009
+    ids = torch.tensor([0, 1, 0], dtype=torch.int32)
+    got, by_row = (
+        rk.apply_rotary_qk(q, None, at, table, profile_ids=x, impl=impl) for x in (ids, ids[None])
+    )
+    per_token = ids[:, None].expand(3, 3)
+    same_bits(got, rk.apply_rotary_qk(q, None, at, table, profile_ids=per_token, impl=impl))
+    assert not torch.equal(got[0], by_row[0])
+
+
 @pytest.mark.parametrize("shape", [(0, 3, 64), (2, 0, 3, 64), (0, 4, 3, 64), (3, 0, 64)])
 def test_empty_input_gives_empty_output(impl: str, shape: tuple[int, ...]) -> None:
     q = torch.empty(shape)

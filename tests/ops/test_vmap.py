@@ -80,6 +80,25 @@ def test_profiles_are_mapped(shape: tuple[int, ...]) -> None:
         assert torch.equal(got[i], call(q[i], ids[i] if mapped else ids))
 
 
+@pytest.mark.parametrize("shape", [(N, S + 1), (N, 1, S + 1), (S + 1,)])
+def test_profiles_shared_by_sequences_are_mapped(shape: tuple[int, ...]) -> None:
+    q, ids, at = draw(N, B, S + 1, 2, 20), ints(*shape, limit=2).int(), torch.arange(S + 1)
+    mapped = len(shape) > 1
+
+    def call(q: Tensor, ids: Tensor) -> Any:
+        return rotated(q, None, at, PROFILES, profile_ids=ids)
+
+    def operator(q: Tensor, ids: Tensor) -> Any:
+        call = torch.ops.ropescale.rotary_qk.default
+        return call(q, None, at, ids, *PROFILES.state, None, None, False, False, False, "auto")[0]
+
+    for function in (call, operator):
+        got = torch.vmap(function, in_dims=(0, 0 if mapped else None))(q, ids)
+        for i in range(N):
+            per_token = (ids[i] if mapped else ids).expand(B, S + 1)
+            assert torch.equal(got[i], call(q[i], per_token))
+
+
 @pytest.mark.parametrize("indexed", [False, True])
 def test_rows_of_the_caller_are_mapped(indexed: bool) -> None:
     q, k = draw(N, B, S, 2, 20), draw(N, B, S, 1, 20)

@@ -76,7 +76,7 @@ CASE = st.fixed_dictionaries(
         "seqlen": st.integers(1, 3),
         "kind": st.integers(0, len(SECTIONS)),
         "lengths": st.none() | st.lists(st.integers(1, 10**7), min_size=3, max_size=3),
-        "profiles": st.sampled_from(["none", "token", "batch"]),
+        "profiles": st.sampled_from(["none", "token", "batch", "one row", "row"]),
         "ids": st.lists(st.integers(-1, 3) | st.just(2**31 - 1), min_size=6, max_size=6),
         "axes": st.booleans(),
         "shape": st.sampled_from(["full", "one row", "row"]),
@@ -127,7 +127,9 @@ def test_any_table_any_positions(
     batch, seqlen = case["batch"], case["seqlen"]
     ids = None
     if case["profiles"] != "none":
-        shape = (batch, seqlen) if case["profiles"] == "token" else (batch,)
+        shape = {"token": (batch, seqlen), "batch": (batch,), "one row": (1, seqlen)}.get(
+            case["profiles"], (seqlen,)
+        )
         ids = torch.tensor(case["ids"][: math.prod(shape)], dtype=torch.int32).view(shape)
     generator = torch.Generator().manual_seed(case["seed"])
     gap, offset = case["gap"], case["offset"]

@@ -152,6 +152,9 @@ CASES = {
     "profiles by sequence": Case(
         table="profiles", profile_ids=torch.tensor([2, 1], dtype=torch.int32)
     ),
+    "profiles of a row": Case(
+        table="profiles", profile_ids=torch.tensor([2, 0, 1], dtype=torch.int32)
+    ),
     "profiles out of range": Case(
         table="profiles", profile_ids=torch.tensor([[0, 3, -1], [2**30, 1, 0]], dtype=torch.int32)
     ),
