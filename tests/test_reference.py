@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from fractions import Fraction
@@ -60,6 +61,10 @@ def make_table(
     exponents = torch.arange(0, rotary_dim, 2) / rotary_dim
     table.set_inv_freq(torch.stack([1.0 / base**exponents for base in bases]))
     return table
+
+
+# A table with three position axes.
+AXES = dataclasses.replace(make_table(4), axis_ids=torch.zeros(2, dtype=torch.int32), num_axes=3)
 
 
 def random_heads(shape: tuple[int, ...], dtype: torch.dtype, seed: int) -> Tensor:
@@ -282,6 +287,11 @@ def test_angle_that_overflows_is_nan() -> None:
         ),
         ({"position_ids": torch.arange(1)}, RopeScaleValueError, ("position_ids", "(1,)")),
         ({"position_ids": torch.arange(3)}, RopeScaleValueError, ("position_ids", "(3,)")),
+        (
+            {"position_ids": torch.zeros(3, 5), "table": AXES},
+            RopeScaleValueError,
+            ("position_ids", "(3, 5)"),
+        ),
         (
             {"profile_ids": torch.zeros(2, dtype=torch.int32)},
             RopeScaleValueError,

@@ -14,9 +14,9 @@ from torch import Tensor
 from ..errors import RopeScaleTypeError, RopeScaleUnsupportedError, RopeScaleValueError, expected
 from ..names import MAX_HEAD_DIM
 from ..table.state import TableState
-from . import check_outputs
+from . import check_outputs, layout_hints
 from .arguments import RotaryCosSinSpec, RotaryQKSpec, Spec
-from .kinds import Argument, is_by_sequence
+from .kinds import Argument, Kind, is_by_sequence
 from .transforms import is_transformed
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -25,6 +25,7 @@ _CONTIGUOUS_HINT = "Call .contiguous() on it."
 _POSITIONS = RotaryQKSpec.ARGUMENTS["position_ids"]
 _PROFILES = RotaryQKSpec.ARGUMENTS["profile_ids"]
 _ROW_INDICES = RotaryCosSinSpec.ARGUMENTS["position_ids"]
+_ROWS = RotaryCosSinSpec.ARGUMENTS["cos"]
 
 
 def check_rotary_qk(
@@ -70,9 +71,9 @@ def check_rotary_qk(
         hint = f"Move it once with table.to({str(device)!r})."
         raise RopeScaleValueError(expected("table", f"device {device}", str(table.device), hint))
     tokens = shape[:-2]
-    check_tokens("position_ids", position_ids, _POSITIONS, tokens, device, table.num_axes)
+    check_tokens("position_ids", position_ids, _POSITIONS, shape, device, table.num_axes)
     if profile_ids is not None:
-        check_tokens("profile_ids", profile_ids, _PROFILES, tokens, device)
+        check_tokens("profile_ids", profile_ids, _PROFILES, shape, device)
         if len(profile_ids.shape) < len(tokens) and not is_by_sequence(profile_ids.shape, tokens):
             # The implementations read (batch,) from one axis, and (1, seqlen) from two.
             profile_ids = profile_ids.unsqueeze(0)
@@ -122,7 +123,7 @@ def check_rotary_cos_sin(
     check_flag("interleaved", interleaved)
     check_flag("conjugate", conjugate)
     shape = check_heads(q, k)
-    device, tokens = q.device, shape[:-2]
+    device = q.device
     for name, rows in (("cos", cos), ("sin", sin)):
         check_kind(name, rows)
         if rows.dtype not in DTYPES:
@@ -153,12 +154,12 @@ def check_rotary_cos_sin(
             raise RopeScaleValueError(
                 expected("cos", "one row per token", f"shape {tuple(cos.shape)}")
             )
-        _check_token_shape("cos", cos.shape[:-1], tokens, tail=", ...")
+        check_token_shape("cos", cos.shape, _ROWS, shape)
     else:
         if cos.dim() != 2:
             want = "shape (num_rows, width), as position_ids are row indices"
             raise RopeScaleValueError(expected("cos", want, f"shape {tuple(cos.shape)}"))
-        check_tokens("position_ids", position_ids, _ROW_INDICES, tokens, device)
+        check_tokens("position_ids", position_ids, _ROW_INDICES, shape, device)
     spec = RotaryCosSinSpec(q, k, cos, sin, position_ids, resolved, interleaved, conjugate, impl)
     if out is not None:
         spec.q_out, spec.k_out = check_outputs.check_out(q, k, out)
@@ -199,10 +200,13 @@ def check_heads(q: Any, k: Any) -> torch.Size:
             raise RopeScaleValueError(expected("k", f"device {q.device} as q", str(k.device)))
     if len(shape) != 3 and len(shape) != 4:
         want = "shape (batch, seqlen, nheads, head_dim) or (num_tokens, nheads, head_dim)"
-        raise RopeScaleValueError(expected("q", want, f"shape {tuple(shape)}"))
+        hint = layout_hints.flat("q") if len(shape) == 2 else ""
+        raise RopeScaleValueError(expected("q", want, f"shape {tuple(shape)}", hint))
     head_dim = shape[-1]
     if not 2 <= head_dim <= MAX_HEAD_DIM:
-        raise RopeScaleValueError(expected("q", f"head_dim from 2 to {MAX_HEAD_DIM}", head_dim))
+        want = f"head_dim from 2 to {MAX_HEAD_DIM}"
+        hint = layout_hints.flat("q") if len(shape) == 3 and head_dim > MAX_HEAD_DIM else ""
+        raise RopeScaleValueError(expected("q", want, f"{head_dim} of shape {tuple(shape)}", hint))
     if q.stride(-1) != 1:
         raise RopeScaleValueError(
             expected("q", "a last stride of 1", q.stride(-1), _CONTIGUOUS_HINT)
@@ -210,8 +214,10 @@ def check_heads(q: Any, k: Any) -> torch.Size:
     if k is not None:
         k_shape = k.shape
         if len(k_shape) != len(shape) or k_shape[:-2] != shape[:-2] or k_shape[-1] != head_dim:
-            want = f"shape {(*shape[:-2], 'nheads_k', head_dim)} to go with q {tuple(shape)}"
-            raise RopeScaleValueError(expected("k", want, f"shape {tuple(k_shape)}"))
+            sizes = ", ".join(map(str, (*shape[:-2], "nheads_k", head_dim)))
+            want = f"shape ({sizes}) to go with q {tuple(shape)}"
+            hint = layout_hints.of_k(k_shape, shape)
+            raise RopeScaleValueError(expected("k", want, f"shape {tuple(k_shape)}", hint))
         if k.stride(-1) != 1:
             raise RopeScaleValueError(
                 expected("k", "a last stride of 1", k.stride(-1), _CONTIGUOUS_HINT)
@@ -254,7 +260,7 @@ def check_tokens(
     name: str,
     x: Any,
     argument: Argument,
-    tokens: torch.Size,
+    q: torch.Size,
     device: torch.device,
     num_axes: int = 0,
 ) -> None:
@@ -264,7 +270,7 @@ def check_tokens(
         name: The argument's name.
         x: Its value.
         argument: Its declaration.
-        tokens: Shape of the tokens, `(batch, seqlen)` or `(num_tokens,)`.
+        q: Shape of q.
         device: Device of the heads.
         num_axes: Position axes of the table; 0 if the values have no axis in front of the tokens'.
     """
@@ -275,29 +281,42 @@ def check_tokens(
     if x.device != device:
         raise RopeScaleValueError(expected(name, f"device {device} as q", str(x.device)))
     shape = x.shape
-    if num_axes and len(shape) > len(tokens):
-        if shape[0] != num_axes:
+    # Lengths first, because a tracer is not to compare the sizes of shapes of other lengths.
+    if len(shape) != len(q) - 2 or shape != q[:-2]:
+        check_token_shape(name, shape, argument, q, num_axes)
+
+
+def check_token_shape(
+    name: str, shape: torch.Size, argument: Argument, q: torch.Size, num_axes: int = 0
+) -> None:
+    """Accept the tokens' shape, and for sequences `(1, seqlen)`, `(seqlen,)` or `(batch,)`.
+
+    Args:
+        name: The argument's name.
+        shape: Its shape.
+        argument: Its declaration; rows have an axis behind those of tokens.
+        q: Shape of q.
+        num_axes: Position axes of the table, an axis that may stand in front; 0 for none.
+    """
+    tokens, end = q[:-2], len(shape) - (argument.kind is Kind.ROWS)
+    own, behind = tuple(shape[:end]), tuple(shape[end:])
+    front: tuple[int, ...] = ()
+    if num_axes and len(own) > len(tokens):
+        if own[0] != num_axes:
             want = f"a leading axis of {num_axes} (one per M-RoPE section)"
             raise RopeScaleValueError(expected(name, want, f"shape {tuple(shape)}"))
-        shape = shape[1:]
-    # Lengths first, because a tracer is not to compare the sizes of shapes of other lengths.
-    if len(shape) != len(tokens) or shape != tokens:
-        _check_token_shape(name, shape, tokens, by_sequence=argument.by_sequence)
-
-
-def _check_token_shape(
-    name: str,
-    shape: torch.Size,
-    tokens: torch.Size,
-    *,
-    tail: str = "",
-    by_sequence: bool = False,
-) -> None:
-    """Accept the tokens' shape, and for sequences `(1, seqlen)`, `(seqlen,)` or `(batch,)`."""
+        front, own = own[:1], own[1:]
     allowed = [tuple(tokens)]
     if len(tokens) == 2:
-        allowed += [(tokens[0],)] if by_sequence else []
+        allowed += [(tokens[0],)] if argument.by_sequence else []
         allowed += [(1, tokens[1]), (tokens[1],)]
-    if not any(len(shape) == len(a) and tuple(shape) == a for a in allowed):
-        want = "shape " + " or ".join(str(a) for a in dict.fromkeys(allowed))
-        raise RopeScaleValueError(expected(name, want + tail, f"shape {tuple(shape)}"))
+    if any(len(own) == len(a) and own == a for a in allowed):
+        return
+    # Without an axis of sequences, an axis in front would be read as one.
+    shown = [(*front, *a, *behind) for a in allowed if not front or len(a) == len(tokens)]
+    want = "shape " + " or ".join(str(a) for a in dict.fromkeys(shown))
+    want += f", or a leading axis of {num_axes}" if num_axes and not front else ""
+    hint = layout_hints.of_tokens(own, q)
+    if argument.lead == "axes" and not front:
+        hint = hint or layout_hints.of_axes(own, q, num_axes)
+    raise RopeScaleValueError(expected(name, want, f"shape {tuple(shape)}", hint))

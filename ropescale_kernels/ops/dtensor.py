@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..errors import RopeScaleUnsupportedError, RopeScaleValueError, expected
 from ..table.state import TableState
+from .check import check_token_shape
 from .kinds import Argument, Call, Kind, is_by_sequence
 
 if TYPE_CHECKING:
@@ -102,6 +103,9 @@ def _local(
     if meaning.kind is Kind.HEADS:
         return _local_heads(name, x, meaning.written, out_of_place)
     if meaning.kind is Kind.TOKENS:
+        if _is_dtensor(x) and meaning.lead != "copies":
+            # A message shows the whole shape, and not that of this rank's part.
+            check_token_shape(name, x.shape, meaning, like.shape, _num_axes(arguments))
         if meaning.by_sequence and _is_dtensor(x) and x.dim() < token_dims:
             # Shapes of the whole batch decide, because a shard's batch may equal its seqlen.
             if not is_by_sequence(x.shape, like.shape[:token_dims]):

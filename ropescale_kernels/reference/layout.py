@@ -34,13 +34,21 @@ def check_rotary_dim(rotary_dim: int, q: Tensor, k: Tensor | None) -> None:
         raise RopeScaleValueError(expected("rotary_dim", requirement, rotary_dim))
 
 
-def per_token(name: str, x: Tensor, token_shape: torch.Size) -> Tensor:
-    """Return x for each token. Only (seqlen,) and (1, seqlen) broadcast over the batch."""
+def per_token(name: str, x: Tensor, token_shape: torch.Size, whole: Tensor | None = None) -> Tensor:
+    """Return x for each token. Only (seqlen,) and (1, seqlen) broadcast over the batch.
+
+    Args:
+        name: Name of the argument.
+        x: One value per token.
+        token_shape: (batch, seqlen) or (num_tokens,).
+        whole: The argument, if x is one axis of it.
+    """
     seqlen = token_shape[-1]
     of_one_sequence = ((1, seqlen), (seqlen,)) if len(token_shape) == 2 else ()
     if x.shape not in (token_shape, *of_one_sequence):
         requirement = f"one value per token {tuple(token_shape)}, or per token of one sequence"
-        raise RopeScaleValueError(expected(f"{name}.shape", requirement, tuple(x.shape)))
+        got = tuple((x if whole is None else whole).shape)
+        raise RopeScaleValueError(expected(f"{name}.shape", requirement, got))
     return x.expand(token_shape)
 
 
@@ -63,7 +71,8 @@ def positions_per_axis(
     axes = [position_ids] * (num_axes or 1)
     if num_axes and position_ids.dim() > len(token_shape) and len(position_ids) == num_axes:
         axes = list(position_ids)
-    return [per_token("position_ids", axis, token_shape).flatten().tolist() for axis in axes]
+    found = [per_token("position_ids", axis, token_shape, position_ids) for axis in axes]
+    return [axis.flatten().tolist() for axis in found]
 
 
 def profile_of_token(profile_ids: Tensor | None, token_shape: torch.Size) -> list[int]:

@@ -171,6 +171,9 @@ def main(rank: int, store: str) -> None:
     print("rows, uneven", flush=True)
 
     unsupported, wrong = rk.RopeScaleUnsupportedError, rk.RopeScaleValueError
+    seven = distribute_tensor(torch.arange(7), mesh, [Replicate()])
+    refused(wrong, "position_ids: expected shape (4, 6)", *sharded, seven, TABLE)
+    refused(wrong, "got shape (7,)", *sharded, seven, TABLE)
     split = distribute_tensor(q, mesh, [Shard(3)])
     refused(unsupported, "q: expected shards of batch, tokens or heads", split, None, at, TABLE)
     partial = DTensor.from_local(q, mesh, [Partial()])

@@ -66,6 +66,41 @@ CASES: dict[str, tuple[dict[str, Any], type[Exception], tuple[str, ...]]] = {
     "k head_dim": ({"k": heads(2, 5, 1, 66)}, V, ("k:", "(2, 5, 1, 66)")),
     "k tokens": ({"k": heads(2, 6, 1, 64)}, V, ("k:", "(2, 6, 1, 64)")),
     "k batch": ({"k": heads(1, 5, 1, 64)}, V, ("k:", "(1, 5, 1, 64)")),
+    "q flat": (
+        {"q": heads(5, 256), "k": None},
+        V,
+        ("q:", "(5, 256)", "q.unflatten(-1, (nheads, head_dim))"),
+    ),
+    "q of sequences flat": (
+        {"q": heads(2, 5, 2048), "k": None},
+        V,
+        ("q:", "512", "(2, 5, 2048)", "q.unflatten(-1, (nheads, head_dim))"),
+    ),
+    "q of sequences flat, few channels": (
+        {"q": heads(2, 5, 256), "k": None, "position_ids": P[None]},
+        V,
+        ("position_ids:", "(2,)", "(1, 5)", "q.unflatten(-1, (nheads, head_dim))"),
+    ),
+    "q heads first": (
+        {"q": heads(2, 4, 5, 64), "k": None},
+        V,
+        ("position_ids:", "(2, 4) or (1, 4) or (4,)", "(5,)", "q.transpose(1, 2)"),
+    ),
+    "tokens heads first": (
+        {"q": heads(4, 5, 64), "k": None},
+        V,
+        ("position_ids:", "(4,)", "(5,)", "q.transpose(0, 1)", "q.unflatten(-1, ("),
+    ),
+    "q and k heads first": (
+        {"q": heads(2, 4, 5, 64), "k": heads(2, 2, 5, 64)},
+        V,
+        ("k:", "(2, 4, nheads_k, 64)", "(2, 2, 5, 64)", "k.transpose(1, 2)"),
+    ),
+    "k flat": (
+        {"q": heads(5, 4, 64), "k": heads(5, 128)},
+        V,
+        ("k:", "(5, nheads_k, 64)", "(5, 128)", "k.unflatten(-1, (nheads_k, head_dim))"),
+    ),
     "k rank": ({"k": heads(5, 1, 64)}, V, ("k:", "(5, 1, 64)")),
     "rotary_dim above": ({"q": heads(2, 5, 4, 62), "k": None}, V, ("table:", "62", "64")),
     "head_dim 1": ({"q": heads(2, 5, 4, 1), "k": None}, V, ("q:", "head_dim", "1")),
@@ -73,7 +108,11 @@ CASES: dict[str, tuple[dict[str, Any], type[Exception], tuple[str, ...]]] = {
     "short positions": ({"position_ids": P[:4]}, V, ("position_ids:", "(5,)", "(4,)")),
     "long positions": ({"position_ids": torch.arange(6)}, V, ("position_ids:", "(6,)")),
     "positions (B, 1)": ({"position_ids": P[:2, None]}, V, ("position_ids:", "(2, 1)")),
-    "positions 3-d": ({"position_ids": P.expand(3, 2, 5)}, V, ("position_ids:", "(3, 2, 5)")),
+    "positions 3-d": (
+        {"position_ids": P.expand(3, 2, 5)},
+        V,
+        ("position_ids:", "(3, 2, 5)", "M-RoPE sections"),
+    ),
     "profiles int64": ({"profile_ids": torch.zeros(2, 5).long()}, T, ("profile_ids:", "int64")),
     "profiles shape": (
         {"profile_ids": torch.zeros(6, dtype=INT)},
@@ -90,7 +129,28 @@ CASES: dict[str, tuple[dict[str, Any], type[Exception], tuple[str, ...]]] = {
         V,
         ("position_ids:", "leading axis of 3", "(2, 2, 5)"),
     ),
+    "tokens of axes": (
+        {"table": MROPE, "position_ids": torch.zeros(3, 2, 6, dtype=INT)},
+        V,
+        ("position_ids:", "(3, 2, 5) or (3, 1, 5)", "got shape (3, 2, 6)"),
+    ),
+    "one row of each axis": (
+        {"table": MROPE, "position_ids": P.expand(3, 5)},
+        V,
+        ("position_ids:", "leading axis of 3", "(3, 5)", "position_ids[:, None]"),
+    ),
 }
+
+
+def test_the_views_of_the_hints_are_taken() -> None:
+    flat, heads_first = torch.randn(5, 256), torch.randn(2, 4, 5, 64)
+    want = rk.apply_rotary_qk(flat.view(5, 4, 64), None, P, TABLE)[0]
+    assert torch.equal(rk.apply_rotary_qk(flat.unflatten(-1, (4, 64)), None, P, TABLE)[0], want)
+    want = rk.apply_rotary_qk(heads_first.transpose(1, 2).contiguous(), None, P, TABLE)[0]
+    address = heads_first.data_ptr()
+    rk.apply_rotary_qk_(heads_first.transpose(1, 2), None, P, TABLE)
+    assert heads_first.data_ptr() == address
+    assert torch.equal(heads_first, want.transpose(1, 2))
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -103,6 +163,7 @@ def test_refused(case: str, in_place: bool) -> None:
         operator(call.pop("q"), call.pop("k"), call.pop("position_ids"), call.pop("table"), **call)
     for word in words:
         assert word in str(raised.value)
+    assert "'nheads" not in str(raised.value)
     assert isinstance(raised.value, rk.RopeScaleError)
     assert (Q == 1).all()
     assert (K == 1).all()
@@ -197,7 +258,12 @@ COS_CASES: dict[str, tuple[dict[str, Any], type[Exception], tuple[str, ...]]] = 
     "width": ({"cos": torch.ones(5, 65), "sin": torch.ones(5, 65)}, V, ("cos:", "65")),
     "odd width": ({"cos": torch.ones(5, 33), "sin": torch.ones(5, 33)}, V, ("cos:", "33")),
     "no rows": ({"cos": COS[0], "sin": COS[0]}, V, ("cos:", "(32,)")),
-    "rows": ({"cos": torch.ones(6, 32), "sin": torch.ones(6, 32)}, V, ("cos:", "(6,)")),
+    "rows": ({"cos": torch.ones(6, 32), "sin": torch.ones(6, 32)}, V, ("cos:", "(6, 32)")),
+    "rows of heads first": (
+        {"q": heads(2, 4, 5, 64), "k": None},
+        V,
+        ("cos:", "(2, 4, 32) or (1, 4, 32) or (4, 32)", "(5, 32)", "q.transpose(1, 2)"),
+    ),
     "stride": (
         {"cos": torch.ones(5, 64)[:, ::2], "sin": torch.ones(5, 64)[:, ::2]},
         V,
@@ -218,9 +284,9 @@ COS_CASES: dict[str, tuple[dict[str, Any], type[Exception], tuple[str, ...]]] = 
 @pytest.mark.parametrize("case", COS_CASES)
 def test_refused_cos_sin(case: str) -> None:
     changes, kind, words = COS_CASES[case]
-    call: dict[str, Any] = {"cos": COS, "sin": COS} | changes
+    call: dict[str, Any] = {"q": Q3, "k": K3, "cos": COS, "sin": COS} | changes
     with pytest.raises(kind) as raised:
-        rk.apply_rotary_cos_sin(Q3, K3, call.pop("cos"), call.pop("sin"), **call)
+        rk.apply_rotary_cos_sin(**call)
     for word in words:
         assert word in str(raised.value)
 
