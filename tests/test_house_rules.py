@@ -199,6 +199,40 @@ def test_imports_inside_the_package_are_relative() -> None:
     assert not found
 
 
+FACTORIES = {"arange", "empty", "full", "linspace", "ones", "rand", "randn", "tensor", "zeros"}
+
+
+def without_device(text: str) -> list[int]:
+    """Return the lines that make a tensor on the default device, which a caller may have set."""
+    lines: list[int] = []
+
+    def visit(node: ast.AST, *, in_context: bool) -> None:
+        if isinstance(node, ast.With):
+            entered = any("torch.device(" in ast.unparse(item) for item in node.items)
+            in_context = in_context or entered
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            of_torch = ast.unparse(node.func.value) == "torch" and node.func.attr in FACTORIES
+            named = any(keyword.arg == "device" for keyword in node.keywords)
+            if of_torch and not named and not in_context:
+                lines.append(node.lineno)
+        for child in ast.iter_child_nodes(node):
+            visit(child, in_context=in_context)
+
+    visit(ast.parse(text), in_context=False)
+    return lines
+
+
+def test_every_tensor_of_the_package_names_its_device() -> None:
+    # The benchmarks run in a process of their own.
+    found = {
+        name: lines
+        for name, path in modules().items()
+        if not name.startswith("ropescale_kernels.bench")
+        and (lines := without_device(path.read_text()))
+    }
+    assert not found
+
+
 def top_level(body: list[ast.stmt]) -> Iterator[ast.stmt]:
     """Yield the statements that run when a module is imported, but for type checkers' own."""
     for node in body:
@@ -266,6 +300,11 @@ def test_the_rules_find_planted_faults(tmp_path: Path) -> None:
     ]
     assert absolute_imports("def f():\n    from ropescale_kernels import ops") == [2]
     assert absolute_imports("from . import ops\nimport torch") == []
+    assert without_device("torch.ones(2)\nwith torch.no_grad():\n    torch.zeros(1)") == [1, 3]
+    assert (
+        without_device("torch.ones(2, device=x)\nwith torch.device('cpu'):\n    torch.ones(1)")
+        == []
+    )
     (tmp_path / "a.py").write_text("# of b.py\nx = 1\n")
     assert list(prose(tmp_path / "a.py")) == [(1, "# of b.py")]
     (tmp_path / "a.cu").write_text("int x;  // of b.py\n")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import mpmath
 import pytest
@@ -228,6 +230,25 @@ def test_profile_chooses_its_row_and_none_is_nan(precision: str) -> None:
     )
     assert torch.equal(one_row[0], got[0])
     assert not one_row[1].isnan().any()
+
+
+@pytest.mark.parametrize("precision", ["float64", "bits"])
+def test_a_default_device_does_not_matter(precision: str) -> None:
+    q, position_ids = random_heads((2, 3, 1, 6), torch.float32, 9), torch.tensor([3, 5, 7])
+    cos, sin = random_heads((2, 9, 2), torch.float32, 4)
+    table = make_table(4)
+    calls: list[Callable[[], Any]] = [
+        lambda: reference.apply_rotary_qk(q, None, position_ids, table, precision=precision),
+        lambda: reference.apply_rotary_cos_sin(q, None, cos[:3], sin[:3], precision=precision),
+        lambda: reference.apply_rotary_cos_sin(
+            q, None, cos, sin, position_ids, precision=precision
+        ),
+    ]
+    for call in calls:
+        want = call()[0]
+        with torch.device("meta"):
+            got = call()[0]
+        assert torch.equal(got, want)
 
 
 def test_blend_is_the_static_table_of_the_blended_bits() -> None:

@@ -227,8 +227,10 @@ def _self_check(impl: str) -> tuple[str, str]:
     has_device = impl in ("cuda", "triton") and _cuda_of_torch()[0]
     device = torch.device("cuda" if has_device else "cpu")
     scaling = RopeScaling.default(rotary_dim=8, rope_theta=10000.0)
-    q, position_ids = torch.arange(1.0, 17.0).view(1, 2, 8), torch.tensor([123456])
-    want, _ = apply_rotary_qk(q, None, position_ids, RotaryTable(scaling), impl="reference")
+    with torch.device("cpu"):
+        q, position_ids = torch.arange(1.0, 17.0).view(1, 2, 8), torch.tensor([123456])
+        on_cpu = RotaryTable(scaling)
+    want, _ = apply_rotary_qk(q, None, position_ids, on_cpu, impl="reference")
     table = RotaryTable(scaling, device=device)
     there = q.to(device), None, position_ids.to(device)
     got = apply_rotary_qk(*there, table, impl=impl)[0].cpu()

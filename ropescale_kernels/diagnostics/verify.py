@@ -65,11 +65,11 @@ def verify(
     scaling = RopeScaling.yarn(
         rotary_dim=128, rope_theta=1e6, factor=4.0, original_max_position_embeddings=32768
     )
-    table = RotaryTable(scaling, magnitude="none")
-    q = torch.cat([torch.ones(1, 1, 64), torch.zeros(1, 1, 64)], dim=-1)
+    table = RotaryTable(scaling, device="cpu", magnitude="none")
+    q = torch.tensor([1.0] * 64 + [0.0] * 64, device="cpu").view(1, 1, 128)
     checks = []
     for position in positions:
-        at = torch.tensor([position])
+        at = torch.tensor([position], device="cpu")
         exact = reference.apply_rotary_qk(q, None, at, table)[0]
         for phase in ("exact", "float32"):
             truth = reference.apply_rotary_qk(q, None, at, table, phase=phase)[0]

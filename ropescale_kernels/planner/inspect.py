@@ -155,8 +155,8 @@ def _treatment(divided_by: float | None, factor: float) -> str:
 
 def _tokens_per_radian(scaling: RopeScaling) -> torch.Tensor:
     dim = scaling.frequency_dim
-    exponent = torch.arange(0, dim, 2, dtype=torch.float64) / dim
-    return torch.pow(torch.tensor(scaling.rope_theta, dtype=torch.float64), exponent)
+    exponent = torch.arange(0, dim, 2, dtype=torch.float64, device="cpu") / dim
+    return scaling.rope_theta**exponent
 
 
 def _length(scaling: RopeScaling, model: ModelConfig) -> int | None:

@@ -142,7 +142,9 @@ def apply_rotary_qk(
         else [NOT_A_NUMBER] * half
         for token, p in enumerate(profiles)
     ]
-    sin, cos = torch.tensor(rows, dtype=torch.float64).view(*token_shape, half, 2).unbind(-1)
+    sin, cos = (
+        torch.tensor(rows, dtype=torch.float64, device="cpu").view(*token_shape, half, 2).unbind(-1)
+    )
     rotate = functools.partial(
         rotate_tensor,
         cos=cos,
@@ -157,7 +159,7 @@ def apply_rotary_qk(
             f32.float32_from_bits(x) for x in table.attention_factor_bits[:, column].tolist()
         ]
         of_token = [of_profile[p] if p in frequencies else math.nan for p in profiles]
-        return torch.tensor(of_token, dtype=torch.float64).view(token_shape)
+        return torch.tensor(of_token, dtype=torch.float64, device="cpu").view(token_shape)
 
     return rotate(q, factor=factor(0)), None if k is None else rotate(k, factor=factor(1))
 
@@ -211,19 +213,21 @@ def apply_rotary_cos_sin(
     token_shape = q.shape[:-2]
     rows = torch.stack([cos[..., :half], sin[..., :half]]).double()  # (2, ..., half)
     if position_ids is None:
-        index = torch.arange(rows[0, ..., 0].numel()).view(rows.shape[1:-1])
+        index = torch.arange(rows[0, ..., 0].numel(), device="cpu").view(rows.shape[1:-1])
         rows = rows.flatten(1, -2)
     else:
         index = position_ids.long()
     index = per_token("position_ids" if position_ids is not None else "cos", index, token_shape)
     num_rows = rows.shape[1]
-    poisoned = torch.cat([rows, torch.full((2, 1, half), math.nan, dtype=torch.float64)], 1)
+    poisoned = torch.cat(
+        [rows, torch.full((2, 1, half), math.nan, dtype=torch.float64, device="cpu")], 1
+    )
     rows = poisoned[:, index.masked_fill((index < 0) | (index > num_rows), num_rows)]
     rotate = functools.partial(
         rotate_tensor,
         cos=rows[0],
         sin=rows[1],
-        factor=torch.ones(token_shape, dtype=torch.float64),
+        factor=torch.ones(token_shape, dtype=torch.float64, device="cpu"),
         interleaved=interleaved,
         conjugate=conjugate,
         precision=precision,

@@ -36,7 +36,9 @@ def _rotated_bits(x0: Tensor, x1: Tensor, c: Tensor, s: Tensor) -> tuple[Tensor,
     outputs = []
     for half in (0, 1):
         words = [f32.narrow(pair[half], form) for pair in pairs]
-        outputs.append(torch.tensor(words, dtype=torch.float64).to(x0.dtype).view(x0.shape))
+        outputs.append(
+            torch.tensor(words, dtype=torch.float64, device="cpu").to(x0.dtype).view(x0.shape)
+        )
     return outputs[0], outputs[1]
 
 
@@ -45,7 +47,7 @@ def _product(x: Tensor, y: Tensor, precision: str) -> Tensor:
         return x * y
     columns = (x.flatten().tolist(), y.expand(x.shape).flatten().tolist())
     words = [f32.mul(*row) for row in zip(*columns, strict=True)]
-    return torch.tensor(words, dtype=torch.float64).view(x.shape)
+    return torch.tensor(words, dtype=torch.float64, device="cpu").view(x.shape)
 
 
 def rotate_tensor(

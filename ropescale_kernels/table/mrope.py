@@ -42,7 +42,7 @@ def axis_ids_of(section: Sequence[int] | None, interleaved: bool, num_pairs: int
         )
     if not interleaved:
         ids = [axis for axis, size in enumerate(sizes) for _ in range(size)]
-        return torch.tensor(ids, dtype=torch.int32)
+        return torch.tensor(ids, dtype=torch.int32, device="cpu")
     ids = [0] * total
     num_axes = len(sizes)
     for axis, size in enumerate(sizes[1:], start=1):
@@ -52,4 +52,4 @@ def axis_ids_of(section: Sequence[int] | None, interleaved: bool, num_pairs: int
             )
         for turn in range(size):
             ids[axis + turn * num_axes] = axis
-    return torch.tensor(ids, dtype=torch.int32)
+    return torch.tensor(ids, dtype=torch.int32, device="cpu")

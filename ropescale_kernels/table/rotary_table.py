@@ -154,7 +154,10 @@ class RotaryTable(TableState):
         groups = _groups_of(self.scalings) if self.dynamic else []
         if not indices:
             every = len(self.scalings)
-            indices = [None if len(rows) == every else torch.tensor(rows) for _, rows in groups]
+            indices = [
+                None if len(rows) == every else torch.tensor(rows, device="cpu")
+                for _, rows in groups
+            ]
         return [(scaling, index) for (scaling, _), index in zip(groups, indices, strict=True)]
 
     def _attention_factors(self, attention_factor: Tensor) -> Tensor:
@@ -280,10 +283,11 @@ def _initial_blend(scalings: Sequence[RopeScaling]) -> tuple[Tensor, Tensor, Ten
     """Return the bits of pos_freqs, ramp and factor; the factor of a profile without blend is 0."""
     if not any(s.is_blend for s in scalings):
         return None
-    one = torch.ones(scalings[0].rotary_dim // 2)
+    one = torch.ones(scalings[0].rotary_dim // 2, device="cpu")
     pos_freqs = torch.stack([s.pos_freqs if s.is_blend else one for s in scalings])
     ramp = torch.stack([s.ramp if s.is_blend else one for s in scalings])
-    factor = torch.tensor([s.factor if s.is_blend else 0.0 for s in scalings], dtype=torch.float32)
+    factors = [s.factor if s.is_blend else 0.0 for s in scalings]
+    factor = torch.tensor(factors, dtype=torch.float32, device="cpu")
     return pos_freqs.view(torch.int32), ramp.view(torch.int32), factor.view(torch.int32)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from ropescale_kernels.planner import inspect
 from ropescale_kernels.planner.compare import compare_dialects
@@ -57,6 +58,12 @@ def test_fates(
 ) -> None:
     (found,) = inspect_config(published(name), layer_type=layer_type)
     assert fates(found) == want
+
+
+def test_a_default_device_does_not_matter(published: Published) -> None:
+    want = inspect_config(published("qwen2.5-7b-instruct-yarn"))
+    with torch.device("meta"):
+        assert inspect_config(published("qwen2.5-7b-instruct-yarn")) == want
 
 
 def test_pairs_that_do_not_turn_are_still() -> None:

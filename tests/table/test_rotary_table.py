@@ -175,6 +175,24 @@ def test_wrapping_negative_and_zero_frequencies(
     assert torch.equal(got[..., 3], q[..., 3])
 
 
+@pytest.mark.parametrize("interleaved", [False, True])
+def test_a_default_device_leaves_given_frequencies_where_they_are(interleaved: bool) -> None:
+    inv_freq = rk.RopeScaling.default(rotary_dim=64, rope_theta=1e4).inv_freq
+    sections = {"mrope_section": [12, 10, 10], "mrope_interleaved": interleaved}
+    want = rk.RotaryTable.from_inv_freq(inv_freq, 1.5, **sections)
+    with torch.device("meta"):
+        got = rk.RotaryTable.from_inv_freq(inv_freq, 1.5, **sections)
+        nowhere = rk.RotaryTable(rk.RopeScaling.default(rotary_dim=64, rope_theta=1e4, **sections))
+        moved = nowhere.to("cpu")
+    assert nowhere.device.type == "meta"
+    for name, x in want.tensors._asdict().items():
+        assert (x is None) == (getattr(got.tensors, name) is None)
+        assert x is None or torch.equal(x, getattr(got.tensors, name))
+    assert want.axis_ids is not None
+    assert moved.axis_ids is not None
+    assert torch.equal(moved.axis_ids, want.axis_ids)
+
+
 def test_to_gives_itself_or_a_copy() -> None:
     table = rk.RotaryTable([yarn(), longrope()], dynamic=True)
     assert table.to("cpu") is table
