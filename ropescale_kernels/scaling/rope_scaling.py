@@ -61,6 +61,7 @@ class RopeScaling(BlendConstructors):
 
     @classmethod
     def _from_parameters(cls: type[S], parameters: Parameters) -> S:
+        check.outside_graphs("RopeScaling")
         self, rule = object.__new__(cls), RULES[parameters.rope_type]
         values = {
             "_parameters": parameters,

@@ -8,7 +8,13 @@ from numbers import Integral, Real
 
 import torch
 
-from ..errors import RopeScaleConfigError, RopeScaleTypeError, RopeScaleValueError, expected
+from ..errors import (
+    RopeScaleConfigError,
+    RopeScaleTypeError,
+    RopeScaleUnsupportedError,
+    RopeScaleValueError,
+    expected,
+)
 from ..names import MAX_HEAD_DIM
 
 # Every integer up to this one is a float64, so the float arithmetic of the rules keeps lengths.
@@ -28,6 +34,22 @@ def shown(value: object) -> str:
     if isinstance(value, int) and value.bit_length() > _SHOWN_BITS:
         return f"an integer of {value.bit_length()} bits"
     return repr(value)
+
+
+def outside_graphs(name: str) -> None:
+    """Refuse to build inside a graph, because a build reads values on the host.
+
+    Args:
+        name: What is built.
+
+    Raises:
+        RopeScaleUnsupportedError: If torch.compile or torch.export is at work.
+    """
+    if torch.compiler.is_compiling():
+        hint = "Build it before, and use it inside."
+        raise RopeScaleUnsupportedError(
+            expected(name, "to be built outside torch.compile and torch.export", "a graph", hint)
+        )
 
 
 def number(name: str, value: object, requirement: str = "a finite number") -> float:

@@ -7,11 +7,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.compiler import is_compiling, is_dynamo_compiling
 
 from ..errors import RopeScaleTypeError, RopeScaleValueError, expected
-from ..reference import turns_from_float64
 from ..scaling import RopeScaling
+from ..scaling import validate as check
 from . import pytree
+from .given_frequencies import check_factor, check_inv_freq, turns_of_float64
 from .leaves import leaf_of
 from .mrope import axis_ids_of
 from .state import TableState, TableTensors
@@ -58,6 +60,8 @@ class RotaryTable(TableState):
         dynamic: bool = False,
         magnitude: str = "both",
     ) -> None:
+        if is_dynamo_compiling():
+            check.outside_graphs("RotaryTable")
         scalings = _as_scalings(scaling)
         first = scalings[0]
         self.scalings: tuple[RopeScaling, ...] = scalings
@@ -95,7 +99,9 @@ class RotaryTable(TableState):
         """Build a static table of one profile from frequencies you already hold.
 
         If `inv_freq` or `attention_factor` requires grad, gradients of the operators flow to it.
-        The table is a snapshot: build it anew after an optimiser's step.
+        The table is a snapshot: build it anew after an optimiser's step. In a graph of
+        torch.compile or torch.export, where no value can be read, a frequency that is not finite,
+        and a factor that is not above zero, give NaN in the rotated channels.
 
         Args:
             inv_freq: `(rotary_dim // 2,)`, radians per token, float32 or float64. A float64 value
@@ -116,11 +122,11 @@ class RotaryTable(TableState):
             RopeScaleTypeError: `inv_freq` is no floating tensor of a supported dtype, or
                 `attention_factor` is no float.
             RopeScaleValueError: A wrong shape, a non-finite value, or a factor not above zero.
-            RopeScaleUnsupportedError: Under forward-mode AD, if `inv_freq` or `attention_factor`
-                has a tangent or requires grad.
+            RopeScaleUnsupportedError: A float64 `inv_freq` in a graph. Under forward-mode AD, an
+                `inv_freq` or `attention_factor` that has a tangent or requires grad.
         """
-        _check_inv_freq(inv_freq)
-        factor = _check_factor(attention_factor)
+        check_inv_freq(inv_freq)
+        factor = check_factor(attention_factor)
         target = inv_freq.device if device is None else torch.device(device)
         table = cls.__new__(cls)
         table.scalings = ()
@@ -128,7 +134,11 @@ class RotaryTable(TableState):
         table.magnitude = _check_magnitude(magnitude)
         table._groups = []
         single = inv_freq.to(device=target, dtype=torch.float32).unsqueeze(0)
-        factors = table._attention_factors(factor.to(target, torch.float64).reshape(1))
+        factor = factor.to(target, torch.float64).reshape(1)
+        factors = table._attention_factors(factor)
+        if is_compiling():
+            is_valid = single.isfinite().all() & factor.isfinite() & (factor > 0)
+            factors = torch.where(is_valid, factors, torch.nan)
         # Gradients flow to these floats; the kernels read the bits of detached copies.
         table.sources = leaf_of("inv_freq", single), leaf_of("attention_factor", factors)
         single, factors = single.detach().contiguous(), factors.detach()
@@ -136,7 +146,7 @@ class RotaryTable(TableState):
         axis_ids = axis_ids_of(mrope_section, mrope_interleaved, single.shape[-1])
         tensors = TableTensors(
             turns_per_token=(
-                _turns_of_float64(inv_freq).to(target) if is_float64 else turns_from_float32(single)
+                turns_of_float64(inv_freq).to(target) if is_float64 else turns_from_float32(single)
             ),
             inv_freq_bits=single.view(torch.int32),
             attention_factor_bits=factors.view(torch.int32),
@@ -307,66 +317,8 @@ def _write(target: Tensor, index: Tensor | None, value: Tensor) -> None:
         target.index_copy_(0, index, value)
 
 
-def _check_inv_freq(inv_freq: Any) -> None:
-    if not isinstance(inv_freq, Tensor):
-        raise RopeScaleTypeError(expected("inv_freq", "a tensor", type(inv_freq).__name__))
-    if inv_freq.dtype not in (torch.float32, torch.float64):
-        raise RopeScaleTypeError(
-            expected(
-                "inv_freq",
-                "float32 or float64",
-                str(inv_freq.dtype),
-                "A narrower type has already lost the frequencies the model was trained with.",
-            )
-        )
-    shape = tuple(inv_freq.shape)
-    if len(shape) != 1 or not 1 <= shape[0] <= 256:
-        raise RopeScaleValueError(
-            expected("inv_freq", "shape (rotary_dim // 2,) of 1 to 256 pairs", shape)
-        )
-    if inv_freq.is_meta:
-        raise RopeScaleValueError(expected("inv_freq", "a tensor with values", "a meta tensor"))
-    finite = torch.isfinite(inv_freq.detach())
-    if not bool(finite.all()):
-        at = int((~finite).nonzero()[0])
-        raise RopeScaleValueError(
-            expected(f"inv_freq[{at}]", "a finite value", float(inv_freq[at]))
-        )
-
-
-def _check_factor(attention_factor: Any) -> Tensor:
-    if isinstance(attention_factor, Tensor):
-        value = attention_factor.detach()
-        if not value.is_floating_point():
-            raise RopeScaleTypeError(
-                expected("attention_factor", "a float or a floating tensor", str(value.dtype))
-            )
-        if value.numel() != 1:
-            got = f"shape {tuple(value.shape)}"
-            raise RopeScaleValueError(expected("attention_factor", "one element", got))
-    elif isinstance(attention_factor, bool) or not isinstance(attention_factor, int | float):
-        kind = type(attention_factor).__name__
-        raise RopeScaleTypeError(expected("attention_factor", "a float", kind))
-    number = float(
-        attention_factor.detach() if isinstance(attention_factor, Tensor) else attention_factor
-    )
-    if not 0.0 < number < float("inf"):
-        raise RopeScaleValueError(expected("attention_factor", "a finite value above 0", number))
-    if isinstance(attention_factor, Tensor):
-        return attention_factor
-    return torch.tensor(number, dtype=torch.float64, device="cpu")
-
-
 def _check_magnitude(magnitude: Any) -> str:
     if magnitude not in _MAGNITUDES:
         choices = ", ".join(repr(m) for m in _MAGNITUDES)
         raise RopeScaleValueError(expected("magnitude", f"one of {choices}", magnitude))
     return str(magnitude)
-
-
-def _turns_of_float64(inv_freq: Tensor) -> Tensor:
-    """Return the turns per token of float64 frequencies, from their own bits."""
-    turns = [turns_from_float64(x) for x in inv_freq.detach().cpu().tolist()]
-    words = [[t & 0xFFFFFFFF, t >> 32] for t in turns]
-    signed = [[w - (1 << 32) if w >> 31 else w for w in pair] for pair in words]
-    return torch.tensor([signed], dtype=torch.int32, device="cpu")

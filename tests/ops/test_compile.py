@@ -159,6 +159,61 @@ def test_gradients_are_those_of_eager_mode() -> None:
         torch.testing.assert_close(x, y, rtol=2**-22, atol=0)
 
 
+def with_frequencies(q: Tensor, inv_freq: Tensor, factor: Any, sections: Any = None) -> Tensor:
+    table = rk.RotaryTable.from_inv_freq(inv_freq, factor, mrope_section=sections)
+    return rk.apply_rotary_qk(q, None, torch.arange(5), table)[0]
+
+
+def test_a_table_of_frequencies_is_built_in_a_graph() -> None:
+    q, inv_freq = qk(5)[0], SCALING.inv_freq.requires_grad_()
+    compiled = torch.compile(with_frequencies, fullgraph=True, backend="aot_eager")
+    for factor, sections in ((1.5, None), (torch.tensor(0.75, requires_grad=True), (4, 2, 2))):
+        leaves = [inv_freq, factor] if isinstance(factor, Tensor) else [inv_freq]
+        got, want = (f(q, inv_freq, factor, sections) for f in (compiled, with_frequencies))
+        same([got], [want])
+        for x, y in zip(
+            *(torch.autograd.grad(out.sum(), leaves) for out in (got, want)), strict=True
+        ):
+            torch.testing.assert_close(x, y, rtol=2**-22, atol=0)
+
+
+def test_values_that_a_graph_cannot_read_give_nan() -> None:
+    q, inv_freq = qk(5)[0], SCALING.inv_freq
+    compiled = torch.compile(with_frequencies, fullgraph=True, backend="aot_eager")
+    wrong = inv_freq.clone()
+    wrong[3] = torch.inf
+    for frequencies, factor in ((wrong, 1.0), (inv_freq, torch.tensor(-1.0))):
+        with pytest.raises(rk.RopeScaleValueError):
+            with_frequencies(q, frequencies, factor)
+        out = compiled(q, frequencies, factor)
+        assert out[..., :16].isnan().all()
+        assert torch.equal(out[..., 16:], q[..., 16:])
+
+
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (
+            lambda q: rk.RotaryTable.from_inv_freq(q.double()),
+            "inv_freq: expected float32 in a graph",
+        ),
+        (lambda q: rk.RotaryTable(SCALING), "RotaryTable: expected to be built outside"),
+        (
+            lambda q: rk.RopeScaling.default(rotary_dim=16, rope_theta=1e4),
+            "RopeScaling: expected to be built outside",
+        ),
+    ],
+)
+def test_what_no_graph_can_build_is_refused_by_name(build: Any, words: str) -> None:
+    inv_freq = SCALING.inv_freq
+    with pytest.raises(RuntimeError, match=words):
+        torch.compile(build, fullgraph=True, backend="eager")(inv_freq)
+    # Without fullgraph, the call runs outside the graph.
+    assert isinstance(
+        torch.compile(build, backend="eager")(inv_freq), (rk.RotaryTable, rk.RopeScaling)
+    )
+
+
 def test_checkpointing_gives_identical_bits() -> None:
     def block(q: Tensor, k: Tensor) -> Tensor:
         q_out, k_out = rk.apply_rotary_qk(q, k, torch.arange(5), TABLE)
