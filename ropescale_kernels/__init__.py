@@ -23,6 +23,7 @@ from .errors import (
 
 if TYPE_CHECKING:
     from . import bounds, reference, unfused
+    from . import onnx as onnx
     from .modules import RotaryEmbedding
     from .ops import apply_rotary_cos_sin, apply_rotary_qk, apply_rotary_qk_
     from .ops.implementations import available_impls
@@ -63,7 +64,8 @@ _HOME = {
     "available_impls": ".ops.implementations",
     "warmup": ".ops.warmup",
 }
-_SUBMODULES = ("bounds", "reference", "unfused")
+# `onnx` is not in __all__, because an import of all names would hide the package of that name.
+_SUBMODULES = ("bounds", "onnx", "reference", "unfused")
 
 
 def __getattr__(name: str) -> Any:
