@@ -63,6 +63,22 @@ def test_the_code_of_the_quickstart_runs_in_order() -> None:
     assert namespace["dynamic"].scalings[0].factor == 4.0
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`isinstance.treespec:FutureWarning")
+def test_the_code_of_the_page_on_exporting_runs_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("onnxruntime", "onnxscript"):
+        pytest.importorskip(name)
+    monkeypatch.chdir(tmp_path)
+    blocks = code(ROOT / "docs" / "exporting.md")
+    assert len(blocks) == 2
+    namespace: dict[str, Any] = {}
+    for block in blocks:
+        exec(compile(block, "exporting.md", "exec"), namespace)
+    assert namespace["q_out"].shape == (1, 100, 8, 64)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
 def test_the_files_that_a_page_names_are_there(page: Path) -> None:
     text = page.read_text()
