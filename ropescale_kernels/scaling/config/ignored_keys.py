@@ -96,7 +96,10 @@ def _is_overridden(entry: RopeEntry, key: str, top_key: str) -> bool:
     """Return whether every layer type has another value of its own than the top level."""
     layers = (entry.by_layer_type or {}).values()
     values = [layer.get(key) for layer in layers if isinstance(layer, Mapping)]
-    return bool(values) and None not in values and entry.config.get(top_key) not in values
+    given = entry.config.get(top_key)
+    # A list has a value for each layer.
+    listed = isinstance(given, (list, tuple))
+    return bool(values) and None not in values and not listed and given not in values
 
 
 def ignored_key_warnings(entry: RopeEntry, known: Collection[str]) -> list[str]:
