@@ -54,18 +54,23 @@ class Evidence:
 
 
 def find_evidence(config: Mapping[str, object]) -> tuple[tuple[Evidence, tuple[str, ...]], ...]:
-    """Return the evidence in a text model's config; each piece comes with its keys."""
-    found = ((piece, piece.keys(config)) for piece in EVIDENCE)
-    return tuple((piece, keys) for piece, keys in found if keys)
+    """Return the evidence in a text model's config; each piece comes with its keys.
+
+    A piece is left out if a later one tells all of its facts.
+    """
+    found = [(piece, keys) for piece in EVIDENCE if (keys := piece.keys(config))]
+    return tuple(
+        (piece, keys)
+        for index, (piece, keys) in enumerate(found)
+        if not any(piece.facts.keys() <= later.facts.keys() for later, _ in found[index + 1 :])
+    )
 
 
 def facts_of(pieces: tuple[Evidence, ...]) -> ModelType:
     """Return the facts that the pieces tell; a later piece wins."""
     facts: dict[str, Any] = {}
     for piece in pieces:
-        for name, value in piece.facts.items():
-            both = isinstance(value, Mapping) and name in facts
-            facts[name] = {**facts[name], **value} if both else value
+        facts |= piece.facts
     return dataclasses.replace(UNKNOWN, **facts)
 
 
