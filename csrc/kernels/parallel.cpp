@@ -1,6 +1,7 @@
 #include "parallel.h"
 
 #include <dlfcn.h>
+#include <pthread.h>
 
 #include <string>
 #include <system_error>
@@ -61,6 +62,10 @@ struct Task {
     }
 };
 
+// A forked child has the runtime's state and none of its threads, and GCC's runtime would wait for
+// them for ever. The child starts threads of its own instead.
+void leave_openmp() { openmp() = {}; }
+
 // The runtime may give a smaller team than was asked for, so each member asks for its size.
 void run_in_team(void* data) {
     static_cast<const Task*>(data)->run(openmp().thread_num(), openmp().num_threads());
@@ -83,6 +88,8 @@ const char* use_loaded_openmp(const char* preferred) {
         candidate.path = path;
         if (candidate.parallel && candidate.thread_num && candidate.num_threads) {
             runtime = candidate;
+            static const int registered = pthread_atfork(nullptr, nullptr, leave_openmp);
+            (void)registered;
             break;
         }
     }

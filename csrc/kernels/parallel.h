@@ -9,7 +9,7 @@ namespace ropescale {
 
 // Looks for a loaded OpenMP runtime, first one whose path has `preferred` in it, and uses its
 // threads from then on. Loads nothing. Returns the path, or "" where there is none (threads are
-// then started for each call).
+// then started for each call). A forked child uses none.
 const char* use_loaded_openmp(const char* preferred);
 
 // Cuts [0, count) into one range per thread and runs body(begin, end) on each; returns when all are

@@ -101,19 +101,38 @@ print("torch" in sys.modules, "libtorch" in maps, "libgomp" in maps)
     assert run(program).split() == ["False", "False", "False"]
 
 
-def test_a_forked_child_can_call() -> None:
-    program = """
-import os, torch, ropescale_kernels as rk
+@pytest.mark.parametrize("tokens", [4, 4000])
+@pytest.mark.parametrize("before", ["rotate", "torch.rand(4_000_000).add"])
+def test_a_forked_child_can_call(tokens: int, before: str) -> None:
+    """On one thread and on a team, after a team of the parent that the child does not have.
+
+    torch itself waits for ever in such a child, so the child calls nothing else of it.
+    """
+    program = f"""
+import os, threading, torch, ropescale_kernels as rk
+torch.set_num_threads(2)
 table = rk.RotaryTable(rk.RopeScaling.default(rotary_dim=64, rope_theta=1e4))
-q = torch.randn(4, 8, 64)
-want = rk.apply_rotary_qk(q, None, torch.arange(4), table)[0]
+q, positions = torch.randn({tokens}, 8, 64), torch.arange({tokens})
+def rotate(_):
+    out = torch.empty_like(q)
+    rk.apply_rotary_qk(q, None, positions, table, out=(out, None))
+    return out
+def threads():
+    return len(os.listdir("/proc/self/task"))
+alone, want = threads(), rotate(1).numpy().tobytes()
+({before})(1)
+team = threads() > alone
 child = os.fork()
 if child == 0:
-    got = rk.apply_rotary_qk(q, None, torch.arange(4), table)[0]
-    os._exit(0 if torch.equal(got, want) else 1)
-print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    os._exit(0 if rotate(1).numpy().tobytes() == want else 1)
+timer = threading.Timer(30, os.kill, (child, 9))
+timer.daemon = True
+timer.start()
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), team)
 """
-    assert run(program).strip() == "0"
+    code, team = run(program).split()
+    assert code == "0"
+    assert team == str(tokens == 4000 or before != "rotate")
 
 
 @pytest.mark.parametrize(("wanted", "got"), [("baseline", "baseline"), ("avx512", None)])
