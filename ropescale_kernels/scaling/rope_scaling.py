@@ -15,7 +15,7 @@ from .blend_constructors import BlendConstructors
 from .config.dialects import Dialect
 from .config.load import HasToDict
 from .config.resolve import resolve
-from .constructors import S
+from .constructors import Constructors, S
 from .hf_writer import hf_config
 from .parameters import Parameters
 from .rules import RULES
@@ -335,3 +335,14 @@ class RopeScaling(BlendConstructors):
         }
         parts = [f"{name}={value!r}" for name, value in shown.items() if value is not None]
         return f"RopeScaling({self.rope_type!r}, {', '.join(parts)})"
+
+
+def _name_constructors() -> None:
+    """Give the constructors the name that users call, which Python's own errors then show."""
+    for kind in (Constructors, BlendConstructors):
+        for name, method in vars(kind).items():
+            if isinstance(method, classmethod) and not name.startswith("_"):
+                method.__func__.__qualname__ = f"{RopeScaling.__name__}.{name}"
+
+
+_name_constructors()

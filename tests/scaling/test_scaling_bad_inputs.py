@@ -57,6 +57,19 @@ BAD = {
 }
 
 
+@pytest.mark.parametrize("rule", SANE)
+def test_arguments_that_python_refuses_are_named_under_the_constructor(rule: str) -> None:
+    build = getattr(RopeScaling, rule)
+    missing, *_ = [name for name in SANE[rule] if name != "factor"]
+    without = {name: value for name, value in SANE[rule].items() if name != missing}
+    with pytest.raises(TypeError, match=rf"^RopeScaling\.{rule}\(\) missing 1 .*'{missing}'$"):
+        build(**without)
+    with pytest.raises(TypeError, match=rf"^RopeScaling\.{rule}\(\) got an unexpected .*'facto'"):
+        build(**SANE[rule], facto=4.0)
+    with pytest.raises(TypeError, match=rf"^RopeScaling\.{rule}\(\) takes 1 positional"):
+        build(64, 1e4)
+
+
 def _takes(rule: str, name: str) -> bool:
     code = getattr(RopeScaling, rule).__func__.__code__
     return name in code.co_varnames[1 : 1 + code.co_kwonlyargcount]
