@@ -83,7 +83,7 @@ def call_costs_table(costs: list[CallCost]) -> Table:
 def changes_table(found: list[Change], name: str) -> Table:
     """Return the table that compares a run with an earlier run."""
     table = _table(
-        f"compared with {name}. ratio: x copy now over x copy then; low-high: the ratio at the\n"
+        f"against {name}. ratio: x copy now over x copy then; low-high: the ratio at the\n"
         "ends of both spreads within a run. Another place in memory can change a time by more",
         ("", "case", "caches", "us then", "us now", "x copy", "x now", "ratio", "low-high", ""),
     )
