@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
 
 import torch
@@ -35,6 +35,7 @@ class RotaryQKSpec(Call):
     conjugate: bool = argument(Kind.FLAG, is_adjoint=True)
     phase_float32: bool = argument(Kind.FLAG)
     impl: str = argument(Kind.TEXT, initial="auto")
+    _: KW_ONLY
     q_out: Tensor | None = None
     k_out: Tensor | None = None
     # Whether raw pointers give all there is to the inputs; None until somebody has looked.
@@ -67,12 +68,14 @@ class RotaryQKScalingGradSpec(Call):
 
     NAME: ClassVar[str] = "rotary_qk_scaling_grad"
     OUTPUTS: ClassVar[tuple[Output, ...]] = (
-        Output("inv_freq_bits", dtype=torch.float32),  # (num_profiles, rotary_dim / 2)
-        Output("attention_factor_bits", dtype=torch.float32),  # (num_profiles, 2)
+        # (num_profiles, rotary_dim / 2)
+        Output("inv_freq_bits", dtype=torch.float32, gradient="inv_freq"),
+        # (num_profiles, 2)
+        Output("attention_factor_bits", dtype=torch.float32, gradient="attention_factors"),
     )
 
-    grad_q: Tensor = argument(Kind.HEADS, gradient=True)
-    grad_k: Tensor | None = argument(Kind.HEADS, optional=True, gradient=True)
+    grad_q: Tensor = argument(Kind.HEADS, gradient="q")
+    grad_k: Tensor | None = argument(Kind.HEADS, optional=True, gradient="k")
     q: Tensor = argument(Kind.HEADS)
     k: Tensor | None = argument(Kind.HEADS, optional=True)
     position_ids: Tensor = argument(Kind.TOKENS, lead="axes")
@@ -103,6 +106,7 @@ class RotaryCosSinSpec(Call):
     interleaved: bool = argument(Kind.FLAG)
     conjugate: bool = argument(Kind.FLAG, is_adjoint=True)
     impl: str = argument(Kind.TEXT, initial="auto")
+    _: KW_ONLY
     q_out: Tensor | None = None
     k_out: Tensor | None = None
     is_plain: bool | None = None

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C._functorch import is_functorch_wrapped_tensor
 
 from ..errors import RopeScaleTypeError, RopeScaleUnsupportedError, RopeScaleValueError, expected
 from ..names import MAX_HEAD_DIM
@@ -17,7 +18,7 @@ from ..table.state import TableState
 from . import check_outputs, layout_hints
 from .arguments import RotaryCosSinSpec, RotaryQKSpec, Spec
 from .kinds import Argument, Kind, is_by_sequence
-from .transforms import is_transformed
+from .transforms import in_forward_ad
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 _PLAIN = (Tensor, torch.nn.Parameter)
@@ -78,15 +79,15 @@ def check_rotary_qk(
             # The implementations read (batch,) from one axis, and (1, seqlen) from two.
             profile_ids = profile_ids.unsqueeze(0)
     spec = RotaryQKSpec(
-        q,
-        k,
-        position_ids,
-        profile_ids,
-        table,
-        interleaved,
-        conjugate,
-        phase == "float32",
-        impl,
+        q=q,
+        k=k,
+        position_ids=position_ids,
+        profile_ids=profile_ids,
+        table=table,
+        interleaved=interleaved,
+        conjugate=conjugate,
+        phase_float32=phase == "float32",
+        impl=impl,
     )
     if in_place:
         spec.q_out, spec.k_out = q, k
@@ -160,7 +161,17 @@ def check_rotary_cos_sin(
             want = "shape (num_rows, width), as position_ids are row indices"
             raise RopeScaleValueError(expected("cos", want, f"shape {tuple(cos.shape)}"))
         check_tokens("position_ids", position_ids, _ROW_INDICES, shape, device)
-    spec = RotaryCosSinSpec(q, k, cos, sin, position_ids, resolved, interleaved, conjugate, impl)
+    spec = RotaryCosSinSpec(
+        q=q,
+        k=k,
+        cos=cos,
+        sin=sin,
+        position_ids=position_ids,
+        rotary_dim=resolved,
+        interleaved=interleaved,
+        conjugate=conjugate,
+        impl=impl,
+    )
     if out is not None:
         spec.q_out, spec.k_out = check_outputs.check_out(q, k, out)
     return spec
@@ -249,10 +260,13 @@ def check_flag(name: str, value: Any) -> None:
 def is_plain(spec: Spec) -> bool:
     """Return whether raw pointers give all there is: no subclass, lazy negation or transform."""
     if spec.is_plain is None:
-        inputs = [getattr(spec, name) for name in spec.INPUTS]
-        spec.is_plain = not is_transformed(*inputs) and all(
-            x is None or (type(x) in _PLAIN and not x.is_neg()) for x in inputs
-        )
+        spec.is_plain = not in_forward_ad()
+        for name in spec.INPUTS:
+            x = getattr(spec, name)
+            if x is None:
+                continue
+            if type(x) not in _PLAIN or x.is_neg() or is_functorch_wrapped_tensor(x):
+                spec.is_plain = False
     return spec.is_plain
 
 

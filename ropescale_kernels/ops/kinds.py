@@ -2,8 +2,8 @@
 
 An operator is a dataclass derived from `Call`, decorated with `operator`. Each field made by
 `argument` is an argument of the operator, in the order of the fields; a table stands for several
-arguments. Other fields are no arguments. A new argument goes last and has a default, because saved
-programs name the arguments that they pass.
+arguments. Other fields are no arguments, and they are keyword-only. A new argument goes last and
+has a default, because saved programs name the arguments that they pass.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from enum import Enum, auto
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
-from torch import Tensor
 
 from ..table.state import GradLeaves, TableState, TableTensors, schema_name
 
@@ -53,7 +52,7 @@ class Argument:
         kind: The meaning.
         optional: Whether a tensor may be None.
         written: Whether the operator writes the tensor.
-        gradient: Whether heads are the upstream gradient of other heads.
+        gradient: The heads whose upstream gradient these heads are.
         lead: Axes in front of those of tokens: "axes" for the optional axis of M-RoPE, "copies" for
             an axis that is always there.
         by_sequence: Whether a tensor `(batch,)` holds one value per sequence; see
@@ -69,7 +68,7 @@ class Argument:
     kind: Kind
     optional: bool = False
     written: bool = False
-    gradient: bool = False
+    gradient: str = ""
     lead: str = ""
     by_sequence: bool = False
     dtypes: tuple[torch.dtype, ...] = (torch.int32, torch.int64)
@@ -101,17 +100,14 @@ class Output(NamedTuple):
     `like` is the argument, by its name in Python, whose shape the result has. If the argument is
     None, the result is absent. `lead` is an argument whose first axis leads the result too.
     `option` is a flag without which the result is absent; an operator with such an output returns a
-    list.
+    list. `gradient` is the leaf of a table whose gradient the result is.
     """
 
     like: str
     lead: str = ""
     dtype: torch.dtype | None = None
     option: str = ""
-
-    def exists(self, values: dict[str, Any]) -> bool:
-        """Return whether a call with these arguments has the result."""
-        return values[self.like] is not None and (not self.option or bool(values[self.option]))
+    gradient: str = ""
 
 
 class Slot(NamedTuple):
@@ -140,18 +136,36 @@ class Call:
     OUTPUTS: ClassVar[tuple[Output, ...]] = ()
     # The public function that takes heads which require grad, of an operator that writes heads.
     OUT_OF_PLACE: ClassVar[str] = ""
-    # `operator` sets the following: the arguments in the order of the schema, and their names in
+    # `operator` sets the following. The arguments in the order of the schema, and their names in
     # Python; the arguments by field; the fields of heads that are rotated, the first of which gives
-    # the shape of tokens; the fields of tensors besides the table; the fields besides tables; the
-    # tensors that a kernel reads, with their kinds; the arguments that the operator writes.
+    # the shape of tokens; the fields of tensors besides the table; the tensors that a kernel reads,
+    # with their kinds.
     SLOTS: ClassVar[tuple[Slot, ...]]
     KEYS: ClassVar[tuple[str, ...]]
     ARGUMENTS: ClassVar[dict[str, Argument]]
     HEADS: ClassVar[tuple[str, ...]]
     INPUTS: ClassVar[tuple[str, ...]]
-    PLAIN: ClassVar[tuple[str, ...]]
     READ: ClassVar[tuple[tuple[str, Kind], ...]]
-    WRITTEN: ClassVar[tuple[str, ...]]
+    PLAN: ClassVar[Plan]
+
+
+class Plan(NamedTuple):
+    """Places in the order of a schema, found once per operator because each call needs them."""
+
+    # The place of the first heads.
+    heads: int
+    # The tensors that a kernel reads; whether each is heads or rows.
+    read: tuple[tuple[int, bool], ...]
+    # The tensors that the operator writes.
+    written: tuple[int, ...]
+    # The first tensor of the table, which is also the place of the table among the fields; the ends
+    # of its TableTensors and of its GradLeaves. None without a table.
+    table: tuple[int, int, int] | None
+    # The values that bring the position axes of the table.
+    axes: int | None
+    # For each output, the place of `like`, and of `option` or None.
+    results: tuple[tuple[int, int | None], ...]
+    returns_list: bool
 
 
 _Call = TypeVar("_Call", bound=Call)
@@ -161,10 +175,11 @@ def operator(kind: type[_Call]) -> type[_Call]:
     """Derive from the fields of a dataclass what the machinery reads."""
     slots = kind.SLOTS = _slots_of(kind)
     kind.KEYS = tuple(slot.key for slot in slots)
-    kind.PLAIN = tuple(slot.key for slot in slots if not slot.part)
     kind.READ = tuple((slot.key, slot.argument.kind) for slot in slots if slot.is_tensor)
-    kind.WRITTEN = tuple(slot.key for slot in slots if slot.argument.written)
     kind.ARGUMENTS = {slot.field: slot.argument for slot in slots}
+    fields = dataclasses.fields(kind)  # type: ignore[arg-type]
+    positional = [field.name for field in fields if not field.kw_only]
+    assert positional == list(kind.ARGUMENTS), f"{kind.NAME}: a field that is no argument"
     tensors = [slot for slot in slots if slot.is_tensor and not slot.part]
     kind.INPUTS = tuple(slot.field for slot in tensors)
     kind.HEADS = tuple(
@@ -172,7 +187,23 @@ def operator(kind: type[_Call]) -> type[_Call]:
         for slot in tensors
         if slot.argument.kind is Kind.HEADS and not slot.argument.gradient
     )
+    kind.PLAN = _plan_of(kind)
     return kind
+
+
+def _plan_of(kind: type[Call]) -> Plan:
+    at = {key: i for i, key in enumerate(kind.KEYS)}
+    parts = [at[slot.key] for slot in kind.SLOTS if slot.part]
+    axes = [at[slot.key] for slot in kind.SLOTS if slot.argument.lead == "axes"]
+    return Plan(
+        heads=at[kind.HEADS[0]],
+        read=tuple((at[key], of in (Kind.HEADS, Kind.ROWS)) for key, of in kind.READ),
+        written=tuple(at[slot.key] for slot in kind.SLOTS if slot.argument.written),
+        table=(parts[0], parts[0] + len(TableTensors._fields), parts[-1] + 1) if parts else None,
+        axes=axes[0] if axes else None,
+        results=tuple((at[o.like], at[o.option] if o.option else None) for o in kind.OUTPUTS),
+        returns_list=any(output.option for output in kind.OUTPUTS),
+    )
 
 
 def _slots_of(kind: type[Call]) -> tuple[Slot, ...]:
@@ -207,7 +238,7 @@ def schema_of(kind: type[Call]) -> str:
         default = slot.argument.default
         text = f'"{default}"' if isinstance(default, str) else default
         words.append(f"{word} {slot.name}" + ("" if default is _REQUIRED else f"={text}"))
-    if returns_list(kind):
+    if kind.PLAN.returns_list:
         results = "Tensor[]"
     else:
         results = ", ".join(["Tensor"] * len(kind.OUTPUTS))
@@ -215,51 +246,58 @@ def schema_of(kind: type[Call]) -> str:
     return f"({', '.join(words)}) -> {results}"
 
 
-def returns_list(kind: type[Call]) -> bool:
-    """Return whether the number of results depends on an option."""
-    return any(output.option for output in kind.OUTPUTS)
-
-
-def bind(kind: type[Call], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments of an operator by their names in Python.
+def bind(
+    kind: type[Call], args: Sequence[Any], kwargs: dict[str, Any] | None = None
+) -> Sequence[Any]:
+    """Return the arguments of an operator in the order of its schema.
 
     torch.library leaves out arguments that are at their defaults, so the others are bound by their
     names in the schema.
     """
     if len(args) == len(kind.KEYS):
-        return dict(zip(kind.KEYS, args, strict=True))
+        return args
     values = {slot.name: slot.argument.default for slot in kind.SLOTS}
     values.update(zip(values, args, strict=False))
-    values.update(kwargs)
-    return {slot.key: values[slot.name] for slot in kind.SLOTS}
+    values.update(kwargs or {})
+    return tuple(values.values())
+
+
+def by_name(kind: type[Call], values: Sequence[Any]) -> dict[str, Any]:
+    """Return the arguments of an operator by their names in Python."""
+    return dict(zip(kind.KEYS, values, strict=True))
+
+
+def present(kind: type[Call], values: Sequence[Any]) -> list[bool]:
+    """Return which of its results a call with these arguments has."""
+    return [
+        values[like] is not None and (option is None or bool(values[option]))
+        for like, option in kind.PLAN.results
+    ]
 
 
 def values_of(kind: type[Call], call: Any) -> list[Any]:
     """Return the arguments of an operator in order, from the fields of a call."""
-    values: list[Any] = []
-    for name, meaning in kind.ARGUMENTS.items():
-        value = getattr(call, name)
-        if meaning.kind is Kind.TABLE:
-            values += value.state
-            values += value.sources if meaning.leaves else ()
-        else:
-            values.append(value)
+    values = [getattr(call, name) for name in kind.ARGUMENTS]
+    if kind.PLAN.table is not None:
+        start, stop, end = kind.PLAN.table
+        table = values[start]
+        values[start : start + 1] = table.state + (table.sources if end > stop else ())
     return values
 
 
-def call_from(kind: type[Call], values: dict[str, Any]) -> Any:
+def call_from(kind: Any, values: Sequence[Any]) -> Any:
     """Return the call that has these arguments, the tensors of its table checked."""
-    fields = {key: values[key] for key in kind.PLAIN}
-    for name, meaning in kind.ARGUMENTS.items():
-        if meaning.kind is not Kind.TABLE:
-            continue
-        tensors = TableTensors(*[values[part] for part in TableTensors._fields])
-        table = TableState(tensors, _num_axes(kind, values, tensors.axis_ids))
-        table.check()
-        if meaning.leaves:
-            table.sources = tuple([values[part] for part in GradLeaves._fields])
-        fields[name] = table
-    return kind(**fields)
+    plan: Plan = kind.PLAN
+    if plan.table is None:
+        return kind(*values)
+    start, stop, end = plan.table
+    tensors = TableTensors(*values[start:stop])
+    num_axes = 0 if tensors.axis_ids is None else _num_axes(plan, values)
+    table = TableState(tensors, num_axes)
+    table.check()
+    if end > stop:
+        table.sources = tuple(values[stop:end])
+    return kind(*values[:start], table, *values[end:])
 
 
 def is_by_sequence(shape: Sequence[int], tokens: Sequence[int]) -> bool:
@@ -272,13 +310,9 @@ def is_by_sequence(shape: Sequence[int], tokens: Sequence[int]) -> bool:
     return len(shape) == 1 and len(tokens) == 2 and shape[0] == tokens[0]
 
 
-def _num_axes(kind: type[Call], values: dict[str, Any], axis_ids: Tensor | None) -> int:
-    """Return the position axes of a table: those that position_ids bring, or 0."""
-    if axis_ids is None:
+def _num_axes(plan: Plan, values: Sequence[Any]) -> int:
+    """Return the position axes of a table with `axis_ids`: those that position_ids bring, or 0."""
+    if plan.axes is None:
         return 0
-    token_dims = values[kind.HEADS[0]].dim() - 2
-    for slot in kind.SLOTS:
-        if slot.argument.lead == "axes":
-            x = values[slot.key]
-            return int(x.shape[0]) if x.dim() > token_dims else 0
-    return 0
+    x = values[plan.axes]
+    return int(x.shape[0]) if x.dim() > values[plan.heads].dim() - 2 else 0

@@ -17,7 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from ..table.state import TableTensors
 from . import autograd, vmap
 from .implementations import empty_like
-from .kinds import Call, Kind, Output, bind, call_from, returns_list, schema_of, values_of
+from .kinds import Call, Output, Plan, bind, by_name, call_from, present, schema_of, values_of
 
 # The results of a kernel in the order of OUTPUTS, None for a result that is absent.
 Kernel = Callable[[Any], "Sequence[Tensor | None]"]
@@ -45,18 +45,11 @@ def register(
     torch.library.register_fake(name, _results_without_data(kind))
     torch.library.register_vmap(name, vmap.batched(kind))
     formula = autograd.Formula(kind, gradients, leaf_gradients)
-    if not formula.is_differentiable:
-        return
-    autograd.show_to_torch_func(kind, formula)
-    if kind.WRITTEN:
-        from torch._library.autograd import Info, make_autograd_impl
-
-        # register_autograd takes no operator that writes an argument.
-        impl = make_autograd_impl(vmap.operator_of(kind), Info(formula.backward, formula.setup))
+    if formula.is_differentiable:
+        autograd.show_to_torch_func(kind, formula)
         library: Any = _library(kind.NAMESPACE)
-        library.impl(kind.NAME, impl, "Autograd", with_keyset=True)
-    else:
-        torch.library.register_autograd(name, formula.backward, setup_context=formula.setup)
+        kernel_of_autograd = autograd.dispatched(kind, formula)
+        library.impl(kind.NAME, kernel_of_autograd, "Autograd", with_keyset=True)
 
 
 @cache
@@ -72,7 +65,7 @@ def call_operator(kind: type[Call], call: Any) -> tuple[Tensor | None, ...]:
         call: A call with the operator's fields. Output buffers in it are not read.
     """
     values = values_of(kind, call)
-    heads = getattr(call, kind.HEADS[0])
+    heads = values[kind.PLAN.heads]
     if isinstance(heads, FakeTensor) and not torch.compiler.is_compiling():
         # A table may hold real tensors while the activations are fake.
         for at, (slot, x) in enumerate(zip(kind.SLOTS, values, strict=True)):
@@ -80,65 +73,64 @@ def call_operator(kind: type[Call], call: Any) -> tuple[Tensor | None, ...]:
             if is_of_table and not isinstance(x, FakeTensor):
                 values[at] = heads.fake_mode.from_tensor(x)
     results = autograd.call_in_sight(kind, values)
-    # The tensors of a table are no fields of a call, and they are never None.
-    exists = [
-        getattr(call, output.like, heads) is not None
-        and (not output.option or getattr(call, output.option))
-        for output in kind.OUTPUTS
-    ]
-    if not returns_list(kind):
-        return tuple(x if is_there else None for x, is_there in zip(results, exists, strict=True))
+    exists = present(kind, values)
+    if not kind.PLAN.returns_list:
+        return tuple([x if is_there else None for x, is_there in zip(results, exists, strict=True)])
     rest = list(results)
-    return tuple(rest.pop(0) if is_there else None for is_there in exists)
+    return tuple([rest.pop(0) if is_there else None for is_there in exists])
 
 
 def _run(kind: type[Call], kernel: Kernel) -> Callable[..., Any]:
+    plan = kind.PLAN
+
     def run(*args: Any, **kwargs: Any) -> Any:
         values = bind(kind, args, kwargs)
-        own = dict(values)
-        for key, meaning in kind.READ:
-            own[key] = _readable(meaning, values[key])
-        call = call_from(kind, own)
-        results = kernel(call)
-        for key in kind.WRITTEN:
-            given, written = values[key], own[key]
-            if given is None:
-                continue
+        own = _readable(plan, values)
+        results = kernel(call_from(kind, own))
+        for at in plan.written:
+            given, written = values[at], own[at]
             # The kernel wrote a copy if the rows given are not contiguous.
-            if written.data_ptr() != given.data_ptr():
+            if given is not None and written.data_ptr() != given.data_ptr():
                 given.copy_(written)
         return _as_returned(kind, values, results)
 
     return run
 
 
-def _readable(kind: Kind, x: Any) -> Any:
+def _readable(plan: Plan, values: Sequence[Any]) -> list[Any]:
     """Return the memory that a kernel reads: no subclass; heads and rows not negated, contiguous.
 
     The public functions refuse rows that are not contiguous, but a compiler may choose them.
     """
-    if x is None:
-        return None
-    if type(x) is not Tensor:
-        x = x.as_subclass(Tensor)
-    if kind is Kind.HEADS or kind is Kind.ROWS:
-        x = x.resolve_neg()
-        # An empty tensor with a last stride of 0 counts as contiguous, so contiguous() keeps it.
-        return x if x.stride(-1) == 1 else x.clone(memory_format=torch.contiguous_format)
-    return x
+    own = list(values)
+    for at, is_wide in plan.read:
+        x = own[at]
+        if x is None:
+            continue
+        if type(x) is not Tensor:
+            x = own[at] = x.as_subclass(Tensor)
+        if is_wide and (x.is_neg() or x.stride(-1) != 1):
+            x = x.resolve_neg()
+            # An empty tensor with a last stride of 0 counts as contiguous; contiguous() keeps it.
+            is_dense = x.stride(-1) == 1
+            own[at] = x if is_dense else x.clone(memory_format=torch.contiguous_format)
+    return own
 
 
 def _results_without_data(kind: type[Call]) -> Callable[..., Any]:
     def fake(*args: Any, **kwargs: Any) -> Any:
         values = bind(kind, args, kwargs)
-        return _as_returned(kind, values, [_without_data(o, values) for o in kind.OUTPUTS])
+        named, exists = by_name(kind, values), present(kind, values)
+        results = [
+            _without_data(output, named) if is_there else None
+            for output, is_there in zip(kind.OUTPUTS, exists, strict=True)
+        ]
+        return _as_returned(kind, values, results)
 
     return fake
 
 
-def _without_data(output: Output, values: dict[str, Any]) -> Tensor | None:
-    if not output.exists(values):
-        return None
+def _without_data(output: Output, values: dict[str, Any]) -> Tensor:
     x = values[output.like]
     if output.lead:
         dtype = output.dtype or x.dtype
@@ -146,12 +138,12 @@ def _without_data(output: Output, values: dict[str, Any]) -> Tensor | None:
     return empty_like(x, output.dtype)
 
 
-def _as_returned(kind: type[Call], values: dict[str, Any], results: Sequence[Tensor | None]) -> Any:
-    if returns_list(kind):
+def _as_returned(kind: type[Call], values: Sequence[Any], results: Sequence[Tensor | None]) -> Any:
+    if kind.PLAN.returns_list:
         return [x for x in results if x is not None]
-    if not kind.OUTPUTS:
+    if not results:
         return None
     # A schema knows no optional results, so an empty tensor stands for None.
-    reference = values[kind.HEADS[0]]
-    found = tuple(reference.new_empty(0) if x is None else x for x in results)
+    heads = values[kind.PLAN.heads]
+    found = tuple([heads.new_empty(0) if x is None else x for x in results])
     return found if len(found) > 1 else found[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import RopeScaleUnsupportedError, expected
-from .kinds import Call, Kind, bind, is_by_sequence, returns_list
+from .kinds import Call, Kind, bind, by_name, is_by_sequence, present
 
 
 def batched(kind: type[Call]) -> Callable[..., Any]:
@@ -25,7 +25,8 @@ def batched(kind: type[Call]) -> Callable[..., Any]:
         return partial(_refuse, names[0])
 
     def rule(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> Any:
-        values = bind(kind, args, {})
+        bound = bind(kind, args)
+        values = by_name(kind, bound)
         dims = dict(zip(values, in_dims, strict=False))
         _refuse_batched_tables(kind, values, dims)
         fold = _Fold(info.batch_size, values[names[0]], dims.get(names[0]))
@@ -42,7 +43,7 @@ def batched(kind: type[Call]) -> Callable[..., Any]:
                 folded.append(fold.tokens(x, dim, rows=True))
             else:
                 folded.append(x)
-        return _unfolded(kind, values, fold, operator_of(kind)(*folded))
+        return _unfolded(kind, present(kind, bound), fold, operator_of(kind)(*folded))
 
     return rule
 
@@ -76,20 +77,19 @@ def _refuse_batched_tables(
             )
 
 
-def _unfolded(kind: type[Call], values: dict[str, Any], fold: _Fold, results: Any) -> Any:
+def _unfolded(kind: type[Call], exists: Sequence[bool], fold: _Fold, results: Any) -> Any:
     """Return the results, and the mapped axis of each."""
     rest = [results] if isinstance(results, Tensor) else list(results)
-    outputs = kind.OUTPUTS
-    if returns_list(kind):
-        outputs = tuple(output for output in outputs if output.exists(values))
+    outputs = list(zip(kind.OUTPUTS, exists, strict=True))
+    if kind.PLAN.returns_list:
+        outputs = [(output, is_there) for output, is_there in outputs if is_there]
     found, dims = [], []
-    for output, x in zip(outputs, rest, strict=True):
+    for (output, is_there), x in zip(outputs, rest, strict=True):
         # An empty tensor stands for a result that is absent.
-        exists = output.exists(values)
         lead = int(bool(output.lead))
-        found.append(fold.unfold(x, lead) if exists else x)
-        dims.append(lead if exists else None)
-    if returns_list(kind):
+        found.append(fold.unfold(x, lead) if is_there else x)
+        dims.append(lead if is_there else None)
+    if kind.PLAN.returns_list:
         return found, dims
     if len(found) == 1:
         return found[0], dims[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -30,6 +31,10 @@ class TableTensors(NamedTuple):
     ramp: Tensor | None = None
     # (num_profiles,): float32 bits, 0 for a profile that is not blended
     factors: Tensor | None = None
+
+
+# The tensors that a table has all of, or none.
+_BLEND = slice(TableTensors._fields.index("pos_freqs"), None)
 
 
 class GradLeaves(NamedTuple):
@@ -75,7 +80,6 @@ class TableState:
 
     def _take(self, tensors: TableTensors) -> None:
         self.state = tuple(tensors)
-        self.dtypes = tuple(None if x is None else x.dtype for x in tensors)
         self.turns_per_token = tensors.turns_per_token
         self.inv_freq_bits = tensors.inv_freq_bits
         self.attention_factor_bits = tensors.attention_factor_bits
@@ -92,6 +96,11 @@ class TableState:
     def tensors(self) -> TableTensors:
         """The tensors under their names."""
         return TableTensors(*self.state)  # type: ignore[arg-type]
+
+    @cached_property
+    def dtypes(self) -> tuple[torch.dtype | None, ...]:
+        """The dtype of each tensor, None for a tensor that the table lacks."""
+        return tuple(None if x is None else x.dtype for x in self.state)
 
     @property
     def grad_leaves(self) -> GradLeaves:
@@ -115,27 +124,21 @@ class TableState:
             RopeScaleValueError: A dtype, shape, device or stride; the message names the tensor.
         """
         profiles, pairs = self.num_profiles, self.rotary_dim // 2
+        rows = (profiles, pairs)
         # In the order of TableTensors.
-        wanted = (
-            (profiles, pairs, 2),
-            (profiles, pairs),
-            (profiles, 2),
-            (pairs,),
-            (profiles, pairs),
-            (profiles, pairs),
-            (profiles,),
-        )
+        wanted = ((profiles, pairs, 2), rows, (profiles, 2), (pairs,), rows, rows, (profiles,))
         device, words = self.device, torch.int32
-        for name, x, want in zip(TableTensors._fields, self.state, wanted, strict=True):
-            if x is None or (
-                x.shape == want and x.dtype is words and x.device == device and x.is_contiguous()
-            ):
+        for at, x in enumerate(self.state):
+            if x is None:
                 continue
+            want = wanted[at]
+            if x.shape == want and x.dtype is words and x.device == device and x.is_contiguous():
+                continue
+            name = schema_name(TableTensors._fields[at])
             requirement = f"contiguous int32 {want} on {device}"
             got = f"{x.dtype} {tuple(x.shape)} on {x.device}"
-            raise RopeScaleValueError(expected(schema_name(name), requirement, got))
-        tensors = self.tensors
-        if len({x is None for x in (tensors.pos_freqs, tensors.ramp, tensors.factors)}) > 1:
+            raise RopeScaleValueError(expected(name, requirement, got))
+        if self.blend is None and any(x is not None for x in self.state[_BLEND]):
             raise RopeScaleValueError(
                 expected("scales", "pos_freqs, ramp and scales, or none of them", "some")
             )
