@@ -7,6 +7,7 @@ from torch import Tensor
 from torch._C import _functorch
 from torch._functorch.pyfunctorch import temporarily_pop_interpreter_stack
 from torch.autograd import forward_ad
+from torch.compiler import is_dynamo_compiling
 
 from ..errors import RopeScaleUnsupportedError, expected
 
@@ -22,6 +23,9 @@ def leaf_of(name: str, x: Tensor) -> Tensor | None:
         RopeScaleUnsupportedError: Under forward-mode AD, if x has a tangent or requires grad,
             because the operators there would drop both.
     """
+    if is_dynamo_compiling():
+        # A graph has no wrappers to look into.
+        return x if x.requires_grad else None
     leaf = _wrapped_leaf(x)
     is_forward = forward_ad._current_level >= 0
     has_tangent = is_forward and _has_tangent(x)
