@@ -8,7 +8,7 @@ from pathlib import Path
 
 import typer
 
-from ..scaling.config.load import load_config, read_config
+from ..scaling.config.load import config_file, load_config, read_config
 
 STDIN = "-"
 CONFIG_HELP = "A config.json, the folder of a model, or - for a config on stdin."
@@ -22,20 +22,30 @@ def config_of(source: str) -> Mapping[str, object]:
 
     Raises:
         RopeScaleConfigError: If there is no JSON object to read.
+        BadParameter: If stdin is closed.
     """
-    return read_config(sys.stdin, "stdin") if source == STDIN else load_config(source)
+    if source != STDIN:
+        return load_config(source)
+    # Python has no stdin if the descriptor is closed.
+    if sys.stdin is None:
+        raise typer.BadParameter(
+            "expected a config on stdin, found stdin closed", param_hint="CONFIG"
+        )
+    return read_config(sys.stdin.buffer, "stdin")
 
 
 def file_of(source: str) -> Path:
-    """Return the file that a config was read from.
+    """Return the file that holds a config.
 
     Raises:
         BadParameter: For stdin.
+        RopeScaleConfigError: If there is no such file.
     """
     if source == STDIN:
-        raise typer.BadParameter("expected a file or a folder to write to, got stdin")
-    path = Path(source)
-    return path / "config.json" if path.is_dir() else path
+        raise typer.BadParameter(
+            "expected a file or a folder to write to, got stdin", param_hint="--write"
+        )
+    return config_file(source)
 
 
 def refuse_the_config(source: str, outputs: Mapping[str, Path | None]) -> None:
@@ -52,7 +62,7 @@ def refuse_the_config(source: str, outputs: Mapping[str, Path | None]) -> None:
         return
     config = file_of(source)
     for option, path in outputs.items():
-        if path is not None and path.exists() and config.exists() and path.samefile(config):
+        if path is not None and path.exists() and path.samefile(config):
             raise typer.BadParameter(
                 f"expected another file than the config, got {path}", param_hint=option
             )

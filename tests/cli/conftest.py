@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 
 import pytest
@@ -9,6 +10,17 @@ import pytest
 from ropescale_kernels.cli import main
 
 Ropescale = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def on_stdin(monkeypatch: pytest.MonkeyPatch) -> Callable[[str | bytes], None]:
+    """Put a text (as UTF-8) or bytes on stdin."""
+
+    def put(content: str | bytes) -> None:
+        raw = content.encode() if isinstance(content, str) else content
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(raw)))
+
+    return put
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 
 Ropescale = Callable[..., tuple[int, str, str]]
+OnStdin = Callable[[str | bytes], None]
 CONFIGS = Path(__file__).parent.parent / "fixtures" / "configs"
 R1 = str(CONFIGS / "deepseek-r1-0528-qwen3-8b.json")
 
@@ -41,13 +41,11 @@ def test_json_has_everything(ropescale: Ropescale, tmp_path: Path) -> None:
     assert json.loads(target.read_text()) == [found]
 
 
-def test_folder_and_stdin(
-    ropescale: Ropescale, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_folder_and_stdin(ropescale: Ropescale, tmp_path: Path, on_stdin: OnStdin) -> None:
     want = ropescale("inspect", R1)[1]
     (tmp_path / "config.json").write_text(Path(R1).read_text())
     assert ropescale("inspect", str(tmp_path))[1] == want
-    monkeypatch.setattr("sys.stdin", io.StringIO(Path(R1).read_text()))
+    on_stdin(Path(R1).read_text())
     assert ropescale("inspect", "-")[1] == want
 
 
@@ -92,19 +90,78 @@ def test_no_config_is_one_line(ropescale: Ropescale, source: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "3", '{"a": 1', "[" * 100_000])
-def test_bad_json_on_stdin_is_one_line(
-    ropescale: Ropescale, text: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+def test_bad_json_on_stdin_is_one_line(ropescale: Ropescale, text: str, on_stdin: OnStdin) -> None:
+    on_stdin(text)
     code, out, err = ropescale("inspect", "-")
     assert (code, out) == (2, "")
     (line,) = err.splitlines()
     assert "config: expected" in line
 
 
-def test_names_are_shown_as_they_are(ropescale: Ropescale, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_byte_order_mark_on_stdin_changes_nothing(
+    ropescale: Ropescale, encoding: str, on_stdin: OnStdin
+) -> None:
+    want = ropescale("inspect", R1)[1]
+    on_stdin(Path(R1).read_text().encode(encoding))
+    assert ropescale("inspect", "-") == (0, want, "")
+
+
+def test_stdin_that_is_closed_is_one_line(
+    ropescale: Ropescale, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    code, _, err = ropescale("inspect", "-")
+    assert code == 2
+    assert "CONFIG: expected a config on stdin, found stdin closed" in err
+
+
+def test_stdin_is_not_read_without_end(
+    ropescale: Ropescale, on_stdin: OnStdin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ropescale_kernels.scaling.config.load._MAX_BYTES", 2**10)
+    on_stdin(b" " * 2**11)
+    code, _, err = ropescale("inspect", "-")
+    assert code == 2
+    assert "config: expected at most 1024 bytes, got more on stdin" in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["inspect", "Qwen/Qwen3-8B"],
+        ["plan", "Qwen/Qwen3-8B", "--target-length", "128k"],
+        ["plan", "Qwen/Qwen3-8B", "--target-length", "128k", "--write"],
+    ],
+)
+def test_a_repository_of_the_hub_is_one_line_with_a_hint(
+    ropescale: Ropescale, arguments: list[str]
+) -> None:
+    code, out, err = ropescale(*arguments)
+    assert (code, out) == (2, "")
+    (line,) = err.splitlines()
+    assert "huggingface_hub.hf_hub_download('Qwen/Qwen3-8B', 'config.json')" in line
+
+
+def test_another_file_is_one_line(ropescale: Ropescale, tmp_path: Path, on_stdin: OnStdin) -> None:
+    file = tmp_path / "adapter_config.json"
+    file.write_text('{"peft_type": "LORA", "base_model_name_or_path": "Qwen/Qwen3-8B"}')
+    on_stdin(file.read_text())
+    for arguments in (
+        ["inspect", str(file)],
+        ["inspect", "-"],
+        ["plan", str(file), "--target-length", "128k", "--write"],
+    ):
+        code, out, err = ropescale(*arguments)
+        assert (code, out) == (2, "")
+        (line,) = err.splitlines()
+        assert "Give the config of its base model, 'Qwen/Qwen3-8B'" in line
+    assert [*tmp_path.iterdir()] == [file]
+
+
+def test_names_are_shown_as_they_are(ropescale: Ropescale, on_stdin: OnStdin) -> None:
     raw = {"head_dim": 64, "rope_parameters": {"[bold]\x1b[31mx": {"rope_type": "default"}}}
-    monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(raw)))
+    on_stdin(json.dumps(raw))
     code, out, _ = ropescale("inspect", "-")
     assert code == 0
     assert "[bold]" in out

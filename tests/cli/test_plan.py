@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from ropescale_kernels.scaling import RopeScaling
 
 Ropescale = Callable[..., tuple[int, str, str]]
+OnStdin = Callable[[str | bytes], None]
 CONFIGS = Path(__file__).parent.parent / "fixtures" / "configs"
 QWEN3 = CONFIGS / "qwen3-8b.json"
 
@@ -53,8 +53,8 @@ def test_nothing_to_do(ropescale: Ropescale, model: Path) -> None:
     assert len(list(model.iterdir())) == 1
 
 
-def test_json(ropescale: Ropescale, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO(QWEN3.read_text()))
+def test_json(ropescale: Ropescale, on_stdin: OnStdin) -> None:
+    on_stdin(QWEN3.read_text())
     code, out, _ = ropescale("plan", "-", "--target-length", "131072", "--json", "-")
     found = json.loads(out)
     assert code == 0
@@ -68,10 +68,10 @@ def test_json(ropescale: Ropescale, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("count", "said"), [(1, "1 layer keeps all"), (2, "2 layers keep all")])
 def test_one_layer_is_no_plural(
-    ropescale: Ropescale, monkeypatch: pytest.MonkeyPatch, count: int, said: str
+    ropescale: Ropescale, on_stdin: OnStdin, count: int, said: str
 ) -> None:
     raw = json.loads(QWEN3.read_text()) | {"num_hidden_layers": count}
-    monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(raw)))
+    on_stdin(json.dumps(raw))
     assert said in ropescale("plan", "-", "--target-length", "4096")[1]
 
 
@@ -122,11 +122,9 @@ def test_a_file_that_cannot_be_written_again_is_left_alone(
     assert len(list(model.iterdir())) == 1
 
 
-def test_a_deep_config_is_no_traceback(
-    ropescale: Ropescale, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_deep_config_is_no_traceback(ropescale: Ropescale, on_stdin: OnStdin) -> None:
     raw = QWEN3.read_text().replace("{", '{"x": ' + "[" * 600 + "]" * 600 + ", ", 1)
-    monkeypatch.setattr("sys.stdin", io.StringIO(raw))
+    on_stdin(raw)
     assert ropescale("plan", "-", "--target-length", "128k")[0] == 0
 
 

@@ -14,6 +14,7 @@ from .model_types.config_parts import DROPPED_BY_TEXT_CLASS
 from .model_types.evidence import facts_of, find_evidence
 from .model_types.layer_keys import KV_HEADS_KEYS
 from .model_types.table import MODEL_TYPES
+from .other_files import refuse_other_config
 from .rope_entry import RopeEntry
 from .rope_parameters import mapping, nested_layer_types, rope_parameters, rope_type_of, select
 from .submodels import refuse_without_rope, subconfig_notes
@@ -52,8 +53,10 @@ class ModelConfig:
         """Locate the text model of a config.
 
         Raises:
-            RopeScaleConfigError: If `text_config` is no mapping, or `model_type` no str.
+            RopeScaleConfigError: If `text_config` is no mapping, or `model_type` no str, or if the
+                keys are those of another file.
         """
+        refuse_other_config(config)
         nested = config.get("text_config")
         self.whole = config
         self.has_text_config = nested is not None
