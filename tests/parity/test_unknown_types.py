@@ -84,6 +84,7 @@ CONFIGS: dict[tuple[str, ...], dict[str, Any]] = {
 }  # fmt: skip
 # Pieces that no row of the table has, each with the scaling that its keys say.
 BY_MEANING: dict[tuple[str, ...], tuple[dict[str, Any], dict[str, Any]]] = {
+    ("d_kv",): ({"d_kv": 96}, {"rotary_dim": 96, "rope_theta": 5e5}),
     ("rope_pct",): ({"rope_pct": 0.25}, {"rotary_dim": 40, "rope_theta": 5e5}),
     ("rotary_ndims",): ({"rotary_ndims": 48}, {"rotary_dim": 48, "rope_theta": 5e5}),
     ("swa_rope_theta",): (

@@ -12,7 +12,7 @@ from .dialects import BASELINE, DIALECTS, Dialect
 from .findings import Findings
 from .model_types.config_parts import DROPPED_BY_TEXT_CLASS
 from .model_types.evidence import facts_of, find_evidence
-from .model_types.layer_keys import KV_HEADS_KEYS
+from .model_types.layer_keys import HEAD_DIM_KEYS, KV_HEADS_KEYS, KV_HEADS_PART
 from .model_types.table import MODEL_TYPES
 from .other_files import refuse_other_config
 from .rope_entry import RopeEntry
@@ -160,10 +160,7 @@ class ModelConfig:
         Raises:
             RopeScaleConfigError: If neither the config nor the class has one.
         """
-        value = self.get(key)
-        if value is None:
-            raise RopeScaleConfigError(expected(key, "an integer in the config", "no such key"))
-        return value
+        return self.rope.require(key, "an integer in the config")
 
     def length(self, key: str) -> int:
         """Return a positive integer.
@@ -184,8 +181,9 @@ class ModelConfig:
 
     def kv_head_dim(self) -> int:
         """Return the channels of a key's head."""
-        if self.get("head_dim") is not None:
-            return self.length("head_dim")
+        for key in HEAD_DIM_KEYS:
+            if self.get(key) is not None:
+                return self.length(key)
         return self.length("hidden_size") // self.length("num_attention_heads")
 
     def value_head_dim(self) -> int:
@@ -199,4 +197,8 @@ class ModelConfig:
         for key in KV_HEADS_KEYS:
             if self.get(key) is not None:
                 return self.length(key)
+        part, key = KV_HEADS_PART
+        inside = self.get(part)
+        if isinstance(inside, Mapping) and inside.get(key) is not None:
+            return check.length(key, inside[key])
         return self.length("num_attention_heads")

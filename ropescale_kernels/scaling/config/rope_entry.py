@@ -15,6 +15,7 @@ from .dialects import Dialect
 from .findings import Findings
 from .model_types.config_parts import SUBCONFIG_NAMES
 from .model_types.model_type import ModelType
+from .model_types.size_names import SIZE_NAMES
 
 _HEAD_KEYS = ("hidden_size", "num_attention_heads")
 _ORIGINAL = "original_max_position_embeddings"
@@ -50,18 +51,38 @@ class RopeEntry:
 
     def top_level(self, key: str) -> object:
         """Return a top-level key's value, the default of the model type's class, or None."""
-        value = self.config.get(key)
+        value = self.config.get(self.name_of(key))
         return self.model.defaults.get(key) if value is None else value
 
-    def require(self, key: str) -> object:
+    def name_of(self, key: str) -> str:
+        """Return the name of a top-level key in this config.
+
+        A class of the table has one name for a size, and an unknown class any of `SIZE_NAMES`.
+
+        Raises:
+            RopeScaleConfigError: If the config has a size under two names, with two values.
+        """
+        names = () if self.model.known else SIZE_NAMES.get(key, ())
+        found = [name for name in (key, *names) if self.config.get(name) is not None]
+        for name in found[1:]:
+            if self.config[name] != self.config[found[0]]:
+                got = " and ".join(check.shown(self.config[x]) for x in (found[0], name))
+                raise RopeScaleConfigError(expected(f"{found[0]} and {name}", "one size", got))
+        return found[0] if found else key
+
+    def require(self, key: str, requirement: str = "") -> object:
         """Return a top-level key's value.
+
+        Args:
+            key: The key.
+            requirement: What the message gives as expected; by default a number for the rule.
 
         Raises:
             RopeScaleConfigError: If neither the config nor its class has one.
         """
         value = self.top_level(key)
         if value is None:
-            raise self._missing(key)
+            raise self._missing(key, requirement)
         return value
 
     def parameter(self, key: str) -> object:
@@ -74,11 +95,17 @@ class RopeEntry:
             raise self._missing(key)
         return self.parameters[key]
 
-    def _missing(self, key: str) -> RopeScaleConfigError:
-        requirement = f"a number for rope_type {self.rope_type!r}"
+    def _missing(self, key: str, requirement: str = "") -> RopeScaleConfigError:
+        requirement = requirement or f"a number for rope_type {self.rope_type!r}"
         parts = [name for name in self.config if str(name).endswith(SUBCONFIG_NAMES)]
         hint = f"Give the text model's part alone: {', '.join(parts[:4])}?" if parts else ""
-        return RopeScaleConfigError(expected(key, requirement, "no such key", hint))
+        names = SIZE_NAMES.get(key, ())
+        got = "no such key"
+        if names and not self.model.known:
+            got += f", nor {', '.join(names)}"
+        elif given := [name for name in names if self.config.get(name) is not None]:
+            hint = f"A {self.model_type} model has no key {given[0]}."
+        return RopeScaleConfigError(expected(key, requirement, got, hint))
 
     def get(self, key: str, top_key: str, default: object) -> object:
         """Return a rope parameter, else a top-level key, else a default.
@@ -156,7 +183,8 @@ class RopeEntry:
     def rotary_head_dim_name(self) -> str:
         """Return the key or the two keys that give the channels of a head."""
         key = self._head_dim_key()
-        return " // ".join(_HEAD_KEYS) if self.top_level(key) is None else key
+        names = map(self.name_of, _HEAD_KEYS)
+        return " // ".join(names) if self.top_level(key) is None else key
 
     def _head_dim_key(self) -> str:
         keys = self.model.layer_head_dim_keys

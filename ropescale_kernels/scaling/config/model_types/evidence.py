@@ -100,8 +100,9 @@ _MISTRAL4 = _row(
     "mistral4", "head_dim_key", "nope_head_dim_key", "rotary_dim_key", "softmax_mscale"
 )
 EVIDENCE: tuple[Evidence, ...] = (
-    # Another name of the channels of a head.
+    # Other names of the channels of a head.
     Evidence("jetmoe", {"head_dim_key": "kv_channels"}, top=("kv_channels",)),
+    Evidence("t5", {"head_dim_key": "d_kv"}, top=("d_kv",)),
     # DeepSeek's attention (MLA) rotates extra channels of each head.
     Evidence("deepseek_v3", _MLA, top=("qk_rope_head_dim",),
              one_of=("qk_nope_head_dim", "kv_lora_rank")),

@@ -41,8 +41,12 @@ UNCOUNTED_KEYS = (
 # Keys of the tokens that a layer sees.
 WINDOW_KEYS = {SLIDING: "sliding_window", CHUNKED: "attention_chunk_size"}
 
+# Keys of the channels of a head, the first that a config has.
+HEAD_DIM_KEYS = ("head_dim", "kv_channels", "d_kv")
 # Keys of the number of heads of keys and values, the first that a config has.
-KV_HEADS_KEYS = ("num_key_value_heads", "num_kv_heads")
+KV_HEADS_KEYS = ("num_key_value_heads", "num_kv_heads", "n_head_kv", "n_kv_heads")
+# DBRX and MPT: the part of a config, and the key inside it.
+KV_HEADS_PART = ("attn_config", "kv_n_heads")
 # Gemma 4: layers that see everything have another number of heads.
 GLOBAL_KV_HEADS_KEY = "num_global_key_value_heads"
 # Gemma 3n and 4: number of last layers that read the keys and values of earlier layers.
