@@ -338,7 +338,7 @@ class RopeScaling(BlendConstructors):
 
 
 def _name_constructors() -> None:
-    """Give the constructors the name that users call, which Python's own errors then show."""
+    """Name the constructors as users call them, because Python's own errors show that name."""
     for kind in (Constructors, BlendConstructors):
         for name, method in vars(kind).items():
             if isinstance(method, classmethod) and not name.startswith("_"):
