@@ -20,3 +20,5 @@ AUTO_IMPLS = tuple(name for name in IMPLS if name != "reference")
 CPU_ISAS = ("baseline", "avx2", "avx512")
 # Channels of the widest head that the operators rotate: ROPESCALE_MAX_HEAD_DIM of ropescale.h.
 MAX_HEAD_DIM = 512
+# M-RoPE axes of given rows: the axis of a pair is a byte of ropescale_cos_sin.
+MAX_ROW_AXES = 256

@@ -59,7 +59,7 @@ typedef struct ropescale_table {
     bool phase_float32; /* round the angle to float32, as table-based engines do */
 } ropescale_table;
 
-/* The caller's own cos and sin, rows of at least rotary_dim / 2, the last stride 1. */
+/* The caller's own cos and sin: rows of at least rotary_dim / 2 values, one a pair. */
 typedef struct ropescale_cos_sin {
     const void* cos; /* null: the table is the source */
     const void* sin;
@@ -68,6 +68,12 @@ typedef struct ropescale_cos_sin {
     int64_t sin_stride_batch, sin_stride_token;
     ropescale_index rows; /* data null: one row per token; else a row index (stride_token) */
     int64_t num_rows;     /* a row index outside [0, num_rows) gives NaN */
+    /* False: the values of a row are neighbours. True: the value of a pair is at
+     * axis_ids[pair] * stride_axis + pair * stride_pair of its row. */
+    bool is_strided;
+    int64_t cos_stride_axis, cos_stride_pair;
+    int64_t sin_stride_axis, sin_stride_pair;
+    uint8_t axis_ids[ROPESCALE_MAX_HEAD_DIM / 2]; /* M-RoPE axis of each pair */
 } ropescale_cos_sin;
 
 typedef struct ropescale_rotary_qk_params {

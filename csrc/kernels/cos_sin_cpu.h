@@ -233,12 +233,27 @@ class CosSinSource {
         const T* cos_row = static_cast<const T*>(p_.cos_sin.cos) + cos_at;
         const T* sin_row = static_cast<const T*>(p_.cos_sin.sin) + sin_at;
         const int64_t row = i * num_pairs_;
+        if (p_.cos_sin.is_strided) return gather_rows(block, row, cos_row, sin_row);
         WideLanes::for_each(num_pairs_, [&](auto lanes, int64_t j) {
             using L = decltype(lanes);
             L::store(block.cos_q + row + j, L::load(cos_row + j));
             L::store(block.sin_q + row + j,
                      L::as_float(L::as_uint(L::load(sin_row + j)) ^ s_sign_));
         });
+    }
+
+    // Not inlined, because rows of neighbours would take more instructions.
+    template <class T>
+    __attribute__((noinline)) void gather_rows(CosSinBlock& block, int64_t row, const T* cos_row, const T* sin_row) {
+        const CosSinParams& rows = p_.cos_sin;
+        for (int64_t j = 0; j < num_pairs_; ++j) {
+            const int64_t axis = rows.axis_ids[j];
+            const T* cos = cos_row + axis * rows.cos_stride_axis + j * rows.cos_stride_pair;
+            const T* sin = sin_row + axis * rows.sin_stride_axis + j * rows.sin_stride_pair;
+            block.cos_q[row + j] = OneLane::load(cos);
+            block.sin_q[row + j] =
+                OneLane::as_float(OneLane::as_uint(OneLane::load(sin)) ^ s_sign_);
+        }
     }
 
     void fill_nan(CosSinBlock& block, int64_t i) {

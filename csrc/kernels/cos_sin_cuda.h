@@ -134,11 +134,24 @@ __device__ __forceinline__ bool fill_from_rows(const RotaryQKParams& p, TokenInd
     const int num_pairs = int(p.rotary_dim / 2);
     const int64_t cos_row = at.batch * source.cos_stride_batch + at.token * source.cos_stride_token;
     const int64_t sin_row = at.batch * source.sin_stride_batch + at.token * source.sin_stride_token;
+    if (source.is_strided) {
 #pragma unroll
-    for (int i = 0; i < Piece::kPairs; ++i) {
-        const int pair = min(piece.pair(i), num_pairs - 1);
-        out.c[i] = read_float(source.cos, source.dtype, cos_row + pair);
-        out.s[i] = read_float(source.sin, source.dtype, sin_row + pair);
+        for (int i = 0; i < Piece::kPairs; ++i) {
+            const int64_t pair = min(piece.pair(i), num_pairs - 1), axis = source.axis_ids[pair];
+            out.c[i] = read_float(
+                source.cos, source.dtype,
+                cos_row + axis * source.cos_stride_axis + pair * source.cos_stride_pair);
+            out.s[i] = read_float(
+                source.sin, source.dtype,
+                sin_row + axis * source.sin_stride_axis + pair * source.sin_stride_pair);
+        }
+    } else {
+#pragma unroll
+        for (int i = 0; i < Piece::kPairs; ++i) {
+            const int pair = min(piece.pair(i), num_pairs - 1);
+            out.c[i] = read_float(source.cos, source.dtype, cos_row + pair);
+            out.s[i] = read_float(source.sin, source.dtype, sin_row + pair);
+        }
     }
     out.factor_q = out.factor_k = 1.0f;
     return true;

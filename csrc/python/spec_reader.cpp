@@ -48,6 +48,8 @@ RotaryQKParams read_rotary_cos_sin(py::handle object, int32_t device_type) {
     spec.read_heads(v);
     v.cos = spec.tensor("cos");
     v.sin = spec.tensor("sin");
+    const py::object axis_ids = object.attr("axis_ids");
+    if (!axis_ids.is_none()) v.axis_ids = axis_ids.cast<std::string_view>();
     return rotary_cos_sin_params(v, object.attr("rotary_dim").cast<int64_t>(),
                                  spec.flag("interleaved"), spec.flag("conjugate"));
 }

@@ -1,5 +1,7 @@
 #include "views_to_params.h"
 
+#include <cstring>
+
 namespace ropescale {
 namespace {
 
@@ -93,9 +95,18 @@ RotaryQKParams rotary_cos_sin_params(const RotaryCosSinViews& v, int64_t rotary_
     const bool indexed = !v.position_ids.is_none();
     source.cos_stride_token = indexed ? v.cos.strides[row] : v.cos.broadcast_stride(row);
     source.sin_stride_token = indexed ? v.sin.strides[row] : v.sin.broadcast_stride(row);
-    if (row == 1) {
-        source.cos_stride_batch = v.cos.broadcast_stride(0);
-        source.sin_stride_batch = v.sin.broadcast_stride(0);
+    const int axes = v.axis_ids.empty() ? 0 : 1;
+    if (row - axes == 1) {
+        source.cos_stride_batch = v.cos.broadcast_stride(axes);
+        source.sin_stride_batch = v.sin.broadcast_stride(axes);
+    }
+    source.cos_stride_pair = v.cos.strides[row + 1];
+    source.sin_stride_pair = v.sin.strides[row + 1];
+    source.is_strided = axes || source.cos_stride_pair != 1 || source.sin_stride_pair != 1;
+    if (axes) {
+        source.cos_stride_axis = v.cos.strides[0];
+        source.sin_stride_axis = v.sin.strides[0];
+        std::memcpy(source.axis_ids, v.axis_ids.data(), v.axis_ids.size());
     }
     return p;
 }

@@ -3,6 +3,8 @@
 
 #include <pybind11/pybind11.h>
 
+#include <string_view>
+
 #include "../kernels/rotary_qk.h"
 #include "tensor_view.h"
 
@@ -26,6 +28,7 @@ RotaryQKParams rotary_qk_params(const RotaryQKViews& views, bool interleaved, bo
 struct RotaryCosSinViews {
     TensorView q, k, q_out, k_out;
     TensorView cos, sin, position_ids;
+    std::string_view axis_ids;  // M-RoPE axis of each pair; empty if cos and sin have no axes
 };
 
 RotaryQKParams rotary_cos_sin_params(const RotaryCosSinViews& views, int64_t rotary_dim,

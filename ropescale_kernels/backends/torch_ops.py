@@ -78,6 +78,9 @@ def launch_rotary_cos_sin(spec: RotaryCosSinSpec) -> None:
     """Rotate with the caller's cos and sin."""
     num_pairs = spec.rotary_dim // 2
     cos, sin = (x[..., :num_pairs].to(torch.float32) for x in (spec.cos, spec.sin))
+    sections = spec.sections
+    if sections is not None:
+        cos, sin = _on_own_axis(cos, sections), _on_own_axis(sin, sections)
     if spec.position_ids is not None:
         rows = spec.position_ids.to(torch.int64)
         valid = (rows >= 0) & (rows < cos.shape[0])
@@ -89,6 +92,16 @@ def launch_rotary_cos_sin(spec: RotaryCosSinSpec) -> None:
     for x, out in ((spec.q, spec.q_out), (spec.k, spec.k_out)):
         if x is not None and out is not None:
             _rotate(spec, x, out, cos, sin)
+
+
+def _on_own_axis(x: Tensor, sections: tuple[range, ...]) -> Tensor:
+    """Return the rows of each pair's M-RoPE axis from `(axes, ..., rotary_dim / 2)`."""
+    rows = x[0].clone()
+    for axis, pairs in enumerate(sections, start=1):
+        # Slices, because a list of indices would be copied to the device.
+        own = slice(pairs.start, pairs.stop, pairs.step)
+        rows[..., own] = x[axis][..., own]
+    return rows
 
 
 def _tokens(spec: RotaryQKSpec) -> tuple[Tensor, Tensor, Tensor]:

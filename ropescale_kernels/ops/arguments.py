@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
+from functools import lru_cache
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from ..table.mrope import axis_of_each_pair, sections_of
 from ..table.state import TableState
 from .kinds import Call, Kind, Output, argument, operator
 
@@ -99,17 +101,44 @@ class RotaryCosSinSpec(Call):
 
     q: Tensor = argument(Kind.HEADS)
     k: Tensor | None = argument(Kind.HEADS, optional=True)
-    cos: Tensor = argument(Kind.ROWS, row_index="position_ids")
-    sin: Tensor = argument(Kind.ROWS, row_index="position_ids")
+    # Any last stride; rotary_dim / 2 values a row, or rotary_dim of which the first half is read.
+    cos: Tensor = argument(Kind.ROWS, row_index="position_ids", row_axes="mrope_section")
+    sin: Tensor = argument(Kind.ROWS, row_index="position_ids", row_axes="mrope_section")
     position_ids: Tensor | None = argument(Kind.TOKENS, optional=True)
     rotary_dim: int = argument(Kind.NUMBER)
     interleaved: bool = argument(Kind.FLAG)
     conjugate: bool = argument(Kind.FLAG, is_adjoint=True)
     impl: str = argument(Kind.TEXT, initial="auto")
+    mrope_section: tuple[int, ...] | None = argument(Kind.NUMBERS, optional=True, default=None)
+    mrope_interleaved: bool = argument(Kind.FLAG, default=False)
     _: KW_ONLY
     q_out: Tensor | None = None
     k_out: Tensor | None = None
     is_plain: bool | None = None
+
+    @property
+    def order(self) -> str:
+        """The order of a row's values: "half", or "doubled"."""
+        return "doubled" if self.cos.shape[-1] == self.rotary_dim else "half"
+
+    @property
+    def sections(self) -> tuple[range, ...] | None:
+        """The pairs of each M-RoPE axis after the first; None if rows have no axes."""
+        if self.mrope_section is None:
+            return None
+        return sections_of(self.mrope_section, self.mrope_interleaved, self.rotary_dim // 2)
+
+    @property
+    def axis_ids(self) -> bytes | None:
+        """The M-RoPE axis of each pair, a byte each; None if rows have no axes."""
+        if self.mrope_section is None:
+            return None
+        return _axis_ids(self.mrope_section, self.mrope_interleaved, self.rotary_dim // 2)
+
+
+@lru_cache(maxsize=64)
+def _axis_ids(section: tuple[int, ...], interleaved: bool, num_pairs: int) -> bytes:
+    return bytes(axis_of_each_pair(section, interleaved, num_pairs))
 
 
 Spec = RotaryQKSpec | RotaryCosSinSpec

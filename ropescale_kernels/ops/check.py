@@ -13,7 +13,9 @@ from torch import Tensor
 from torch._C._functorch import is_functorch_wrapped_tensor
 
 from ..errors import RopeScaleTypeError, RopeScaleUnsupportedError, RopeScaleValueError, expected
-from ..names import MAX_HEAD_DIM
+from ..names import MAX_HEAD_DIM, MAX_ROW_AXES
+from ..reference.given_rows import head_axes, order_of
+from ..table.mrope import sections_of
 from ..table.state import TableState
 from . import check_outputs, layout_hints
 from .arguments import RotaryCosSinSpec, RotaryQKSpec, Spec
@@ -26,7 +28,6 @@ _CONTIGUOUS_HINT = "Call .contiguous() on it."
 _POSITIONS = RotaryQKSpec.ARGUMENTS["position_ids"]
 _PROFILES = RotaryQKSpec.ARGUMENTS["profile_ids"]
 _ROW_INDICES = RotaryCosSinSpec.ARGUMENTS["position_ids"]
-_ROWS = RotaryCosSinSpec.ARGUMENTS["cos"]
 
 
 def check_rotary_qk(
@@ -104,7 +105,10 @@ def check_rotary_cos_sin(
     sin: Any,
     position_ids: Any,
     *,
+    rows: str | None,
     rotary_dim: int | None,
+    mrope_section: Any = None,
+    mrope_interleaved: bool = False,
     interleaved: bool,
     conjugate: bool,
     impl: str = "auto",
@@ -113,7 +117,8 @@ def check_rotary_cos_sin(
     """Check the arguments of `apply_rotary_cos_sin`.
 
     Returns:
-        The call, with `rotary_dim` resolved from the width of `cos`.
+        The call, whose rows are views of cos and sin: one value for each pair, or doubled values of
+        which the first half is read, without axes for heads.
 
     Raises:
         RopeScaleTypeError: A dtype or kind; the message names the argument and the value.
@@ -123,17 +128,16 @@ def check_rotary_cos_sin(
     """
     check_flag("interleaved", interleaved)
     check_flag("conjugate", conjugate)
+    check_flag("mrope_interleaved", mrope_interleaved)
     shape = check_heads(q, k)
     device = q.device
-    for name, rows in (("cos", cos), ("sin", sin)):
-        check_kind(name, rows)
-        if rows.dtype not in DTYPES:
-            raise RopeScaleTypeError(
-                expected(name, "float32, float16 or bfloat16", str(rows.dtype))
-            )
-        if rows.device != device:
-            raise RopeScaleValueError(expected(name, f"device {device}", str(rows.device)))
-        if rows.requires_grad and torch.is_grad_enabled():
+    for name, x in (("cos", cos), ("sin", sin)):
+        check_kind(name, x)
+        if x.dtype not in DTYPES:
+            raise RopeScaleTypeError(expected(name, "float32, float16 or bfloat16", str(x.dtype)))
+        if x.device != device:
+            raise RopeScaleValueError(expected(name, f"device {device}", str(x.device)))
+        if x.requires_grad and torch.is_grad_enabled():
             raise RopeScaleUnsupportedError(
                 expected(name, "a tensor that requires no grad", "one that does", "Detach it.")
             )
@@ -143,58 +147,56 @@ def check_rotary_cos_sin(
         raise RopeScaleValueError(
             expected("sin", f"shape {tuple(cos.shape)} as cos", f"shape {tuple(sin.shape)}")
         )
-    width = cos.shape[-1] if cos.dim() else 0
-    resolved = _rotary_dim_of(width, shape[-1], rotary_dim)
-    for name, rows in (("cos", cos), ("sin", sin)):
-        if rows.stride(-1) != 1 and width > 1:
+    order, rotary_dim = order_of(rows, rotary_dim, cos.shape, shape[-1], interleaved)
+    num_axes = 0
+    if mrope_section is not None:
+        sections_of(mrope_section, mrope_interleaved, rotary_dim // 2)
+        mrope_section = tuple(mrope_section)
+        num_axes = len(mrope_section)
+        if num_axes > MAX_ROW_AXES:
             raise RopeScaleValueError(
-                expected(name, "a last stride of 1", rows.stride(-1), _CONTIGUOUS_HINT)
+                expected("mrope_section", f"at most {MAX_ROW_AXES} axes", num_axes)
             )
     if position_ids is None:
-        if cos.dim() < 2:
-            raise RopeScaleValueError(
-                expected("cos", "one row per token", f"shape {tuple(cos.shape)}")
-            )
-        check_token_shape("cos", cos.shape, _ROWS, shape)
+        # Views from the last axis on, because each moves the axes behind it.
+        for axis in reversed(_head_axes(cos.shape, shape, num_axes)):
+            cos, sin = cos.squeeze(axis), sin.squeeze(axis)
     else:
+        if num_axes:
+            hint = "Pass the rows themselves: cos[position_ids], sin[position_ids]."
+            want = "None where position_ids are row indices"
+            raise RopeScaleValueError(expected("mrope_section", want, mrope_section, hint))
         if cos.dim() != 2:
             want = "shape (num_rows, width), as position_ids are row indices"
             raise RopeScaleValueError(expected("cos", want, f"shape {tuple(cos.shape)}"))
         check_tokens("position_ids", position_ids, _ROW_INDICES, shape, device)
+    if order == "repeated":
+        cos, sin = cos[..., ::2], sin[..., ::2]
     spec = RotaryCosSinSpec(
         q=q,
         k=k,
         cos=cos,
         sin=sin,
         position_ids=position_ids,
-        rotary_dim=resolved,
+        rotary_dim=rotary_dim,
         interleaved=interleaved,
         conjugate=conjugate,
         impl=impl,
+        mrope_section=mrope_section,
+        mrope_interleaved=mrope_interleaved,
     )
     if out is not None:
         spec.q_out, spec.k_out = check_outputs.check_out(q, k, out)
     return spec
 
 
-def _rotary_dim_of(width: int, head_dim: int, rotary_dim: Any) -> int:
-    """Return rotary_dim from the width of cos: twice the width, or (Transformers) the width."""
-    if rotary_dim is None:
-        resolved = 2 * width if 2 * width <= head_dim else width
-    elif isinstance(rotary_dim, bool) or not isinstance(rotary_dim, int):
-        raise RopeScaleTypeError(expected("rotary_dim", "an int", type(rotary_dim).__name__))
-    else:
-        resolved = rotary_dim
-    if resolved % 2 or not 2 <= resolved <= head_dim:
-        if rotary_dim is not None:
-            want = f"an even number from 2 to head_dim = {head_dim}"
-            raise RopeScaleValueError(expected("rotary_dim", want, rotary_dim))
-        want = f"a width of rotary_dim // 2 or rotary_dim, at most head_dim = {head_dim}"
-        raise RopeScaleValueError(expected("cos", want, width))
-    if width not in (resolved // 2, resolved):
-        want = f"a width of {resolved // 2} or {resolved}, for rotary_dim {resolved}"
-        raise RopeScaleValueError(expected("cos", want, width))
-    return resolved
+def _head_axes(cos: torch.Size, q: torch.Size, num_axes: int) -> tuple[int, ...]:
+    """Return the axes of size 1 of cos that stand where heads are; errors as `head_axes`."""
+    try:
+        return head_axes("cos", cos, q[:-2], num_axes)
+    except RopeScaleValueError as error:
+        hint = layout_hints.of_tokens(cos[bool(num_axes) : -1], q)
+        raise (RopeScaleValueError(f"{error}. {hint}") if hint else error) from None
 
 
 def check_heads(q: Any, k: Any) -> torch.Size:

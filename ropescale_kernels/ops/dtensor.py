@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..errors import RopeScaleUnsupportedError, RopeScaleValueError, expected
+from ..reference.given_rows import head_axes
 from ..table.state import TableState
 from .check import check_token_shape
 from .kinds import Argument, Call, Kind, is_by_sequence
@@ -114,8 +115,11 @@ def _local(
             return _cut(name, x.unsqueeze(-1), like).squeeze(-1)
         has_axes = meaning.lead == "axes" and _num_axes(arguments) > 0 and x.dim() > token_dims
         return _cut(name, x, like, lead=int(has_axes or meaning.lead == "copies"))
-    if meaning.kind is Kind.ROWS and arguments[meaning.row_index] is None:
-        return _cut(name, x, like, tail=1)
+    if meaning.kind is Kind.ROWS and arguments[meaning.row_index] is None and _is_dtensor(x):
+        lead = int(meaning.has_row_axes(arguments))
+        for axis in reversed(head_axes(name, x.shape, like.shape[:-2], lead * x.shape[0])):
+            x = x.squeeze(axis)
+        return _cut(name, x, like, lead=lead, tail=1)
     if meaning.kind is Kind.BUFFER and _is_dtensor(x):
         raise RopeScaleUnsupportedError(
             expected(name, "this rank's own buffer", "a DTensor", "Pass its .to_local().")

@@ -33,11 +33,12 @@ class Kind(Enum):
     BUFFER = auto()
     FLAG = auto()
     NUMBER = auto()
+    NUMBERS = auto()
     TEXT = auto()
 
 
 # The other kinds are tensors.
-_SCHEMA_TYPES = {Kind.FLAG: "bool", Kind.NUMBER: "int", Kind.TEXT: "str"}
+_SCHEMA_TYPES = {Kind.FLAG: "bool", Kind.NUMBER: "int", Kind.NUMBERS: "int[]", Kind.TEXT: "str"}
 
 
 # The default of an argument without one; None is a default like any other.
@@ -50,7 +51,7 @@ class Argument:
 
     Args:
         kind: The meaning.
-        optional: Whether a tensor may be None.
+        optional: Whether a tensor, or NUMBERS, may be None.
         written: Whether the operator writes the tensor.
         gradient: The heads whose upstream gradient these heads are.
         lead: Axes in front of those of tokens: "axes" for the optional axis of M-RoPE, "copies" for
@@ -59,6 +60,8 @@ class Argument:
             `is_by_sequence`.
         dtypes: The dtypes of values per token.
         row_index: The field whose values index the rows; if it is None, each token has a row.
+        row_axes: The field of M-RoPE sections; if it is not None, an axis of rows leads that of
+            tokens.
         leaves: Whether the table brings its GradLeaves.
         is_adjoint: Whether a flipped flag gives the adjoint operator.
         default: The default in the schema.
@@ -73,10 +76,15 @@ class Argument:
     by_sequence: bool = False
     dtypes: tuple[torch.dtype, ...] = (torch.int32, torch.int64)
     row_index: str = ""
+    row_axes: str = ""
     leaves: bool = False
     is_adjoint: bool = False
     default: Any = _REQUIRED
     schema_name: str = ""
+
+    def has_row_axes(self, values: dict[str, Any]) -> bool:
+        """Return whether an axis of M-RoPE leads these rows in a call with the arguments."""
+        return bool(self.row_axes) and values[self.row_axes] is not None
 
 
 def argument(kind: Kind, *, initial: Any = _REQUIRED, **options: Any) -> Any:
@@ -154,8 +162,8 @@ class Plan(NamedTuple):
 
     # The place of the first heads.
     heads: int
-    # The tensors that a kernel reads; whether each is heads or rows.
-    read: tuple[tuple[int, bool], ...]
+    # The tensors that a kernel reads, and their kinds.
+    read: tuple[tuple[int, Kind], ...]
     # The tensors that the operator writes.
     written: tuple[int, ...]
     # The first tensor of the table, which is also the place of the table among the fields; the ends
@@ -197,7 +205,7 @@ def _plan_of(kind: type[Call]) -> Plan:
     axes = [at[slot.key] for slot in kind.SLOTS if slot.argument.lead == "axes"]
     return Plan(
         heads=at[kind.HEADS[0]],
-        read=tuple((at[key], of in (Kind.HEADS, Kind.ROWS)) for key, of in kind.READ),
+        read=tuple((at[key], of) for key, of in kind.READ),
         written=tuple(at[slot.key] for slot in kind.SLOTS if slot.argument.written),
         table=(parts[0], parts[0] + len(TableTensors._fields), parts[-1] + 1) if parts else None,
         axes=axes[0] if axes else None,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from .arguments import RotaryCosSinSpec
@@ -17,7 +19,10 @@ def apply_rotary_cos_sin(
     sin: Tensor,
     position_ids: Tensor | None = None,
     *,
+    rows: str | None = None,
     rotary_dim: int | None = None,
+    mrope_section: Sequence[int] | None = None,
+    mrope_interleaved: bool = False,
     interleaved: bool = False,
     conjugate: bool = False,
     impl: str = "auto",
@@ -28,17 +33,32 @@ def apply_rotary_cos_sin(
     Float32 arithmetic whatever the dtype of cos and sin, one rounding to the output type; any
     magnitude is already in them. Differentiable in q and k.
 
+    The values c0, c1, .. of a token's pairs come in one of three orders, which `rows` names:
+
+    | rows | a row | rotary_dim | from |
+    |---|---|---|---|
+    | "half" | c0 c1 .. | twice the width | vLLM, SGLang, `freqs_cis.real` |
+    | "doubled" | c0 c1 .. c0 c1 .. | the width | Llama, Qwen, GLM-4, Helium, Ernie 4.5 |
+    | "repeated" | c0 c0 c1 c1 .. | the width | Cohere and Cohere 2 of Transformers, diffusers |
+
     Args:
         q: As in `apply_rotary_qk`.
         k: As in `apply_rotary_qk`.
-        cos: `(batch, seqlen, width)`, `(1, seqlen, width)`, `(seqlen, width)` or
-            `(num_tokens, width)`; or `(num_rows, width)` with position_ids. The width is
-            rotary_dim // 2, or (Transformers) rotary_dim, of which the first half is read.
+        cos: A row for each token, `(batch, seqlen, width)`, `(1, seqlen, width)`,
+            `(seqlen, width)` or `(num_tokens, width)`, or one of these with axes of size 1 for
+            heads: `(batch, 1, seqlen, width)`, `(batch, seqlen, 1, width)`, `(seqlen, 1, 1, width)`
+            or `(num_tokens, 1, width)`. Or `(num_rows, width)` with position_ids. Any strides.
         sin: Like cos.
         position_ids: int32 or int64 row indices into cos and sin, shaped as in `apply_rotary_qk`;
             an index out of range gives NaN in that token's rotated channels. None: one row a token.
-        rotary_dim: Channels rotated. None reads it off the width: twice the width where that fits
-            in head_dim, else the width. Pass it for doubled rows of a partial rotation.
+        rows: The order of a row. None if the width leaves one order: with rotary_dim, a width of
+            rotary_dim // 2 is "half", and a width of rotary_dim is "doubled" if pairs are halves;
+            without rotary_dim, a width above head_dim // 2 is "doubled" if pairs are halves.
+        rotary_dim: Channels rotated; None reads it off the width and the order.
+        mrope_section: Pairs per M-RoPE axis, as in `RotaryTable.from_inv_freq`. cos and sin then
+            have a leading axis, `(axes, batch, seqlen, width)`, with the rows of each axis before
+            any selection.
+        mrope_interleaved: Whether the axes take turns (Qwen3-VL).
         interleaved: As in `apply_rotary_qk`.
         conjugate: As in `apply_rotary_qk`.
         impl: As in `apply_rotary_qk`.
@@ -49,14 +69,15 @@ def apply_rotary_cos_sin(
 
     Raises:
         RopeScaleTypeError: A dtype or kind; the message names the argument and the value.
-        RopeScaleValueError: A shape, stride, range or device, or buffers that overlap.
+        RopeScaleValueError: A shape, stride, range or device, rows whose order is open, or buffers
+            that overlap.
         RopeScaleUnsupportedError: No implementation can serve the call, or cos requires grad.
 
     Example:
         >>> import torch, ropescale_kernels as rk
         >>> angle = torch.arange(16.0)[:, None] * 10000.0 ** (-torch.arange(32) / 32)
         >>> q = torch.randn(1, 16, 4, 64)
-        >>> q_out, _ = rk.apply_rotary_cos_sin(q, None, angle.cos(), angle.sin())
+        >>> q_out, _ = rk.apply_rotary_cos_sin(q, None, angle.cos(), angle.sin(), rows="half")
     """
     if is_sharded(q, k):
         return call_on_shards(  # type: ignore[no-any-return]
@@ -67,7 +88,10 @@ def apply_rotary_cos_sin(
             cos=cos,
             sin=sin,
             position_ids=position_ids,
+            rows=rows,
             rotary_dim=rotary_dim,
+            mrope_section=mrope_section,
+            mrope_interleaved=mrope_interleaved,
             interleaved=interleaved,
             conjugate=conjugate,
             impl=impl,
@@ -79,7 +103,10 @@ def apply_rotary_cos_sin(
         cos,
         sin,
         position_ids,
+        rows=rows,
         rotary_dim=rotary_dim,
+        mrope_section=mrope_section,
+        mrope_interleaved=mrope_interleaved,
         interleaved=interleaved,
         conjugate=conjugate,
         impl=impl,

@@ -17,7 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from ..table.state import TableTensors
 from . import autograd, vmap
 from .implementations import empty_like
-from .kinds import Call, Output, Plan, bind, by_name, call_from, present, schema_of, values_of
+from .kinds import Call, Kind, Output, Plan, bind, by_name, call_from, present, schema_of, values_of
 
 # The results of a kernel in the order of OUTPUTS, None for a result that is absent.
 Kernel = Callable[[Any], "Sequence[Tensor | None]"]
@@ -98,18 +98,21 @@ def _run(kind: type[Call], kernel: Kernel) -> Callable[..., Any]:
 
 
 def _readable(plan: Plan, values: Sequence[Any]) -> list[Any]:
-    """Return the memory that a kernel reads: no subclass; heads and rows not negated, contiguous.
+    """Return the memory that a kernel reads: no subclass; heads and rows not negated.
 
-    The public functions refuse rows that are not contiguous, but a compiler may choose them.
+    The channels of heads are contiguous. The public functions refuse others, but a compiler may
+    choose them.
     """
     own = list(values)
-    for at, is_wide in plan.read:
+    for at, kind in plan.read:
         x = own[at]
         if x is None:
             continue
         if type(x) is not Tensor:
             x = own[at] = x.as_subclass(Tensor)
-        if is_wide and (x.is_neg() or x.stride(-1) != 1):
+        if kind is Kind.ROWS and x.is_neg():
+            own[at] = x.resolve_neg()
+        elif kind is Kind.HEADS and (x.is_neg() or x.stride(-1) != 1):
             x = x.resolve_neg()
             # An empty tensor with a last stride of 0 counts as contiguous; contiguous() keeps it.
             is_dense = x.stride(-1) == 1

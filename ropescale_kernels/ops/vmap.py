@@ -40,7 +40,8 @@ def batched(kind: type[Call]) -> Callable[..., Any]:
             elif meaning.kind is Kind.TOKENS:
                 folded.append(fold.tokens(x, dim, meaning.lead, by_sequence=meaning.by_sequence))
             elif meaning.kind is Kind.ROWS and values[meaning.row_index] is None:
-                folded.append(fold.tokens(x, dim, rows=True))
+                lead = "copies" if meaning.has_row_axes(values) else ""
+                folded.append(fold.tokens(x, dim, lead, rows=True))
             else:
                 folded.append(x)
         return _unfolded(kind, present(kind, bound), fold, operator_of(kind)(*folded))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from ..errors import RopeScaleValueError, expected
 from . import float32 as f32
 from . import phase as ph
+from .given_rows import head_axes, order_of
 from .layout import check_options, check_rotary_dim, per_token, positions_per_axis, profile_of_token
 from .rotation import rotate_tensor
 
@@ -171,7 +173,9 @@ def apply_rotary_cos_sin(
     sin: Tensor,
     position_ids: Tensor | None = None,
     *,
+    rows: str | None = None,
     rotary_dim: int | None = None,
+    axis_ids: Sequence[int] | None = None,
     interleaved: bool = False,
     conjugate: bool = False,
     precision: str = "float64",
@@ -181,14 +185,16 @@ def apply_rotary_cos_sin(
     Args:
         q: As in `apply_rotary_qk`.
         k: As in `apply_rotary_qk`.
-        cos: (..., rotary_dim / 2), or (..., rotary_dim) of which the first half is read; any
-            floating dtype. One row per token, in a shape that `position_ids` may have; or
-            (num_rows, width) if `position_ids` is given.
+        cos: (..., width), any floating dtype. One row per token, in a shape that `position_ids` may
+            have, perhaps with axes of size 1 for heads; or (num_rows, width) if `position_ids` is
+            given; or with a leading axis if `axis_ids` is given.
         sin: The same shape.
         position_ids: Row of each token, (batch, seqlen), (1, seqlen), (seqlen,) or (num_tokens,);
             a row out of bounds gives NaN in the rotated channels.
-        rotary_dim: Number of rotated channels. None means twice the width if head_dim holds that
-            many channels, otherwise the width.
+        rows: Order of the pairs' values in a row: "half" (c0 c1 ..), "doubled" (c0 c1 .. c0 c1 ..)
+            or "repeated" (c0 c0 c1 c1 ..). None if the other arguments leave one order.
+        rotary_dim: Number of rotated channels; None reads it off the width and the order.
+        axis_ids: For each pair, the entry of the leading axis whose rows are read (M-RoPE).
         interleaved: As in `apply_rotary_qk`.
         conjugate: As in `apply_rotary_qk`.
         precision: As in `apply_rotary_qk`; "bits" rounds cos and sin to float32 first.
@@ -201,32 +207,35 @@ def apply_rotary_cos_sin(
         RopeScaleValueError: A shape or an option that is not listed.
     """
     check_options(q, k, precision)
-    width = cos.shape[-1]
-    if rotary_dim is None:
-        rotary_dim = 2 * width if 2 * width <= q.shape[-1] else width
+    if sin.shape != cos.shape:
+        got = f"{tuple(cos.shape)} and {tuple(sin.shape)}"
+        raise RopeScaleValueError(expected("cos, sin", "two equal shapes", got))
+    order, rotary_dim = order_of(rows, rotary_dim, cos.shape, q.shape[-1], interleaved)
     check_rotary_dim(rotary_dim, q, k)
     half = rotary_dim // 2
-    if width not in (half, rotary_dim) or sin.shape != cos.shape:
-        requirement = f"two equal shapes (..., {half}) or (..., {rotary_dim})"
-        got = f"{tuple(cos.shape)} and {tuple(sin.shape)}"
-        raise RopeScaleValueError(expected("cos, sin", requirement, got))
+    place = [2 * j if order == "repeated" else j for j in range(half)]
+    values = torch.stack([cos[..., place], sin[..., place]]).double()  # (2, [axes,] ..., half)
     token_shape = q.shape[:-2]
-    rows = torch.stack([cos[..., :half], sin[..., :half]]).double()  # (2, ..., half)
     if position_ids is None:
-        index = torch.arange(rows[0, ..., 0].numel(), device="cpu").view(rows.shape[1:-1])
-        rows = rows.flatten(1, -2)
+        num_axes = 0 if axis_ids is None else len(cos)
+        for axis in reversed(head_axes("cos", cos.shape, token_shape, num_axes)):
+            values = values.squeeze(1 + axis)
+    if axis_ids is not None:
+        values = torch.stack([values[:, axis, ..., j] for j, axis in enumerate(axis_ids)], -1)
+    if position_ids is None:
+        index = torch.arange(values[0, ..., 0].numel(), device="cpu").view(values.shape[1:-1])
+        values = values.flatten(1, -2)
     else:
         index = position_ids.long()
     index = per_token("position_ids" if position_ids is not None else "cos", index, token_shape)
-    num_rows = rows.shape[1]
-    poisoned = torch.cat(
-        [rows, torch.full((2, 1, half), math.nan, dtype=torch.float64, device="cpu")], 1
-    )
-    rows = poisoned[:, index.masked_fill((index < 0) | (index > num_rows), num_rows)]
+    num_rows = values.shape[1]
+    nans = torch.full((2, 1, half), math.nan, dtype=torch.float64, device="cpu")
+    poisoned = torch.cat([values, nans], 1)
+    values = poisoned[:, index.masked_fill((index < 0) | (index > num_rows), num_rows)]
     rotate = functools.partial(
         rotate_tensor,
-        cos=rows[0],
-        sin=rows[1],
+        cos=values[0],
+        sin=values[1],
         factor=torch.ones(token_shape, dtype=torch.float64, device="cpu"),
         interleaved=interleaved,
         conjugate=conjugate,

@@ -31,6 +31,9 @@ SameBits = Callable[..., None]
 # Run under compute-sanitizer: elements, odd addresses, copied channels, and every source.
 SANITIZED = {*CODE, "odd sizes", "partial", "partial, interleaved", "tokens", "packed qkv"}
 SANITIZED |= {"M-RoPE", "dynamic", "profiles out of range"}
+# Rows of neighbours and strided ones, with and without indices and axes.
+SANITIZED |= {"by token", "by index", "real parts", "real parts, interleaved"}
+SANITIZED |= {"repeated in every third value, by index", "axes", "axes in turns, repeated"}
 
 
 def names(chosen: Iterable[str]) -> list[Any]:
@@ -99,18 +102,17 @@ def test_every_element_is_written_and_nothing_beside(
         assert (flat[-margin:] == 7).all()
 
 
-@pytest.mark.sanitizer
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", ["by token", "by index"])
+@pytest.mark.parametrize("name", names(ROWS))
 def test_cos_and_sin_of_the_callers(
     gpu_impl: str, device: torch.device, dtype: torch.dtype, name: str, same_bits: SameBits
 ) -> None:
     results = []
     for impl, where in (("reference", torch.device("cpu")), (gpu_impl, device)):
-        rows = rows_of(ROWS[name], torch.float32, where)
-        results.append(rk.apply_rotary_cos_sin(*tensors(Case(), dtype, where), *rows, impl=impl))
+        arguments = (*tensors(Case(), dtype, where), *rows_of(ROWS[name], torch.float32, where))
+        results.append(rk.apply_rotary_cos_sin(*arguments, impl=impl, **ROWS[name].options))
     check(gpu_impl, results[1], results[0], same_bits)
-    assert bool(results[0][0].isnan().any()) == (name == "by index")
+    assert bool(results[0][0].isnan().any()) == ("by index" in name)
 
 
 @pytest.mark.parametrize(

@@ -158,9 +158,10 @@ def main(rank: int, store: str) -> None:
     q, k = whole_q_and_k()
     sharded = [distribute_tensor(x, mesh, [Shard(1)]) for x in (q, k)]
     cos, sin = draw(4, 6, 8, seed=2), draw(4, 6, 8, seed=3)
-    want = rk.apply_rotary_cos_sin(q, k, cos, sin)
+    want = rk.apply_rotary_cos_sin(q, k, cos, sin, rows="half")
     rows = [distribute_tensor(x, mesh, [Replicate()]) for x in (cos, sin)]
-    for x, y in zip(rk.apply_rotary_cos_sin(*sharded, *rows), want, strict=True):
+    got = rk.apply_rotary_cos_sin(*sharded, *rows, rows="half")
+    for x, y in zip(got, want, strict=True):
         assert y is not None
         equal(x, y)
     # Five tokens over two ranks: shards of three and two.

@@ -87,9 +87,12 @@ def test_cos_sin_gradient() -> None:
     q = draw(5, 3, 64).requires_grad_()
     angle = draw(5, 32)
     rows = angle.cos(), angle.sin()
-    (grad,) = torch.autograd.grad(rk.apply_rotary_cos_sin(q, None, *rows)[0].sum(), q)
-    ones = torch.ones(5, 3, 64)
-    assert torch.equal(grad, rk.apply_rotary_cos_sin(ones, None, *rows, conjugate=True)[0])
+
+    def by_rows(q: Tensor, **options: Any) -> Tensor:
+        return rk.apply_rotary_cos_sin(q, None, *rows, rows="half", **options)[0]
+
+    (grad,) = torch.autograd.grad(by_rows(q).sum(), q)
+    assert torch.equal(grad, by_rows(torch.ones(5, 3, 64), conjugate=True))
 
 
 def test_in_place_under_grad() -> None:

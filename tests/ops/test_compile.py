@@ -91,7 +91,7 @@ def test_every_option_is_one_graph(case: str) -> None:
     rows = torch.rand(5, 8), torch.rand(5, 8)
 
     def by_rows(q: Tensor, k: Tensor) -> Any:
-        return rk.apply_rotary_cos_sin(q, k, *rows)
+        return rk.apply_rotary_cos_sin(q, k, *rows, rows="half")
 
     same(torch.compile(by_rows, fullgraph=True)(q, k), by_rows(q, k))
 

@@ -181,9 +181,10 @@ def test_cos_and_sin_of_the_caller(
     cos, sin = angle.cos().to(rows_dtype), angle.sin().to(rows_dtype)
     q, k = heads(2, 80, dtype, 0), heads(1, 80, dtype, 1)
     rows = torch.tensor([0, 3, 11, 12, -1, 2**62, 5, 5, 1, 0])
+    flags: dict[str, Any] = {"rotary_dim": 80, "conjugate": True}
     for positions, c, s in ((None, cos[:10], sin[:10]), (rows, cos, sin)):
-        want = rk.apply_rotary_cos_sin(q, k, c, s, positions, impl="reference", conjugate=True)
-        got = rk.apply_rotary_cos_sin(q, k, c, s, positions, impl=exact_impl, conjugate=True)
+        want = rk.apply_rotary_cos_sin(q, k, c, s, positions, impl="reference", **flags)
+        got = rk.apply_rotary_cos_sin(q, k, c, s, positions, impl=exact_impl, **flags)
         for x, y in zip(got, want, strict=True):
             assert_same_bits(x, y)
     assert got[0][3].isnan().all()
@@ -202,6 +203,7 @@ def test_a_nan_of_any_payload_stays_nan(
         None,
         rows,
         rows,
+        rows="half",
         interleaved=interleaved,
         impl=exact_impl,
     )[0]

@@ -65,9 +65,10 @@ def test_indexed_rows_are_the_rows(
 ) -> None:
     q, (cos, sin) = draw(2, 4, 3, 48), rows_of(6, 24, torch.bfloat16)
     index = torch.tensor([[5, 0, 3, 3], [1, 1, 2, 4]], dtype=index_dtype)
-    got = rk.apply_rotary_cos_sin(q, None, cos, sin, index, impl=impl)[0]
-    same_bits(got, rk.apply_rotary_cos_sin(q, None, cos[index], sin[index], impl=impl)[0])
-    one_row = rk.apply_rotary_cos_sin(q, None, cos, sin, index[0], impl=impl)[0]
+    flags: dict[str, Any] = {"rows": "half", "impl": impl}
+    got = rk.apply_rotary_cos_sin(q, None, cos, sin, index, **flags)[0]
+    same_bits(got, rk.apply_rotary_cos_sin(q, None, cos[index], sin[index], **flags)[0])
+    one_row = rk.apply_rotary_cos_sin(q, None, cos, sin, index[0], **flags)[0]
     same_bits(one_row[0], got[0])
 
 
@@ -100,10 +101,10 @@ def test_empty_input_gives_empty_output(impl: str) -> None:
     cos, sin = rows_of(4, 24)
     q = torch.empty(0, 3, 48)
     index = torch.empty(0, dtype=torch.int64)
-    assert rk.apply_rotary_cos_sin(q, None, cos, sin, index, impl=impl)[0].shape == q.shape
-    assert rk.apply_rotary_cos_sin(q, None, cos[:0], sin[:0], impl=impl)[0].shape == q.shape
+    flags: dict[str, Any] = {"rows": "half", "impl": impl}
+    assert rk.apply_rotary_cos_sin(q, None, cos, sin, index, **flags)[0].shape == q.shape
+    assert rk.apply_rotary_cos_sin(q, None, cos[:0], sin[:0], **flags)[0].shape == q.shape
     # No rows at all: every index is out of range.
-    lost = rk.apply_rotary_cos_sin(
-        draw(2, 3, 48), None, cos[:0], sin[:0], torch.tensor([0, 1]), impl=impl
-    )[0]
+    q = draw(2, 3, 48)
+    lost = rk.apply_rotary_cos_sin(q, None, cos[:0], sin[:0], torch.tensor([0, 1]), **flags)[0]
     assert lost.isnan().all()

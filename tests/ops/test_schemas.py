@@ -23,8 +23,8 @@ SCHEMAS = {
     "Tensor? ramp, Tensor? scales, bool interleaved, bool conjugate, bool phase_float32, "
     "str impl) -> (Tensor, Tensor)",
     "rotary_cos_sin": "ropescale::rotary_cos_sin(Tensor q, Tensor? k, Tensor cos, Tensor sin, "
-    "Tensor? position_ids, int rotary_dim, bool interleaved, bool conjugate, str impl) "
-    "-> (Tensor, Tensor)",
+    "Tensor? position_ids, int rotary_dim, bool interleaved, bool conjugate, str impl, "
+    "int[]? mrope_section=None, bool mrope_interleaved=False) -> (Tensor, Tensor)",
 }
 
 

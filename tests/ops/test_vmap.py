@@ -106,7 +106,7 @@ def test_rows_of_the_caller_are_mapped(indexed: bool) -> None:
     at = ints(N, B, S, limit=6)
 
     def call(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, at: Tensor) -> Any:
-        return rk.apply_rotary_cos_sin(q, k, cos, sin, at if indexed else None)
+        return rk.apply_rotary_cos_sin(q, k, cos, sin, at if indexed else None, rows="half")
 
     dims = (0, 0, None if indexed else 0, None if indexed else 0, 0)
     got = torch.vmap(call, in_dims=dims)(q, k, cos, sin, at)
@@ -142,4 +142,4 @@ def test_what_has_no_batched_form_is_refused() -> None:
         torch.vmap(lambda q: rk.apply_rotary_qk_(q, None, torch.arange(S), TABLE))(q)
     cos, at = draw(N, 6, 8), ints(S, limit=6)
     with pytest.raises(rk.RopeScaleUnsupportedError, match="one table for all that vmap maps"):
-        torch.vmap(lambda c: rk.apply_rotary_cos_sin(q[0], None, c, c, at))(cos)
+        torch.vmap(lambda c: rk.apply_rotary_cos_sin(q[0], None, c, c, at, rows="half"))(cos)

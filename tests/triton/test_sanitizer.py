@@ -127,6 +127,7 @@ def cos_sin_spec(rows: bool) -> Any:
         table,
         table.clone(),
         index,
+        rows="half",
         rotary_dim=24,
         interleaved=True,
         conjugate=True,

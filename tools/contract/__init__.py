@@ -291,21 +291,46 @@ CALLS = {name: case for group in GROUPS for name, case in group.items()}
 
 @dataclass(frozen=True)
 class RowsCase:
-    """A call with the caller's cosines and sines: their shape, rows by index, and options."""
+    """A call with the caller's cosines and sines: their shape, rows by index, and options.
+
+    All values of a row differ, so that another order of the row gives another result.
+    """
 
     shape: tuple[int, ...]
     index: Tensor | None = None
     options: dict[str, Any] = field(default_factory=dict)
+    # The last stride.
+    stride: int = 1
 
 
+_INDEX = torch.tensor([[0, 8, 9], [-1, 4, 2**33]])
+_AXES = {"rows": "half", "mrope_section": (16, 8, 8)}
+_TURNS = {"mrope_section": (12, 10, 10), "mrope_interleaved": True, "interleaved": True}
 ROWS = {
-    "by token": RowsCase((SEQLEN, 32)),
+    "by token": RowsCase((SEQLEN, 32), options={"rows": "half"}),
     # The last row is out of range.
-    "by index": RowsCase((SEQLEN, 32), torch.tensor([2, 0, 5])),
-    "by index, doubled": RowsCase(
-        (9, 64), torch.tensor([[0, 8, 9], [-1, 4, 2**33]]), {"rotary_dim": 64}
+    "by index": RowsCase((SEQLEN, 32), torch.tensor([2, 0, 5]), {"rows": "half"}),
+    "by index, doubled": RowsCase((9, 64), _INDEX, {"rotary_dim": 64}),
+    "by token of each sequence": RowsCase(
+        (BATCH, SEQLEN, 32), options={"rows": "half", "conjugate": True}
     ),
-    "by token of each sequence": RowsCase((BATCH, SEQLEN, 32), options={"conjugate": True}),
+    "doubled, partial": RowsCase((SEQLEN, 32), options={"rows": "doubled"}),
+    "repeated": RowsCase((BATCH, SEQLEN, 64), options={"rows": "repeated", "interleaved": True}),
+    "repeated, by index": RowsCase((9, 64), _INDEX, {"rows": "repeated"}),
+    "real parts": RowsCase((SEQLEN, 32), options={"rows": "half"}, stride=2),
+    "real parts, interleaved": RowsCase(
+        (SEQLEN, 32), options={"rows": "half", "interleaved": True}, stride=2
+    ),
+    "repeated in every third value, by index": RowsCase(
+        (9, 32), _INDEX, {"rows": "repeated", "interleaved": True}, stride=3
+    ),
+    "axes": RowsCase((3, BATCH, SEQLEN, 32), options=_AXES),
+    "axes of one sequence, strided": RowsCase((3, SEQLEN, 32), options=_AXES, stride=2),
+    "axes in turns, repeated": RowsCase(
+        (3, BATCH, SEQLEN, 64), options=_TURNS | {"rows": "repeated"}
+    ),
+    "an axis for heads first": RowsCase((BATCH, 1, SEQLEN, 32), options={"rows": "half"}),
+    "axes for sequences and heads": RowsCase((SEQLEN, 1, 1, 32), options={"rows": "half"}),
 }
 
 
@@ -313,6 +338,8 @@ def rows_of(
     case: RowsCase, dtype: torch.dtype, device: torch.device | str = "cpu"
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Return cosines, sines and the index of a call's rows."""
-    angle = draw(*case.shape, seed=3)
+    angle = draw(*case.shape[:-1], case.shape[-1] * case.stride, seed=3)
     index = None if case.index is None else case.index.to(device)
-    return angle.cos().to(device, dtype), angle.sin().to(device, dtype), index
+    # The views are made on the device: a copy to it loses strides.
+    cos, sin = (x.to(device, dtype)[..., :: case.stride] for x in (angle.cos(), angle.sin()))
+    return cos, sin, index

@@ -62,7 +62,7 @@ def _in_place(impl: str) -> Pair:
 
 def _cos_sin(impl: str) -> Pair:
     angle = torch.arange(5.0)[:, None] * yarn(16).inv_freq
-    return rk.apply_rotary_cos_sin(*_inputs(), angle.cos(), angle.sin(), impl=impl)
+    return rk.apply_rotary_cos_sin(*_inputs(), angle.cos(), angle.sin(), rows="half", impl=impl)
 
 
 def _gradients(impl: str) -> Pair:

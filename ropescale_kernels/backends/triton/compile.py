@@ -41,7 +41,7 @@ class Variant(NamedTuple):
     head_dim: int
     interleaved: bool
     aligned: bool
-    flags: tuple[bool, ...]
+    flags: tuple[Any, ...]
 
 
 def source_of(variant: Variant, warp_size: int = 32) -> tuple[ASTSource, dict[str, Any]]:

@@ -37,7 +37,7 @@ class KernelInputs(NamedTuple):
     layouts: tuple[Layout | None, ...]
     strides_of: Callable[..., tuple[int, ...]]
     sizes: tuple[int, ...]
-    flags: tuple[bool, ...]
+    flags: tuple[Any, ...]
 
 
 def layout_of(x: Tensor | None) -> Layout | None:
@@ -108,7 +108,7 @@ def _launch_plan(
     layouts: tuple[Layout | None, ...],
     strides_of: Callable[..., tuple[int, ...]],
     sizes: tuple[int, ...],
-    flags: tuple[bool, ...],
+    flags: tuple[Any, ...],
 ) -> tuple[Any, tuple[int, int, int], tuple[int, ...]]:
     """Return the code to run, its grid and its scalar arguments.
 

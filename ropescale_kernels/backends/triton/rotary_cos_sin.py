@@ -15,7 +15,7 @@ def rotary_cos_sin_kernel(
     q_out_ptr,
     k_ptr,  # pointers of q if k is None; nheads_k is 0 then
     k_out_ptr,
-    cos_ptr,  # rows of at least ROTARY_DIM // 2, the last stride 1
+    cos_ptr,  # rows of at least ROTARY_DIM // 2
     sin_ptr,
     row_ptr,  # row index of each token; or None: one row per token
     stride_q_batch,
@@ -30,10 +30,14 @@ def rotary_cos_sin_kernel(
     stride_k_out_batch,
     stride_k_out_token,
     stride_k_out_head,
+    stride_cos_axis,
     stride_cos_batch,
     stride_cos_token,
+    stride_cos_pair,
+    stride_sin_axis,
     stride_sin_batch,
     stride_sin_token,
+    stride_sin_pair,
     stride_row_batch,
     stride_row_token,
     seqlen,
@@ -44,6 +48,7 @@ def rotary_cos_sin_kernel(
     num_rows,  # a row index outside [0, num_rows) gives NaN
     conjugate,
     copy_rest,  # 1 if channels at and above ROTARY_DIM are copied; 0 for a call in place
+    SECTIONS: tl.constexpr,  # None: the values of a row are neighbours; else as in _pair_offsets
     ROTARY_DIM: tl.constexpr,
     HEAD_DIM: tl.constexpr,
     INTERLEAVED: tl.constexpr,
@@ -67,8 +72,13 @@ def rotary_cos_sin_kernel(
         offs_cos = batch * stride_cos_batch + tokens * stride_cos_token
         offs_sin = batch * stride_sin_batch + tokens * stride_sin_token
     mask = (mask_token & valid)[:, None] & (offs_pair < ROTARY_DIM // 2)[None, :]
-    c = tl.load(cos_ptr + (offs_cos[:, None] + offs_pair[None, :]), mask=mask, other=0.0)
-    s = tl.load(sin_ptr + (offs_sin[:, None] + offs_pair[None, :]), mask=mask, other=0.0)
+    if SECTIONS is None:
+        pair_cos, pair_sin = offs_pair, offs_pair
+    else:
+        pair_cos = _pair_offsets(offs_pair, stride_cos_pair, stride_cos_axis, SECTIONS)
+        pair_sin = _pair_offsets(offs_pair, stride_sin_pair, stride_sin_axis, SECTIONS)
+    c = tl.load(cos_ptr + (offs_cos[:, None] + pair_cos[None, :]), mask=mask, other=0.0)
+    s = tl.load(sin_ptr + (offs_sin[:, None] + pair_sin[None, :]), mask=mask, other=0.0)
     s = as_float(as_uint(widen(s, INTERPRETED)) ^ (conjugate.to(tl.uint32) << 31))
     s = tl.where(valid[:, None], s, float("nan"))
     c = tl.where(valid[:, None], widen(c, INTERPRETED), float("nan"))
@@ -111,6 +121,27 @@ def rotary_cos_sin_kernel(
     )
 
 
+@triton.jit
+def _pair_offsets(
+    offs_pair,
+    stride_pair,  # int64
+    stride_axis,
+    SECTIONS: tl.constexpr,  # (first, end, step) of the pairs of M-RoPE axes 1, 2, ..
+):
+    """Return the offset of each pair's value in a row."""
+    offsets = offs_pair * stride_pair
+    for axis in tl.static_range(len(SECTIONS)):
+        is_own = _is_in(offs_pair, SECTIONS[axis][0], SECTIONS[axis][1], SECTIONS[axis][2])
+        offsets += tl.where(is_own, (axis + 1) * stride_axis, 0)
+    return offsets
+
+
+@triton.jit
+def _is_in(offs_pair, FIRST: tl.constexpr, END: tl.constexpr, STEP: tl.constexpr):
+    in_range = (offs_pair >= FIRST) & (offs_pair < END)
+    return in_range & ((offs_pair - FIRST) % STEP == 0)
+
+
 def launch_rotary_cos_sin(spec: RotaryCosSinSpec) -> None:
     """Fill spec.q_out and spec.k_out.
 
@@ -121,11 +152,28 @@ def launch_rotary_cos_sin(spec: RotaryCosSinSpec) -> None:
     dtypes = tuple(None if x is None else x.dtype for x in tensors)
     layouts = tuple(layout_of(x) for x in tensors)
     sizes = (0 if spec.position_ids is None else spec.cos.shape[0],)
-    inputs = KernelInputs(tensors, dtypes, layouts, _row_strides, sizes, ())
+    ranges, sections, strides_of = spec.sections, None, _row_strides
+    if ranges is not None:
+        sections = tuple((pairs.start, pairs.stop, pairs.step) for pairs in ranges)
+        strides_of = _row_strides_of_axes
+    elif spec.cos.stride(-1) != 1 or spec.sin.stride(-1) != 1:
+        sections = ()
+    inputs = KernelInputs(tensors, dtypes, layouts, strides_of, sizes, (sections,))
     launch(rotary_cos_sin_kernel, spec, inputs)
 
 
-def _row_strides(q, cos, sin, rows):
-    if rows is None:
-        return *token_strides(q, cos, tail=1), *token_strides(q, sin, tail=1), 0, 0
-    return 0, cos[1][0], 0, sin[1][0], *token_strides(q, rows)
+def _row_strides(q, cos, sin, index):
+    if index is None:
+        return *_strides_of(q, cos), *_strides_of(q, sin), 0, 0
+    (_, of_cos), (_, of_sin) = cos, sin
+    return 0, 0, *of_cos, 0, 0, *of_sin, *token_strides(q, index)
+
+
+def _row_strides_of_axes(q, cos, sin, index):
+    return *_strides_of(q, cos, axes=1), *_strides_of(q, sin, axes=1), 0, 0
+
+
+def _strides_of(q, rows, axes=0):
+    shape, strides = rows
+    per_token = token_strides(q, (shape[axes:], strides[axes:]), tail=1)
+    return strides[0] if axes else 0, *per_token, strides[-1]
