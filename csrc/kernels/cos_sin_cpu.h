@@ -244,7 +244,8 @@ class CosSinSource {
 
     // Not inlined, because rows of neighbours would take more instructions.
     template <class T>
-    __attribute__((noinline)) void gather_rows(CosSinBlock& block, int64_t row, const T* cos_row, const T* sin_row) {
+    __attribute__((noinline)) void gather_rows(CosSinBlock& block, int64_t row, const T* cos_row,
+                                               const T* sin_row) {
         const CosSinParams& rows = p_.cos_sin;
         for (int64_t j = 0; j < num_pairs_; ++j) {
             const int64_t axis = rows.axis_ids[j];

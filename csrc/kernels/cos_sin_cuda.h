@@ -138,12 +138,10 @@ __device__ __forceinline__ bool fill_from_rows(const RotaryQKParams& p, TokenInd
 #pragma unroll
         for (int i = 0; i < Piece::kPairs; ++i) {
             const int64_t pair = min(piece.pair(i), num_pairs - 1), axis = source.axis_ids[pair];
-            out.c[i] = read_float(
-                source.cos, source.dtype,
-                cos_row + axis * source.cos_stride_axis + pair * source.cos_stride_pair);
-            out.s[i] = read_float(
-                source.sin, source.dtype,
-                sin_row + axis * source.sin_stride_axis + pair * source.sin_stride_pair);
+            const int64_t cos_at = axis * source.cos_stride_axis + pair * source.cos_stride_pair;
+            const int64_t sin_at = axis * source.sin_stride_axis + pair * source.sin_stride_pair;
+            out.c[i] = read_float(source.cos, source.dtype, cos_row + cos_at);
+            out.s[i] = read_float(source.sin, source.dtype, sin_row + sin_at);
         }
     } else {
 #pragma unroll

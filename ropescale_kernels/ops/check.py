@@ -158,9 +158,15 @@ def check_rotary_cos_sin(
                 expected("mrope_section", f"at most {MAX_ROW_AXES} axes", num_axes)
             )
     if position_ids is None:
-        # Views from the last axis on, because each moves the axes behind it.
-        for axis in reversed(_head_axes(cos.shape, shape, num_axes)):
-            cos, sin = cos.squeeze(axis), sin.squeeze(axis)
+        tokens = shape[:-2]
+        # Lengths first, because a tracer is not to compare the sizes of shapes of other lengths.
+        if num_axes or cos.dim() != len(tokens) + 1 or cos.shape[:-1] != tokens:
+            # From the last axis on, because the axes behind a lost one move.
+            for axis in reversed(_head_axes(cos.shape, shape, num_axes)):
+                cos, sin = cos.squeeze(axis), sin.squeeze(axis)
+        if num_axes:
+            # All axes in front of rows of all tokens, which have one reading.
+            cos, sin = (_of_every_sequence(x, tokens) for x in (cos, sin))
     else:
         if num_axes:
             hint = "Pass the rows themselves: cos[position_ids], sin[position_ids]."
@@ -197,6 +203,13 @@ def _head_axes(cos: torch.Size, q: torch.Size, num_axes: int) -> tuple[int, ...]
     except RopeScaleValueError as error:
         hint = layout_hints.of_tokens(cos[bool(num_axes) : -1], q)
         raise (RopeScaleValueError(f"{error}. {hint}") if hint else error) from None
+
+
+def _of_every_sequence(rows: Tensor, tokens: torch.Size) -> Tensor:
+    """Return a view `(axes, *tokens, width)` of rows that sequences may share."""
+    if rows.dim() < len(tokens) + 2:
+        rows = rows.unsqueeze(1)
+    return rows.expand(rows.shape[0], *tokens, rows.shape[-1])
 
 
 def check_heads(q: Any, k: Any) -> torch.Size:

@@ -35,11 +35,11 @@ def apply_rotary_cos_sin(
 
     The values c0, c1, .. of a token's pairs come in one of three orders, which `rows` names:
 
-    | rows | a row | rotary_dim | from |
+    | rows | a row | rotary_dim | made by |
     |---|---|---|---|
     | "half" | c0 c1 .. | twice the width | vLLM, SGLang, `freqs_cis.real` |
-    | "doubled" | c0 c1 .. c0 c1 .. | the width | Llama, Qwen, GLM-4, Helium, Ernie 4.5 |
-    | "repeated" | c0 c0 c1 c1 .. | the width | Cohere and Cohere 2 of Transformers, diffusers |
+    | "doubled" | c0 c1 .. c0 c1 .. | the width | Transformers: Llama, GLM-4, Ernie 4.5, Helium |
+    | "repeated" | c0 c0 c1 c1 .. | the width | Transformers: Cohere, Cohere 2; diffusers |
 
     Args:
         q: As in `apply_rotary_qk`.

@@ -37,7 +37,8 @@ def order_of(
         RopeScaleTypeError: `rows` is no str, or `rotary_dim` no int.
         RopeScaleValueError: Values that do not go together, or that leave two readings.
     """
-    _check_values(rows, rotary_dim, head_dim)
+    if rotary_dim is not None or rows not in ORDERS:
+        _check_values(rows, rotary_dim, head_dim)
     width = shape[-1] if len(shape) else 0
     if rows is None:
         rows = _only_order(rotary_dim, width, tuple(shape), head_dim, interleaved)
@@ -90,8 +91,9 @@ def _only_order(
         if not fits:
             want = f"a width of {rotary_dim // 2} or {rotary_dim} for rotary_dim {rotary_dim}"
             raise RopeScaleValueError(expected("cos", want, f"shape {shape}"))
-    words = " or ".join(f"{order!r} (rotary_dim {n})" for order, n in fits.items())
-    want = f"{words}, which cos of shape {shape} leaves open for head_dim {head_dim}"
+    *others, last = [f"{order!r} (rotary_dim {n})" for order, n in fits.items()]
+    words = f"{', '.join(others)} or {last}" if others else last
+    want = f"the order of cos of shape {shape} by name: {words}"
     raise RopeScaleValueError(expected("rows", want, None, _HINT))
 
 
@@ -107,13 +109,18 @@ def head_axes(
         num_axes: Rows of a token, one for each M-RoPE axis; 0 if rows have no such axis.
 
     Raises:
-        RopeScaleValueError: A shape that is not one row per token, or `(n, 1, 1, width)` if n
-            sequences have n tokens each.
+        RopeScaleValueError: A shape that is not one row per token, or a shape with two readings:
+            `(n, 1, 1, width)` if n sequences have n tokens each, and `(n, seqlen, width)` if there
+            are n axes and n sequences.
     """
     lead = 1 if num_axes else 0
     if num_axes and (len(shape) < 3 or shape[0] != num_axes):
         want = f"a leading axis of {num_axes} (one per M-RoPE section)"
         raise RopeScaleValueError(expected(name, want, f"shape {tuple(shape)}"))
+    if num_axes > 1 and _axes_beside_tokens(tuple(shape[:-1]), tokens) is not None:
+        want = f"{num_axes} axes before (batch, seqlen, width)"
+        got = f"shape {tuple(shape)}, which may lack the axes or the batch"
+        raise RopeScaleValueError(expected(name, want, got))
     found = _axes_beside_tokens(tuple(shape[lead:-1]), tokens)
     if found is None:
         raise RopeScaleValueError(_not_per_token(name, tuple(shape), tokens, num_axes))

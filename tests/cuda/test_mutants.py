@@ -84,6 +84,11 @@ MUTANTS = {
     ),
     "the first profile's steps": ("cos_sin_cuda.h", "profile * num_pairs, scale", "0, scale"),
     "the first axis": ("cos_sin_cuda.h", "table.axis_ids ? table.axis_ids[pair] : 0", "0"),
+    "rows of neighbours alone": ("cos_sin_cuda.h", "if (source.is_strided) {", "if (false) {"),
+    "cos of neighbours": ("cos_sin_cuda.h", "pair * source.cos_stride_pair", "pair"),
+    "sin of neighbours": ("cos_sin_cuda.h", "pair * source.sin_stride_pair", "pair"),
+    "cos of the first axis": ("cos_sin_cuda.h", "axis * source.cos_stride_axis", "0"),
+    "sin of the first axis": ("cos_sin_cuda.h", "axis * source.sin_stride_axis", "0"),
     "gradients the wrong way": ("scaling_grad.cu", "g1 * x0 - g0 * x1", "g0 * x1 - g1 * x0"),
 }
 

@@ -164,6 +164,16 @@ def main(rank: int, store: str) -> None:
     for x, y in zip(got, want, strict=True):
         assert y is not None
         equal(x, y)
+    # Rows of each axis, with an axis for heads, whole and as this rank's own.
+    of_axes = draw(3, 4, 1, 6, 16, seed=2), draw(3, 4, 1, 6, 16, seed=3)
+    options = {"rows": "repeated", "mrope_section": [4, 2, 2]}
+    want = rk.apply_rotary_cos_sin(q, k, *of_axes, **options)
+    rows = [distribute_tensor(x, mesh, [Replicate()]) for x in of_axes]
+    own = [x.chunk(WORLD, dim=3)[rank] for x in of_axes]
+    for given in (rows, own):
+        for x, y in zip(rk.apply_rotary_cos_sin(*sharded, *given, **options), want, strict=True):
+            assert y is not None
+            equal(x, y)
     # Five tokens over two ranks: shards of three and two.
     uneven = distribute_tensor(q[:, :5], mesh, [Shard(1)])
     positions = distribute_tensor(at[:5], mesh, [Replicate()])

@@ -63,8 +63,14 @@ def variants(which: str) -> Iterator[tuple[str, Variant]]:
                 f"rotary_qk {rotary_dim} of {head_dim}" + " aligned" * aligned,
                 named(rotary_qk.rotary_qk_kernel, *fields, aligned, (False,)),
             )
-    rows = torch.bfloat16, (torch.float32, torch.float32, torch.int64), 128, 128, False, True, ()
-    yield "rotary_cos_sin aligned", named(rotary_cos_sin.rotary_cos_sin_kernel, *rows)
+    for words, index, sections in (
+        ("aligned", torch.int64, None),
+        ("strided", None, ()),
+        ("axes", None, ((16, 24, 1), (24, 32, 1))),
+    ):
+        inputs = torch.float32, torch.float32, index
+        rows = torch.bfloat16, inputs, 64, 64, False, True, (sections,)
+        yield f"rotary_cos_sin {words}", named(rotary_cos_sin.rotary_cos_sin_kernel, *rows)
     sums = (torch.int64, None, *STATIC, torch.float64)
     fields = torch.bfloat16, sums, 128, 128, False, True, (False,)
     yield "scaling_grad aligned", named(scaling_grad.scaling_grad_kernel, *fields)

@@ -134,6 +134,24 @@ def cos_sin_spec(rows: bool) -> Any:
     )
 
 
+def axes_spec(turns: bool) -> Any:
+    """A call with rows of three axes, of which every third value is a pair's."""
+    rows = torch.ones(3, 2, 17, 30)[..., 1:30:3]
+    return check.check_rotary_cos_sin(
+        heads(2, 17, 5, 30, layout="padded"),
+        None,
+        rows,
+        rows.clone()[..., :10],
+        None,
+        rows="half",
+        rotary_dim=20,
+        mrope_section=(4, 3, 3),
+        mrope_interleaved=turns,
+        interleaved=turns,
+        conjugate=False,
+    )
+
+
 @pytest.mark.parametrize("phase", ["exact", "float32"])
 @pytest.mark.parametrize("interleaved", [False, True])
 def test_every_option_is_clean(phase: str, interleaved: bool) -> None:
@@ -143,6 +161,11 @@ def test_every_option_is_clean(phase: str, interleaved: bool) -> None:
 @pytest.mark.parametrize("rows", [False, True])
 def test_rows_of_the_caller_are_clean(rows: bool) -> None:
     run(kernels, cos_sin_spec(rows))
+
+
+@pytest.mark.parametrize("turns", [False, True])
+def test_rows_of_axes_are_clean(turns: bool) -> None:
+    run(kernels, axes_spec(turns))
 
 
 @pytest.mark.parametrize("interleaved", [False, True])
@@ -176,6 +199,8 @@ MUTANTS = [
     ("rotate", "batch * stride_q_out_batch", "batch * stride_q_batch"),
     ("cos_sin", "offs_pair < NUM_PAIRS)[None, :]", "offs_pair < 99)[None, :]"),
     ("rotary_cos_sin", "(mask_token & valid)", "mask_token"),
+    ("rotary_cos_sin", "offs_pair * stride_pair", "offs_pair"),
+    ("rotary_cos_sin", "(axis + 1) * stride_axis", "(axis + 2) * stride_axis"),
     ("rotate", "(heads < last_head)", "(heads <= last_head)"),
     ("rotate", "0, BLOCK_PAIRS) < NUM_PAIRS", "0, BLOCK_PAIRS) <= NUM_PAIRS"),
     ("rotate", "< HEAD_DIM - first", "< HEAD_DIM - first + 1"),
@@ -220,6 +245,7 @@ def test_planted_bugs_are_caught(tmp_path: Path, file: str, old: str, new: str) 
         qk_spec(interleaved=True),
         cos_sin_spec(rows=True),
         cos_sin_spec(rows=False),
+        axes_spec(turns=False),
     ]
     # One token: heads are cut into groups.
     few = {"q": heads(1, 1, 12, 30), "k": heads(1, 1, 7, 30), "profile_ids": None}
