@@ -52,7 +52,7 @@ mkdir -p "$out" && out=$(cd "$out" && pwd)
 [ -z "$carried" ] || carried=$(cd "$carried" && pwd)
 # Tests that have to pass, and none may be skipped: all of tests/gpu but the largest tensors; those;
 # and those of each implementation with the mark "sanitizer" (tests/test_gpu_coverage.py counts).
-gpu_tests=1010
+gpu_tests=1028
 large_tests=2
 sanitized_tests=172
 # Installed packages, libraries and intermediate results: no part of what the script leaves.
