@@ -1,12 +1,11 @@
-"""What tests share: implementations of this machine, equality of bits, counts of what ran."""
+"""What tests share: implementations of this machine, equality of bits, a report of what ran."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib
 import os
-import signal
-from collections import Counter
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ import torch
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
-from support import floors
 from support.bits import assert_same_bits
 
 import ropescale_kernels as rk
@@ -26,19 +24,11 @@ from ropescale_kernels.backends import compiled as compiled
 from tools import emulated_cuda
 from tools.gpu.report import state
 
+# Order, floors, and tests of a GPU.
+pytest_plugins = ["support.policy"]
 extension: Any = compiled.extension
-
-
-def mend_old_interpreter() -> None:
-    """Install an exact fma in the interpreter of Triton before 3.9, because tests compare bits."""
-    with contextlib.suppress(ImportError):
-        import triton
-
-        if tuple(int(n) for n in triton.__version__.split(".")[:2]) < (3, 9):
-            importlib.import_module("support.exact_fma").install()
-
-
-mend_old_interpreter()
+with contextlib.suppress(ImportError):
+    importlib.import_module("support.interpreter").install()
 
 
 def emulate_cuda() -> str | None:
@@ -121,6 +111,24 @@ def same_bits() -> Callable[..., None]:
 
 
 @pytest.fixture
+def run_tool(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run `main` of a tool on words in this process, and give its exit code, stdout and stderr."""
+
+    def run(main: Callable[[tuple[str, ...]], int], *words: str) -> tuple[int, str, str]:
+        capfd.readouterr()
+        try:
+            code = main(words)
+        except SystemExit as end:
+            # As the interpreter has it: a text is printed, and the code is 1.
+            code = end.code if isinstance(end.code, int) else 1
+            if isinstance(end.code, str):
+                print(end.code, file=sys.stderr)
+        return code, *capfd.readouterr()
+
+    return run
+
+
+@pytest.fixture
 def small_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the bench flush a megabyte: the largest cache of a server has hundreds of them."""
     monkeypatch.setattr("ropescale_kernels.bench.clocks.last_level_cache", lambda: 1 << 20)
@@ -136,69 +144,9 @@ def thread_team() -> Iterator[None]:
 
 
 def pytest_configure() -> None:
-    """Leave a worker of pytest-xdist one thread, because there is a worker for each core.
-
-    If tests of a GPU are required, SIGTERM ends the run as Ctrl-C does: results are then written.
-    """
-    if REQUIRE_GPU:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Leave a worker of pytest-xdist one thread, because there is a worker for each core."""
     if "PYTEST_XDIST_WORKER" in os.environ:
         torch.set_num_threads(1)
-
-
-# So many tests of a GPU have to pass, and none may be skipped: a suite that shrinks is no proof.
-REQUIRE_GPU = int(os.environ.get("ROPESCALE_REQUIRE_GPU") or 0)
-REHEARSAL = os.environ.get("ROPESCALE_GPU_REHEARSAL", "")
-gpu_outcomes: Counter[str] = Counter()
-# In .ci/run, floors hold for the whole suite.
-FLOORS = floors.floors_here() if os.environ.get("ROPESCALE_TEST_FLOORS") else {}
-passed: Counter[str] = Counter()
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests in folders gpu/, skip them if there is no device, and put slow tests first.
-
-    A slow test at the end would leave the other workers of pytest-xdist without work.
-    """
-    reason = None
-    if not REHEARSAL and not torch.cuda.is_available():
-        reason = "torch finds no CUDA device"
-    for item in items:
-        if item.path.parent.name == "gpu":
-            item.add_marker("gpu")
-        if item.get_closest_marker("gpu") and reason is not None:
-            item.add_marker(pytest.mark.skip(reason=reason))
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
-
-
-def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Count what became of the GPU tests, and what passed."""
-    if report.when == "call" and report.passed:
-        passed.update(part for part in FLOORS if part in report.nodeid)
-    # Over the implementations of a kind that this version has none of, there is no test to skip.
-    nothing = report.skipped and "empty parameter set" in str(report.longrepr)
-    if "gpu" in report.keywords and (report.when == "call" or report.skipped) and not nothing:
-        gpu_outcomes[report.outcome] += 1
-
-
-def gpu_faults() -> list[str]:
-    """Return why a run that requires a GPU does not count."""
-    if not REQUIRE_GPU:
-        return []
-    found = []
-    if gpu_outcomes["skipped"]:
-        found.append(f"{gpu_outcomes['skipped']} GPU tests were skipped")
-    if gpu_outcomes["passed"] < REQUIRE_GPU:
-        found.append(f"{gpu_outcomes['passed']} GPU tests passed, {REQUIRE_GPU} at least must")
-    return found
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fail a run that requires a GPU and did without, or in which too few tests passed."""
-    short = gpu_faults() or floors.shortfalls(passed, FLOORS)
-    if short and not hasattr(session.config, "workerinput"):
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -208,7 +156,3 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     skipped = "; ".join(f"{name}: {reason}" for name, reason in reasons.items() if reason)
     terminalreporter.write_line(f"implementations tested: {ran}; skipped: {skipped or 'none'}")
     terminalreporter.write_line(state())
-    for fault in gpu_faults():
-        terminalreporter.write_line(f"ROPESCALE_REQUIRE_GPU: {fault}", red=True)
-    for fault in floors.shortfalls(passed, FLOORS):
-        terminalreporter.write_line(f"ROPESCALE_TEST_FLOORS: {fault}", red=True)

@@ -19,6 +19,7 @@ import pytest
 def test_passes(n):
     pass
 """
+PLUGIN = "support.policy"
 SKIPS = """
 import pytest
 
@@ -30,7 +31,6 @@ def test_skips():
 def run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
     plain = {k: v for k, v in os.environ.items() if not k.startswith("ROPESCALE_")}
-    plain["ROPESCALE_EMULATED_CUDA"] = ""  # nothing here needs it
     return subprocess.run(
         command, cwd=folder, env=plain | environment, capture_output=True, text=True
     )
@@ -38,12 +38,16 @@ def run(folder: Path, *arguments: str, **environment: str) -> subprocess.Complet
 
 @pytest.fixture
 def suite(tmp_path: Path) -> Path:
-    """A suite with this one's conftest, whose GPU tests need none."""
-    shutil.copy(ROOT / "tests" / "conftest.py", tmp_path / "conftest.py")
+    """A suite with this one's plugin, whose GPU tests need none."""
+    (tmp_path / "conftest.py").write_text(f"pytest_plugins = [{PLUGIN!r}]\n")
     paths = f"pythonpath = {ROOT / 'tests'} {ROOT}"
     (tmp_path / "pytest.ini").write_text(f"[pytest]\nmarkers =\n    gpu: one\n{paths}\n")
     (tmp_path / "gpu").mkdir()
     return tmp_path
+
+
+def test_this_suite_has_the_plugin(request: pytest.FixtureRequest) -> None:
+    assert request.config.pluginmanager.has_plugin(PLUGIN)
 
 
 @pytest.mark.parametrize("required", ["", "0", "1"])

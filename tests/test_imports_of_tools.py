@@ -45,4 +45,4 @@ def test_benchmarks_run_no_file_of_the_tests() -> None:
 
 def test_the_patterns_find_what_they_are_for() -> None:
     assert len(SOURCES) > 100
-    assert "tests/conftest.py" in naming(r"^from support import", ("tests/",))
+    assert "tests/gpu/conftest.py" in naming(r"^from support import", ("tests/",))
