@@ -100,14 +100,11 @@ def link(tree: Path, sources: Path, unit: str, out: Path) -> None:
     flags += ["-fsanitize=address,alignment", "-fno-sanitize-recover=all", f"-I{emulator}"]
     command = [emulated_cuda.compiler(), *flags, "-shared", "-o", out]
     command += ["-x", "c++", sources / "kernels" / unit, "-x", "none"]
-    objects = tree / "CMakeFiles" / "_C.dir"
-    # A build folder keeps the objects of source files that no longer exist.
-    current = [
-        path
-        for path in objects.rglob("*.o")
-        if (ROOT / path.relative_to(objects).with_suffix("")).exists()
-    ]
-    rest = [*current, tree / "libropescale.a"]
+    # A build folder keeps the objects of source files that no longer exist; ninja knows the others.
+    (linked,) = re.findall(
+        r"^build out/_C\S+: CXX_MODULE\S+ ([^|\n]+)", (tree / "build.ninja").read_text(), re.M
+    )
+    rest = [*(tree / word for word in linked.split()), tree / "libropescale.a"]
     emulated_cuda.run(*command, *rest, "-ldl", "-lpthread")
 
 
