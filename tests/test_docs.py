@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ropescale_kernels.scaling.config.model_types import MODEL_TYPES
+from tools.pages import __main__ as pages
 from tools.pages import choosing, marks, numerics, performance, plan, readme, support_matrix
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -132,11 +131,10 @@ def test_a_wrong_answer_is_no_feature() -> None:
         support_matrix._serves("cpu", conjugated, conjugated("reference"))
 
 
-def test_an_unknown_page_is_refused() -> None:
-    command = [sys.executable, "-m", "tools.pages", "--check", "docs/none.md"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 2
-    assert "page: expected one of README.md" in done.stderr
+def test_an_unknown_page_is_refused(run_tool: Any) -> None:
+    code, _, err = run_tool(pages.main, "--check", "docs/none.md")
+    assert code == 2
+    assert "page: expected one of README.md" in err
 
 
 def test_numbers_of_configs_and_model_types_are_right() -> None:

@@ -5,11 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import types
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tools.gpu import build_peers
+
+Run = Callable[..., tuple[int, str, str]]
 ROOT = Path(__file__).resolve().parents[2]
 THEIRS = {
     "flashinfer_python-9.1-py3-none-any.whl": [
@@ -62,20 +68,30 @@ def compiler(tmp_path: Path) -> Path:
     return folder
 
 
-def run(*arguments: str, path: str = "/nonexistent") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "tools.gpu.build_peers", *arguments],
-        cwd=ROOT,
-        env=os.environ | {"PATH": path},
-        capture_output=True,
-        text=True,
-    )
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, run_tool: Any) -> Run:
+    """Run the tool with a PATH: its exit code, stdout and stderr."""
+
+    def with_path(*words: str, path: str = "/nonexistent") -> tuple[int, str, str]:
+        monkeypatch.setenv("PATH", path)
+        code, out, err = run_tool(build_peers.main, *words)
+        return code, out, err
+
+    return with_path
 
 
-def test_slim_wheels_hold_what_building_reads(wheels: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def loader(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put a stand-in of tvm_ffi in place, which loads every file that is there."""
+    module = types.ModuleType("tvm_ffi")
+    module.load_module = lambda path: open(path).close()  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "tvm_ffi", module)
+
+
+def test_slim_wheels_hold_what_building_reads(run: Run, wheels: Path, tmp_path: Path) -> None:
     out = tmp_path / "slim"
-    done = run("--wheels", str(wheels), "--out", str(out), "--slim")
-    assert done.returncode == 0, done.stderr
+    code, _, err = run("--wheels", str(wheels), "--out", str(out), "--slim")
+    assert code == 0, err
     found = {}
     for path in out.iterdir():
         with zipfile.ZipFile(path) as archive:
@@ -84,13 +100,14 @@ def test_slim_wheels_hold_what_building_reads(wheels: Path, tmp_path: Path) -> N
 
 
 def test_each_library_is_built_and_a_failure_is_told(
-    wheels: Path, compiler: Path, tmp_path: Path
+    run: Run, wheels: Path, compiler: Path, tmp_path: Path
 ) -> None:
     path = f"{compiler}:{os.environ['PATH']}"
-    done = run("--wheels", str(wheels), "--out", str(tmp_path / "out"), "--arch", "100", path=path)
-    assert done.returncode == 1
-    assert "flashinfer_rope: built" in done.stdout
-    assert "sglang_rope: does not build" in done.stdout
+    out = str(tmp_path / "out")
+    code, said, _ = run("--wheels", str(wheels), "--out", out, "--arch", "100", path=path)
+    assert code == 1
+    assert "flashinfer_rope: built" in said
+    assert "sglang_rope: does not build" in said
     flashinfer, sglang = (compiler / "calls").read_text().splitlines()
     for call in (flashinfer, sglang):
         assert "-gencode=arch=compute_100,code=sm_100" in call
@@ -99,7 +116,7 @@ def test_each_library_is_built_and_a_failure_is_told(
     assert "kernels/jit/include" in sglang
 
 
-def test_what_lacks_is_named(wheels: Path, compiler: Path, tmp_path: Path) -> None:
+def test_what_lacks_is_named(run: Run, wheels: Path, compiler: Path, tmp_path: Path) -> None:
     out = ["--out", str(tmp_path / "out")]
     path = f"{compiler}:{os.environ['PATH']}"
     for arguments, where, words in (
@@ -107,53 +124,60 @@ def test_what_lacks_is_named(wheels: Path, compiler: Path, tmp_path: Path) -> No
         (["--wheels", str(wheels), *out], "/nonexistent", "nvcc: expected on PATH"),
         (["--wheels", str(tmp_path), *out], path, "a wheel of apache-tvm-ffi"),
     ):
-        done = run(*arguments, path=where)
-        assert done.returncode == 2
-        assert words in done.stderr
+        code, _, err = run(*arguments, path=where)
+        assert code == 2
+        assert words in err
     for wheel in wheels.glob("sglang*"):
         wheel.unlink()
-    done = run("--wheels", str(wheels), *out, path=path)
-    assert done.returncode == 0
-    assert "sglang_rope: no wheel of sglang" in done.stdout
+    code, said, _ = run("--wheels", str(wheels), *out, path=path)
+    assert code == 0
+    assert "sglang_rope: no wheel of sglang" in said
 
 
-def test_a_wheel_without_the_sources_is_refused(wheels: Path, tmp_path: Path) -> None:
+def test_a_wheel_without_the_sources_is_refused(run: Run, wheels: Path, tmp_path: Path) -> None:
     (old,) = wheels.glob("sglang*")
     with zipfile.ZipFile(old, "w") as archive:
         archive.writestr("sglang/srt/server.py", "")
-    done = run("--wheels", str(wheels), "--out", str(tmp_path / "slim"), "--slim")
-    assert done.returncode == 1
-    assert f"{old.name}: expected sources of a rotary kernel, found none" in done.stderr
+    code, _, err = run("--wheels", str(wheels), "--out", str(tmp_path / "slim"), "--slim")
+    assert code == 1
+    assert f"{old.name}: expected sources of a rotary kernel, found none" in err
 
 
-def test_a_check_loads_every_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "tvm_ffi.py").write_text("def load_module(path):\n    open(path).close()\n")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+@pytest.mark.usefixtures("loader")
+def test_a_check_loads_every_library(run: Run, tmp_path: Path) -> None:
     (tmp_path / "flashinfer_rope.so").write_bytes(b"")
-    done = run("--check", str(tmp_path))
-    assert done.returncode == 1
-    assert "flashinfer_rope: loads" in done.stdout
-    assert "sglang_rope: does not load" in done.stdout
+    code, said, _ = run("--check", str(tmp_path))
+    assert code == 1
+    assert "flashinfer_rope: loads" in said
+    assert "sglang_rope: does not load" in said
     (tmp_path / "sglang_rope.so").write_bytes(b"")
-    assert run("--check", str(tmp_path)).returncode == 0
+    assert run("--check", str(tmp_path))[0] == 0
 
 
+@pytest.mark.usefixtures("loader")
 def test_only_what_does_not_load_is_built_again(
-    wheels: Path, compiler: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, wheels: Path, compiler: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "tvm_ffi.py").write_text("def load_module(path):\n    open(path).close()\n")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     out = tmp_path / "out"
     out.mkdir()
     (out / "sglang_rope.so").write_bytes(b"")
     path = f"{compiler}:{os.environ['PATH']}"
-    done = run("--missing", "--wheels", str(wheels), "--out", str(out), path=path)
-    assert done.returncode == 0, done.stdout
+    code, said, _ = run("--missing", "--wheels", str(wheels), "--out", str(out), path=path)
+    assert code == 0, said
     (call,) = (compiler / "calls").read_text().splitlines()
     assert "csrc/rope.cu" in call
 
 
-def test_without_folders_both_are_asked_for(tmp_path: Path) -> None:
-    done = run("--wheels", str(tmp_path))
+def test_without_folders_both_are_asked_for(run: Run, tmp_path: Path) -> None:
+    code, _, err = run("--wheels", str(tmp_path))
+    assert code == 2
+    assert "--wheels, --out: expected both, or --check" in err
+
+
+@pytest.mark.slow
+def test_it_is_a_program_of_its_own() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tools.gpu.build_peers"], cwd=ROOT, capture_output=True, text=True
+    )
     assert done.returncode == 2
     assert "--wheels, --out: expected both, or --check" in done.stderr

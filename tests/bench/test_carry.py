@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,16 +57,17 @@ def test_without_one_that_is_said(folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("arguments", "missing"), [([], "nvcc"), (["--python", "py9"], "py9")])
-def test_a_tool_that_lacks_is_named(tmp_path: Path, arguments: list[str], missing: str) -> None:
+def test_a_tool_that_lacks_is_named(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    run_tool: Any,
+    arguments: list[str],
+    missing: str,
+) -> None:
     if missing != "nvcc":
         (tmp_path / "nvcc").write_text("#!/bin/sh\n")
         (tmp_path / "nvcc").chmod(0o755)
-    done = subprocess.run(
-        [sys.executable, "-m", "tools.gpu.carry", *arguments],
-        cwd=ROOT,
-        env=os.environ | {"PATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 2
-    assert f"{missing}: expected on PATH, found none" in done.stderr
+    monkeypatch.setenv("PATH", str(tmp_path))
+    code, _, err = run_tool(carry.main, *arguments)
+    assert code == 2
+    assert f"{missing}: expected on PATH, found none" in err

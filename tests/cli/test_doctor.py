@@ -108,7 +108,9 @@ def test_a_probe_that_raises_is_a_problem_and_the_others_go_on(
     assert {f.topic for f in found} >= {"package", "optional packages"}
 
 
-@pytest.mark.parametrize("missing", ["torch", "ropescale_kernels._C"])
+@pytest.mark.parametrize(
+    "missing", ["torch", pytest.param("ropescale_kernels._C", marks=pytest.mark.slow)]
+)
 def test_it_works_without(missing: str) -> None:
     program = f"""
 import sys
@@ -124,6 +126,7 @@ sys.exit(main(["doctor"]))
     assert "Traceback" not in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variable", "code"), [("ROPESCALE_IMPL", 1), ("ROPESCALE_CPU_ISA", 1), ("ROPESCALE_X", 0)]
 )

@@ -1,4 +1,7 @@
-"""Help, exit codes, and wrong input in one line."""
+"""Help, exit codes, and wrong input in one line.
+
+What a process of its own proves is among the slow tests, unless nothing else proves it.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from ropescale_kernels.cli import main
 
 Ropescale = Callable[..., tuple[int, str, str]]
 COMMAND = [sys.executable, "-m", "ropescale_kernels.cli"]
@@ -110,10 +115,25 @@ def test_a_file_that_cannot_be_written_is_named(
     assert "--json: expected a place that can be written, got x.json" in err
 
 
+QUICK_BENCH = ["bench", "--quick", "--peer", "none", "--model", "llama-3.1-70b-tp8"]
+
+
+def test_a_wrong_implementation_in_the_environment_is_one_line(
+    ropescale: Ropescale, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROPESCALE_IMPL", "nope")
+    code, _, err = ropescale(*QUICK_BENCH)
+    assert code == 2
+    (line,) = err.splitlines()
+    assert "ROPESCALE_IMPL" in line
+    assert "nope" in line
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("variable", ["ROPESCALE_IMPL", "ROPESCALE_CPU_ISA"])
 def test_a_wrong_variable_of_the_environment_is_one_line(variable: str) -> None:
     done = subprocess.run(
-        [*COMMAND, "bench", "--quick", "--peer", "none", "--model", "llama-3.1-70b-tp8"],
+        [*COMMAND, *QUICK_BENCH],
         env=os.environ | {variable: "nope"},
         capture_output=True,
         text=True,
@@ -171,13 +191,31 @@ sys.exit(main([{command!r}, "--quick"]))
     assert line.endswith("'ropescale doctor' says more")
 
 
-def test_colour_and_a_bar_are_for_terminals_only() -> None:
+def test_colour_and_a_bar_are_for_terminals_only(ropescale: Ropescale) -> None:
+    code, out, err = ropescale("doctor")
+    assert code == 0, out
+    assert "\x1b[" not in out
+    assert err == ""
+
+
+@pytest.mark.slow
+def test_a_pipe_gets_no_colour_and_no_bar() -> None:
     done = subprocess.run([*COMMAND, "doctor"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
     assert "\x1b[" not in done.stdout + done.stderr
     assert done.stderr == ""
 
 
+def test_nothing_is_cut_off_unless_a_terminal_is_narrow(
+    ropescale: Ropescale, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    _, out, _ = ropescale("verify", "--positions", "7")
+    assert "…" not in out
+    assert "all " in out
+
+
+@pytest.mark.slow
 def test_nothing_is_cut_off_in_a_pipe() -> None:
     done = subprocess.run(
         [*COMMAND, "verify", "--positions", "7"],
@@ -189,6 +227,7 @@ def test_nothing_is_cut_off_in_a_pipe() -> None:
     assert "all " in done.stdout
 
 
+@pytest.mark.slow
 def test_completion_of_bash_is_written_out() -> None:
     done = subprocess.run(
         ["bash", "-c", "_ROPESCALE_COMPLETE=source_bash exec " + " ".join(COMMAND)],
@@ -199,6 +238,24 @@ def test_completion_of_bash_is_written_out() -> None:
     assert "ropescale" in done.stdout
 
 
+@pytest.mark.parametrize("command", [["doctor"], ["verify", "--positions", "7"]])
+def test_a_dash_prints_json(ropescale: Ropescale, command: list[str]) -> None:
+    code, out, err = ropescale(*command, "--json", "-")
+    assert code == 0, err
+    assert json.loads(out)
+
+
+def test_completion_is_written_out(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("_ROPESCALE_COMPLETE", "source_bash")
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 0
+    assert "complete -o default -F _ropescale_completion ropescale" in capsys.readouterr().out
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [["doctor"], ["verify", "--positions", "7"]])
 def test_a_dash_prints_json_and_nothing_else(command: list[str]) -> None:
     done = subprocess.run([*COMMAND, *command, "--json", "-"], capture_output=True, text=True)

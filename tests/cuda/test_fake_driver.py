@@ -18,9 +18,23 @@ pytestmark = [
     pytest.mark.skipif(built is None, reason=str(rk.build_info().get("cuda_reason"))),
     pytest.mark.skipif(emulated_cuda.compiler() is None, reason="a C compiler: not found"),
 ]
+DRIVERS = [
+    (12040, 0, "the driver serves CUDA 12.4, the kernels are built with CUDA "),
+    (99000, 100, "the driver finds no device (cudaErrorNoDevice)"),
+    (99000, 999, "the driver finds no device (cudaErrorUnknown)"),
+]
+# A process asks its driver once, so that each driver has a process. torch is imported once.
 PROGRAM = """
+import os, sys
 import ropescale_kernels as rk
-print(rk.available_impls()["cuda"])
+rk.available_impls
+for version, init in zip(sys.argv[1::2], sys.argv[2::2]):
+    child = os.fork()
+    if child == 0:
+        os.environ |= {"FAKE_DRIVER_VERSION": version, "FAKE_DRIVER_INIT": init}
+        print(rk.available_impls()["cuda"], flush=True)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
 """
 
 
@@ -34,23 +48,15 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(
-    ("version", "init", "words"),
-    [
-        (12040, 0, "the driver serves CUDA 12.4, the kernels are built with CUDA "),
-        (99000, 100, "the driver finds no device (cudaErrorNoDevice)"),
-        (99000, 999, "the driver finds no device (cudaErrorUnknown)"),
-    ],
-)
-def test_what_the_driver_lacks_is_told(driver: Path, version: int, init: int, words: str) -> None:
-    fake = {
-        "LD_LIBRARY_PATH": str(driver),
-        "FAKE_DRIVER_VERSION": str(version),
-        "FAKE_DRIVER_INIT": str(init),
-    }
+def test_what_the_driver_lacks_is_told(driver: Path) -> None:
     plain = {k: v for k, v in os.environ.items() if k != "CUDA_VISIBLE_DEVICES"}
+    versions = [str(number) for *numbers, _ in DRIVERS for number in numbers]
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM], env=plain | fake, capture_output=True, text=True
+        [sys.executable, "-c", PROGRAM, *versions],
+        env=plain | {"LD_LIBRARY_PATH": str(driver)},
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(words)
+    for said, (version, init, words) in zip(done.stdout.splitlines(), DRIVERS, strict=True):
+        assert said.startswith(words), (version, init)

@@ -196,6 +196,7 @@ def test_torch_func_transforms_and_forward_mode() -> None:
 
 # The kernel call is a break in the graph, of which the compiler warns.
 @pytest.mark.filterwarnings("ignore:Dynamo does not know how to trace:UserWarning")
+@pytest.mark.slow
 def test_compiled_code_gives_the_same_values() -> None:
     def block(q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
         q, k = q * 2, k + 1

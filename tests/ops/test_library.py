@@ -162,6 +162,7 @@ def test_a_table_is_passed_exported_saved_and_loaded(table: rk.RotaryTable) -> N
         assert torch.equal(got, want)
 
 
+@pytest.mark.slow
 def test_another_process_loads_a_program(tmp_path: Path) -> None:
     path = tmp_path / "model.pt2"
     inputs = heads(3), heads(1), torch.arange(5)

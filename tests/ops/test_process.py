@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from typing import Any
 
 import pytest
 import torch
@@ -74,8 +75,13 @@ def test_the_thread_count_is_torchs_and_changes_no_bit() -> None:
     assert torch.equal(*results)
 
 
+def slow(*values: str | None) -> Any:
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize(
-    "imports", ["import torch, ropescale_kernels as rk", "import ropescale_kernels as rk, torch"]
+    "imports",
+    [slow("import torch, ropescale_kernels as rk"), "import ropescale_kernels as rk, torch"],
 )
 def test_one_openmp_runtime_in_either_order_of_imports(imports: str) -> None:
     program = f"""
@@ -135,7 +141,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), team)
     assert team == str(tokens == 4000 or before != "rotate")
 
 
-@pytest.mark.parametrize(("wanted", "got"), [("baseline", "baseline"), ("avx512", None)])
+@pytest.mark.parametrize(("wanted", "got"), [("baseline", "baseline"), slow("avx512", None)])
 def test_the_isa_variable_chooses_and_clamps(wanted: str, got: str | None) -> None:
     program = f"""
 import os
@@ -148,6 +154,7 @@ print(extension.cpu_isa())
     assert run(program).strip() == (got or rk.build_info()["best_cpu_isa"])
 
 
+@pytest.mark.slow
 def test_an_unknown_isa_is_refused_by_name() -> None:
     program = """
 import os

@@ -12,6 +12,7 @@ import torch
 WORKER = Path(__file__).with_name("sharded_worker.py")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not torch.distributed.is_available() or not torch.distributed.is_gloo_available(),
     reason="this torch has no gloo",

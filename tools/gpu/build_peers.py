@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ropescale_kernels.bench.cases import MODELS
@@ -127,7 +127,7 @@ def loads(path: Path) -> bool:
     return True
 
 
-def main() -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """Build what there are wheels for; 1 if something does not build."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--check", type=Path, help="folder of libraries to load")
@@ -136,7 +136,7 @@ def main() -> int:
     parser.add_argument("--arch", default="90a", help="of the GPU, default 90a")
     parser.add_argument("--slim", action="store_true", help="write small wheels, build nothing")
     parser.add_argument("--missing", action="store_true", help="build only what does not load")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     if arguments.check is not None:
         missing = [name for name in PEERS if not loads(arguments.check / f"{name}.so")]
         return int(bool(missing))

@@ -22,6 +22,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from ropescale_kernels.bench.sources import ROOT, sources_sha256
@@ -119,13 +120,13 @@ def peers(python_version: str, out: Path, architecture: str) -> int:
     return status
 
 
-def main() -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """Build whatever is missing; 1 if a peer does not build."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, default=ROOT / ".gpu-carried", help="where to")
     parser.add_argument("--python", default="python3.12", help="of that machine, default 3.12")
     parser.add_argument("--arch", default="90", help="of its GPU, default 90")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     for tool in ("nvcc", arguments.python):
         if shutil.which(tool) is None:
             parser.error(f"{tool}: expected on PATH, found none")

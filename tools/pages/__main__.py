@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from types import ModuleType
 
 from . import choosing, numerics, performance, pictures, plan, readme, support_matrix
@@ -22,7 +23,7 @@ WRITERS: dict[str, ModuleType] = {
 }
 
 
-def main() -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """Write or check the pages."""
     parser = argparse.ArgumentParser(
         prog="python -m tools.pages",
@@ -31,7 +32,7 @@ def main() -> int:
     )
     parser.add_argument("page", nargs="*", help=f"of {', '.join(WRITERS)}; default: all")
     parser.add_argument("--check", action="store_true", help="change nothing; 1 if stale")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     names = arguments.page or list(WRITERS)
     for name in names:
         if name not in WRITERS:

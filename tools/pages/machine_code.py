@@ -91,18 +91,19 @@ def _kernel_of(target: str, symbol: str) -> Kernel:
     return Kernel(target, operation, dtype, interleaved == "1", vector == "1")
 
 
-def kernels(path: Path) -> list[Kernel]:
-    """Return every kernel in a file, with its resources and its instructions."""
+def kernels(path: Path, target: str | None = None) -> list[Kernel]:
+    """Return every kernel in a file, for all targets or one, with resources and instructions."""
+    only = ("-arch", target) if target else ()
     by_key: dict[tuple[str, str], Kernel] = {}
-    for target, symbol, line in _lines(dump("-res-usage", path)):
+    for arch, symbol, line in _lines(dump(*only, "-res-usage", path)):
         use = re.search(r"REG:(\d+) STACK:(\d+) .*LOCAL:(\d+)", line)
         if use:
-            kernel = by_key[target, symbol] = _kernel_of(target, symbol)
+            kernel = by_key[arch, symbol] = _kernel_of(arch, symbol)
             kernel.registers, kernel.stack, kernel.local = map(int, use.groups())
-    for target, symbol, line in _lines(dump("-sass", path)):
+    for arch, symbol, line in _lines(dump(*only, "-sass", path)):
         opcode = re.match(r"\s+/\*[0-9a-f]{4,5}\*/\s+(?:@!?U?P\d+ )?([A-Z][A-Z0-9_.]+)", line)
         if opcode:
-            by_key[target, symbol].opcodes[opcode[1]] += 1
+            by_key[arch, symbol].opcodes[opcode[1]] += 1
     return list(by_key.values())
 
 
