@@ -57,6 +57,7 @@ def test_peers_may_be_none() -> None:
     assert BenchRun().completed().peers == tuple(baselines.PEERS)
 
 
+@pytest.mark.usefixtures("small_cache")
 def test_a_run_tells_what_it_does_and_sets_the_threads() -> None:
     heard: list[str] = []
 
