@@ -52,7 +52,7 @@ def launched(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=30)
 def test_every_instantiation_of_the_cuda_kernels_is_launched(
     launched: dict[str, list[str]],
 ) -> None:
@@ -62,7 +62,7 @@ def test_every_instantiation_of_the_cuda_kernels_is_launched(
     assert launched["launched"] == launched["instantiations"]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=30)
 def test_every_variant_of_triton_that_is_compiled_ahead_is_launched(
     launched: dict[str, list[str]],
 ) -> None:
@@ -84,7 +84,7 @@ def test_every_variant_of_triton_that_is_compiled_ahead_is_launched(
     assert wanted - set(launched["variants"]) == set()
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=30)
 def test_every_kernel_of_triton_is_among_those_compiled_ahead(
     launched: dict[str, list[str]],
 ) -> None:

@@ -123,7 +123,7 @@ def read(folder: Path) -> dict[str, Any]:
     return report
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=50)
 def test_the_script_is_rehearsed_from_end_to_end(tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = gpu_sh("--rehearse", "--out", str(out))

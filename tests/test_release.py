@@ -1,7 +1,10 @@
-"""What a release needs is checked, and the workflows do what their names say."""
+"""What a release needs is checked; the workflows, and CI with them, do what their names say."""
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +42,36 @@ def test_a_version_is_released_with_its_changes(text: str, version: str, fault: 
 def test_ci_runs_what_the_project_calls_ci() -> None:
     (job,) = workflow("ci.yml")["jobs"].values()
     assert [step["run"] for step in job["steps"] if "run" in step] == [".ci/run"]
+
+
+STAGES = ["lint", "package", "transformers-4", "sanitize", "triton-3.6", "test"]
+MAKE = """#!/bin/sh
+echo "$1 begins" && sleep 0.02 && echo "$1 ends" >&2
+case $1 in "$FAILING") exit 3 ;; esac
+"""
+
+
+@pytest.mark.skipif(shutil.which("flock") is None, reason="flock: not found")
+@pytest.mark.parametrize("failing", ["", ".venv/.installed", *STAGES])
+def test_ci_prints_each_stage_whole_and_fails_with_any(tmp_path: Path, failing: str) -> None:
+    """With a stand-in of make that says what it makes, and fails at one name."""
+    (tmp_path / "make").write_text(MAKE)
+    (tmp_path / "make").chmod(0o755)
+    done = subprocess.run(
+        [ROOT / ".ci" / "run"],
+        env=os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "FAILING": failing},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert (done.returncode == 0) == (failing == "")
+    ran = STAGES if failing != ".venv/.installed" else []
+    assert done.stdout.count(" begins\n") == 1 + len(ran)
+    for name in ran[:-1]:
+        code = 3 if name == failing else 0
+        log = f"== make {name}\n{name} begins\n{name} ends\n== make {name}: exit status {code} "
+        assert done.stdout.count(log) == 1
+    assert done.stdout.endswith(f"{(ran or ['.venv/.installed'])[-1]} ends\n")
 
 
 def test_a_gpu_is_used_on_request_only_and_with_the_wheel_of_the_cpu_job() -> None:

@@ -7,7 +7,7 @@ bin=$(cd "$1" && pwd)
 cd "$(dirname "$0")/.."
 target=$PWD/build/triton-$2
 if [ ! -d "$target/triton" ]; then
-    "$bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
+    "$bin/python" -m pip install --quiet --disable-pip-version-check --no-compile --no-deps \
         --target "$target" "triton==$2" "numpy==$3"
 fi
 PYTHONPATH="$target" ROPESCALE_EMULATED_CUDA= "$bin/pytest" -q -n auto -p no:cacheprovider -k triton \

@@ -119,7 +119,7 @@ def plant(folder: Path, file: str, old: str, new: str) -> Path:
     return sources
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=60)
 def test_every_mutant_is_caught_and_the_kernels_as_they_are_pass(tmp_path: Path) -> None:
     missing = emulated_cuda.missing_tool()
     if missing:

@@ -18,7 +18,7 @@ CONTRACT = (
     "tests/ops/test_scaling_grad.py",
 )
 FEWEST = 200
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(seconds=90)
 
 
 @pytest.fixture(scope="module")

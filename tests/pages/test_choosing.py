@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 
 from tools import engine_cases
@@ -16,13 +13,6 @@ from tools.pages import choosing
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs" / "choosing.md").read_text()
-
-
-@pytest.mark.slow
-def test_the_page_is_of_this_code() -> None:
-    tool = [sys.executable, "-m", "tools.pages", "--check", "docs/choosing.md", "docs/plan.md"]
-    done = subprocess.run(tool, capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_configs_of_the_columns_are_held_against_the_engines() -> None:

@@ -53,7 +53,7 @@ def test_the_torch_code_is_the_same_rotation() -> None:
 
 
 @pytest.mark.slow
-def test_tables_and_pictures_are_those_of_the_results() -> None:
+def test_generated_parts_and_pictures_of_every_page_are_those_of_the_results() -> None:
     command = [sys.executable, "-m", "tools.pages", "--check"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr

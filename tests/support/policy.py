@@ -31,10 +31,7 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests in folders gpu/, skip them if there is no device, and put slow tests first.
-
-    A slow test at the end would leave the other workers of pytest-xdist without work.
-    """
+    """Mark tests in folders gpu/, skip them if there is no device, and put slow tests first."""
     for item in items:
         if item.path.parent.name == "gpu":
             item.add_marker("gpu")
@@ -42,7 +39,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if for_gpu and not REHEARSAL and not has_device():
         for item in for_gpu:
             item.add_marker(pytest.mark.skip(reason="torch finds no CUDA device"))
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    items.sort(key=place)
+
+
+def place(item: pytest.Item) -> float:
+    """Return the place of a test in the order: the slowest first, by their own `slow(seconds=N)`.
+
+    A slow test at the end would leave the other workers of pytest-xdist without work.
+    """
+    slow = item.get_closest_marker("slow")
+    return 0.0 if slow is None else -slow.kwargs.get("seconds", 1)
 
 
 def has_device() -> bool:

@@ -23,10 +23,7 @@ import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ropescale_kernels.bench.cases import MODELS
-
 # SGLang compiles a kernel on demand for each width of the bench and each element type.
-_ROTARY_DIMS = sorted({case.rotary_dim for case in MODELS.values()})
 _ELEMENTS = {"bfloat16": "bf16_t", "float16": "fp16_t"}
 _FFI_HEADERS = ("container/tensor", "dtype", "error", "extra/c_env_api", "function")
 
@@ -92,10 +89,13 @@ def flashinfer(package: Path, work: Path) -> tuple[list[Path], list[Path], list[
 
 def sglang(package: Path, work: Path) -> tuple[list[Path], list[Path], list[str]]:
     """Return sources, include folders and flags of SGLang's rotary kernel, one export a shape."""
+    # This imports torch, for which `--check` has no need.
+    from ropescale_kernels.bench.cases import MODELS
+
     jit = package / "sglang" / "kernels" / "jit"
     lines = [f"#include <tvm/ffi/{name}.h>" for name in _FFI_HEADERS]
     lines += [f'#include "{jit / "csrc" / "elementwise" / "rope.cuh"}"', "namespace sglang {"]
-    for rotary_dim in _ROTARY_DIMS:
+    for rotary_dim in sorted({case.rotary_dim for case in MODELS.values()}):
         for name, element in _ELEMENTS.items():
             # Halves as pairs, and dependent launch, as on every device from Hopper on.
             kernel = f"FusedRopeKernel<true, {rotary_dim}, true, {element}, {element}>::run"
