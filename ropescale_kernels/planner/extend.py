@@ -45,6 +45,7 @@ def extend(
         raise RopeScaleUnsupportedError(
             expected("rope_type", requirement, scaling.rope_type, rule.no_extension)
         )
+    _refuse_unread(model, target)
     wanted = LongerContext(
         target=target,
         original=lengths.original,
@@ -81,6 +82,24 @@ def _refuse_alias(
         reason = f"Its class reads {added!r} as {reads_as!r}."
         raise RopeScaleUnsupportedError(
             expected("model_type", requirement, repr(model.model_type), reason)
+        )
+
+
+def _refuse_unread(model: ModelConfig, target: int) -> None:
+    """Refuse a model whose class would not read the new parameters where they would stand."""
+    facts = model.facts
+    if "rope_scaling" in facts.drops:
+        requirement = f"a model type that reads rope_scaling, to reach {target:,} tokens"
+        raise RopeScaleUnsupportedError(expected("model_type", requirement, repr(model.model_type)))
+    scaled = {name: layer for name, layer in facts.layers.items() if layer.scaled}
+    flat_serves = scaled.keys() == {model.main_layer_type} and all(
+        layer.theta_key == facts.theta_key for layer in scaled.values()
+    )
+    if facts.layers and not flat_serves and not model.rope.config.get("rope_parameters"):
+        requirement = f"parameters of each of {[*facts.layers]}, to reach {target:,} tokens"
+        hint = "The class does not read flat ones for one of these layer types alone."
+        raise RopeScaleUnsupportedError(
+            expected("rope_parameters", requirement, "no such key", hint)
         )
 
 

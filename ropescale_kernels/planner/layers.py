@@ -149,6 +149,9 @@ def _of_class(model: ModelConfig, count: int) -> list[str]:
         first = model.get("max_window_layers")
         first = 0 if first is None else check.length("max_window_layers", first, low=0)
         return [SLIDING if index >= first else FULL for index in range(count)]
+    if model.facts.uncounted_layers:
+        requirement = f"the type of each layer, which the class of {model.model_type} alone knows"
+        raise RopeScaleConfigError(expected("layer_types", requirement, "no such key"))
     if repeated := model.facts.layer_pattern:
         return [repeated[index % len(repeated)] for index in range(count)]
     slides = model.get("sliding_window") is not None and model.get("use_sliding_window") is None

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from tools.sweep.rotary import Numbers, numbers, rotary_class
 from tools.text_configs import CONFIGS, config_of
 
 
@@ -34,18 +35,16 @@ def rope_of(
     return embedding_class(config).compute_default_rope_parameters(config, **kwargs)
 
 
+def numbers_of(config: Any) -> Numbers:
+    """Return inv_freq and the attention factor that the rotary module computes, by layer type."""
+    return numbers(embedding_class(config), config)
+
+
 def embedding_class(config: Any) -> Any:
     """Return the rotary module's class of a text config object."""
-    module = _modeling(type(config))
-    found = [
-        value
-        for name, value in vars(module).items()
-        if name.endswith("RotaryEmbedding")
-        and "Vision" not in name
-        and hasattr(value, "compute_default_rope_parameters")
-    ]
-    assert found, module
-    return found[0]
+    found = rotary_class(config)
+    assert found is not None, type(config)
+    return found
 
 
 def _modeling(config_class: type) -> ModuleType:
@@ -65,7 +64,11 @@ def hf() -> SimpleNamespace:
     """Return the functions of this file, if Transformers is installed."""
     pytest.importorskip("transformers", minversion="5.20")
     return SimpleNamespace(
-        config_of=config_of, rope_of=rope_of, embedding_class=embedding_class, source_of=source_of
+        config_of=config_of,
+        rope_of=rope_of,
+        numbers_of=numbers_of,
+        embedding_class=embedding_class,
+        source_of=source_of,
     )
 
 

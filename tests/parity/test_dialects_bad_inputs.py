@@ -95,7 +95,8 @@ TYPES = st.sampled_from(["yarn", "default", "linear", "dynamic", "llama3", "long
     top=st.dictionaries(
         st.sampled_from(["rope_parameters", "text_config", "model_type", "rope_theta", "head_dim",
                          "max_position_embeddings", "partial_rotary_factor", "rope_ratio",
-                         "original_max_position_embeddings"]), JSON, max_size=3,
+                         "original_max_position_embeddings", "layer_rope_theta", "layer_types",
+                         "per_layer_config"]), JSON, max_size=3,
     ),
     model_type=st.sampled_from(sorted(MODEL_TYPES)),
     dialect=st.sampled_from(sorted(DIALECTS)),

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ropescale_kernels.errors import RopeScaleConfigError
 from ropescale_kernels.planner.kv_cache import KVCache, kv_cache, worded_bytes
 from ropescale_kernels.planner.layers import layer_kinds
 from ropescale_kernels.planner.plan import make_plan
@@ -114,15 +115,17 @@ def test_defaults_of_model_types_are_the_classes(published: Published) -> None:
     transformers = pytest.importorskip("transformers", minversion="5.20")
     ours = {"sliding_window_pattern", "rope_theta", "partial_rotary_factor", "rotary_pct",
             "rope_parameters", "global_head_dim", "full_attention_interval",
-            "attn_layer_indices", "position_embedding_type"}  # fmt: skip
+            "attn_layer_indices", "position_embedding_type", "swa_head_dim",
+            "swa_qk_rope_head_dim"}  # fmt: skip
     for model_type, row in MODEL_TYPES.items():
         if model_type == "kimi_k2":
             continue
         config = transformers.AutoConfig.for_model(model_type).get_text_config()
         for key in set(row.defaults) - ours:
-            if model_type == "gemma4_text" and key == "head_dim":
-                continue
-            assert getattr(config, key) == row.defaults[key], (model_type, key)
+            # Only the dict has a size that differs by layer.
+            found = config.to_dict().get(key, ...)
+            found = getattr(config, key) if found is ... else found
+            assert found == row.defaults[key], (model_type, key)
 
 
 def test_layers_are_the_classes() -> None:
@@ -130,6 +133,12 @@ def test_layers_are_the_classes() -> None:
     sizes = {"hidden_size": 1280, "num_attention_heads": 8, "num_hidden_layers": 12}
     seen = set()
     for model_type in set(MODEL_TYPES) - {"kimi_k2", "llama4", "qwen2_vl", "qwen2_5_vl"}:
+        row = MODEL_TYPES[model_type]
+        if row.uncounted_layers:
+            switch = dict([row.rotates_if] if row.rotates_if else [])
+            with pytest.raises(RopeScaleConfigError, match=r"expected (the type of|parameters by)"):
+                layer_kinds(ModelConfig({"model_type": model_type, **sizes, **switch}))
+            continue
         plain = transformers.AutoConfig.for_model(model_type, **sizes)
         windows = (False, True) if hasattr(plain, "sliding_window") else (False,)
         for window in windows:

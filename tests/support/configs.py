@@ -24,6 +24,4 @@ def quiet(raw: Any, **options: Any) -> RopeScaling:
 
 def layers_of(model_type: str) -> list[str | None]:
     """Return the layer types whose parameters a class keeps apart, [None] where it has one set."""
-    row = MODEL_TYPES[model_type]
-    nested = row.layers or row.layer_head_dim_keys
-    return ["full_attention", "sliding_attention"] if nested else [None]
+    return [*MODEL_TYPES[model_type].layers] or [None]

@@ -78,7 +78,7 @@ def _own_keys(entry: RopeEntry, rule: ConfigRule, rotary_dim: int) -> set[str]:
     """Return the top-level keys that the class reads or does not need."""
     model, config = entry.model, entry.config
     own = {model.head_dim_key, model.nope_head_dim_key, *model.layer_head_dim_keys.values()}
-    own |= model.unrelated_top_level_keys
+    own |= model.unrelated_top_level_keys | model.own_keys()
     channels = {key: config.get(key) for key in _CHANNELS}
     own |= {key for key, x in channels.items() if isinstance(x, int) and x == rotary_dim}
     bases = {model.theta_key, *(layer.theta_key or "" for layer in model.layers.values())}

@@ -16,8 +16,15 @@ from .model_types.layer_keys import HEAD_DIM_KEYS, KV_HEADS_KEYS, KV_HEADS_PART
 from .model_types.table import MODEL_TYPES
 from .other_files import refuse_other_config
 from .rope_entry import RopeEntry
-from .rope_parameters import mapping, nested_layer_types, rope_parameters, rope_type_of, select
-from .submodels import refuse_without_rope, subconfig_notes
+from .rope_parameters import nested_layer_types, rope_parameters, rope_type_of, select
+from .submodels import (
+    caveats,
+    defaults_of_whole,
+    find_text,
+    refuse_without_rope,
+    subconfig_notes,
+    type_of_text,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +50,8 @@ class ModelConfig:
 
     Attributes:
         whole: The config as given, unchanged.
-        has_text_config: Whether the text model's keys are in a `text_config`.
+        has_text_config: Whether the text model's keys are in a part of the config.
+        text_path: Keys that lead to that part, such as `text_config`; () if there is none.
         model_type: Name of the text model's type, "" if the config has none.
         facts: How the class of that model type reads a config.
         evidence: The keys that tell the facts if the model type is not known.
@@ -53,21 +61,23 @@ class ModelConfig:
         """Locate the text model of a config.
 
         Raises:
-            RopeScaleConfigError: If `text_config` is no mapping, or `model_type` no str, or if the
-                keys are those of another file.
+            RopeScaleConfigError: If the text model's part is no mapping, or `model_type` no str, or
+                if the keys are those of another file.
         """
         refuse_other_config(config)
-        nested = config.get("text_config")
         self.whole = config
-        self.has_text_config = nested is not None
-        self._text = config if nested is None else mapping("text_config", nested)
-        model_type = self._text.get("model_type") or config.get("model_type") or ""
+        self.text_path, self._text = find_text(config)
+        self.has_text_config = bool(self.text_path)
+        model_type = self._text.get("model_type") or type_of_text(config, self.text_path) or ""
         if not isinstance(model_type, str):
             raise RopeScaleConfigError(expected("model_type", "a str", check.shown(model_type)))
         self.model_type = model_type
         row = MODEL_TYPES.get(model_type)
         self.evidence = () if row is not None else find_evidence(self._text)
         self.facts = row or facts_of(tuple(piece for piece, _ in self.evidence))
+        more = defaults_of_whole(config, self.text_path)
+        if more and self.facts.known:
+            self.facts = dataclasses.replace(self.facts, defaults={**self.facts.defaults, **more})
         self._located: dict[bool, _Located] = {}
 
     @cached_property
@@ -86,7 +96,7 @@ class ModelConfig:
     def main_layer_type(self) -> str | None:
         """The layer type whose attention covers the whole context."""
         names = self.layer_types
-        return "full_attention" if "full_attention" in names else names[0]
+        return self.facts.main_layer if self.facts.main_layer in names else names[0]
 
     @cached_property
     def rope(self) -> RopeEntry:
@@ -137,11 +147,13 @@ class ModelConfig:
         dropped: tuple[str, ...] = () if reads_new_key else ("rope_parameters",)
         if self.facts.builds_text_config and reads_new_key and not self.has_text_config:
             dropped = DROPPED_BY_TEXT_CLASS
+        dropped = (*dropped, *self.facts.drops)
         ignored = [(key, self._text[key]) for key in dropped if self._text.get(key) is not None]
         text = self._text
         if dropped:
             text = {key: value for key, value in text.items() if key not in dropped}
-        findings = Findings(notes=subconfig_notes(self._text), ignored=ignored)
+        notes = [*subconfig_notes(self._text), *caveats(self.model_type, self.facts)]
+        findings = Findings(notes=notes, ignored=ignored)
         parameters = rope_parameters(text, self.facts, findings, reads_new_key=reads_new_key)
         return _Located(text, parameters, findings)
 

@@ -11,13 +11,13 @@ from collections.abc import Mapping
 
 from ...errors import RopeScaleConfigError, expected
 from .. import validate as check
+from .class_entries import layer_sizes, own_size
 from .dialects import Dialect
 from .findings import Findings
 from .model_types.config_parts import SUBCONFIG_NAMES
 from .model_types.model_type import ModelType
 from .model_types.size_names import SIZE_NAMES
 
-_HEAD_KEYS = ("hidden_size", "num_attention_heads")
 _ORIGINAL = "original_max_position_embeddings"
 
 
@@ -51,18 +51,26 @@ class RopeEntry:
 
     def top_level(self, key: str) -> object:
         """Return a top-level key's value, the default of the model type's class, or None."""
+        if not key:
+            # A class without such a key.
+            return None
         value = self.config.get(self.name_of(key))
         return self.model.defaults.get(key) if value is None else value
 
     def name_of(self, key: str) -> str:
         """Return the name of a top-level key in this config.
 
-        A class of the table has one name for a size, and an unknown class any of `SIZE_NAMES`.
+        A class of the table may have a name of its own for a size, and an unknown class has any of
+        `SIZE_NAMES`.
 
         Raises:
-            RopeScaleConfigError: If the config has a size under two names, with two values.
+            RopeScaleConfigError: If the config of an unknown class has a size under two names, with
+                two values.
         """
-        names = () if self.model.known else SIZE_NAMES.get(key, ())
+        if self.model.known:
+            own = self.model.names.get(key, key)
+            return own if self.config.get(key) is None else key
+        names = SIZE_NAMES.get(key, ())
         found = [name for name in (key, *names) if self.config.get(name) is not None]
         for name in found[1:]:
             if self.config[name] != self.config[found[0]]:
@@ -183,30 +191,41 @@ class RopeEntry:
     def rotary_head_dim_name(self) -> str:
         """Return the key or the two keys that give the channels of a head."""
         key = self._head_dim_key()
-        names = map(self.name_of, _HEAD_KEYS)
+        names = map(self.name_of, self.model.head_keys)
         return " // ".join(names) if self.top_level(key) is None else key
 
     def _head_dim_key(self) -> str:
         keys = self.model.layer_head_dim_keys
+        if "per_layer_config" in self.config:
+            # A class writes its layers' own sizes there, and not under keys of their own.
+            keys = {}
         return keys.get(self.layer_type or "", self.model.head_dim_key)
 
     def rotary_head_dim(self) -> int:
         """Return the channels of a head that the rotation may use."""
         key = self._head_dim_key()
-        value = self.top_level(key)
+        value = own_size(self.config, self.model, self.layer_type, key)
+        if self.layer_type is None and (sizes := layer_sizes(self.config, key)):
+            requirement = f"one {key}, as all layers have the same rope parameters"
+            got = ", ".join(check.shown(size) for size in [*sizes.values()][:4])
+            self.findings.note(expected("per_layer_config", requirement, got, "It is not read."))
+        value = self.top_level(key) if value is None else value
+        channels = self._quotient() if value is None else check.dimension(key, value, even=False)
         other = self.config.get("head_dim")
         own = key == self.model.head_dim_key != "head_dim" and not self.model.nope_head_dim_key
-        if own and other not in (None, value):
-            requirement = f"{key} {check.shown(value)}, the channels that rotate"
+        if own and other not in (None, channels):
+            requirement = f"{self.rotary_head_dim_name()} {channels}, the channels that rotate"
             hint = "It is not read."
             self.findings.note(expected("head_dim", requirement, check.shown(other), hint))
-        if value is not None:
-            channels = check.dimension(key, value, even=False)
-            if nope_key := self.model.nope_head_dim_key:
-                channels += check.dimension(nope_key, self.require(nope_key), even=False)
-            return channels
-        sizes = [check.length(name, self.require(name)) for name in _HEAD_KEYS]
-        return check.dimension(self.rotary_head_dim_name(), sizes[0] // sizes[1], even=False)
+        if value is not None and (nope_key := self.model.nope_head_dim_key):
+            channels += check.dimension(nope_key, self.require(nope_key), even=False)
+        return channels
+
+    def _quotient(self) -> int:
+        sizes = [check.length(name, self.require(name)) for name in self.model.head_keys]
+        channels = int(self.model.head_dim_multiple * sizes[0] // sizes[1])
+        channels = max(channels, self.model.least_head_dim)
+        return check.dimension(self.rotary_head_dim_name(), channels, even=False)
 
     def rotary_share(self, head_dim: int) -> tuple[str, float]:
         """Return the key of the rotated share of a head, and the share.

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from ...errors import RopeScaleConfigError, expected
 from .. import validate as check
+from .class_entries import by_layer_thetas, entry_of_class
 from .findings import Findings
 from .model_types.model_type import ModelType
 
@@ -38,9 +39,13 @@ def rope_parameters(
         _compare(config, model, old, new, findings)
     if model.layers:
         return _by_layer(config, model, old, new, findings, reads_new_key)
-    if old or new or config.get("rope_parameters") is not None:
-        return old or new
-    return _optional_mapping("rope_parameters", model.defaults.get("rope_parameters"))
+    given = old or new
+    if model.nests and not nested_layer_types(given):
+        got = ", ".join(check.shown(key) for key in [*given][:_SHOWN_KEYS]) or "no such key"
+        raise RopeScaleConfigError(expected("rope_parameters", "parameters by layer type", got))
+    if not given and config.get("rope_parameters") is None:
+        given = _optional_mapping("rope_parameters", model.defaults.get("rope_parameters"))
+    return by_layer_thetas(config, model, given) if model.layer_theta_key else given
 
 
 def select(
@@ -127,34 +132,52 @@ def _by_layer(
     """Return rope parameters as a class nests them; a flat `rope_scaling` belongs to one entry."""
     nested = next((given for given in (old, new) if nested_layer_types(given)), _EMPTY)
     flat = _EMPTY if nested is old else old
-    if not (model.known or old or nested):
+    if model.flat == "replaces" and not nested_layer_types(old or new):
+        # Such a class reads one of the two, and nests what is flat.
+        nested, flat = _EMPTY, old or new
+    elif not (model.known or old or nested):
         # Only of known classes is it known that they do not read flat ones.
         flat = new
+    elif model.flat == "builds" and nested and flat:
+        got = ", ".join(check.shown(key) for key in [*flat][:_SHOWN_KEYS])
+        requirement = "no such key beside parameters by layer type"
+        findings.lose(expected("rope_scaling", requirement, got, "It has no effect."))
+        flat = _EMPTY
     elif new and not nested_layer_types(new):
         requirement = f"parameters of each of {[*model.layers]}"
         got = ", ".join(check.shown(key) for key in [*new][:_SHOWN_KEYS])
         hint = "The class does not read flat ones; they have no effect."
         findings.lose(expected("rope_parameters", requirement, got, hint))
+    if flat and not any(layer.scaled for layer in model.layers.values()):
+        requirement = f"parameters of each of {[*model.layers]}, the only ones that the class reads"
+        got = ", ".join(check.shown(key) for key in [*flat][:_SHOWN_KEYS])
+        raise RopeScaleConfigError(expected("rope_scaling", requirement, got))
     entries: dict[str, object] = dict(nested)
     for name, layer in model.layers.items():
         own = _optional_mapping(name, nested.get(name))
         given = flat if layer.scaled else _EMPTY
         rope_type = "default" if nested.get(name) is None else own.get("rope_type")
         named = given.get("rope_type") is not None or given.get("type") in (None, rope_type)
-        if rope_type is not None and not named and reads_new_key:
+        if rope_type is not None and not named and reads_new_key and model.flat != "replaces":
             # Transformers 5 reads rope_type first, and the class has set one.
             requirement = f"rope_type, where the class has {rope_type!r} already"
             got, hint = check.shown(given["type"]), "It has no effect: say rope_type."
             findings.note(expected("rope_scaling['type']", requirement, got, hint))
             given = {**given, "rope_type": rope_type, "type": rope_type}
-        base = layer.default_theta if layer.theta_key is None else config.get(layer.theta_key)
-        share = None if model.known else flat.get("partial_rotary_factor")
-        entries[name] = {
-            "rope_theta": layer.default_theta if base is None else base,
-            **({} if share is None else {"partial_rotary_factor": share}),
-            **own,
-            **given,
-        }
+        if "yarn" in (given.get("rope_type"), given.get("type")):
+            given = {**layer.yarn, **given}
+        for key in layer.keeps & given.keys():
+            requirement = f"no such key beside the base and the share of the {name!r} layers"
+            got = check.shown(given[key])
+            findings.note(expected(f"rope_scaling[{key!r}]", requirement, got, "It has no effect."))
+        given = {key: value for key, value in given.items() if key not in layer.keeps}
+        by_itself = entry_of_class(config, model, name, given=nested.get(name) is not None)
+        if given and layer.scaled_like:
+            other = entry_of_class(config, model, layer.scaled_like, given=False)
+            by_itself["rope_theta"] = other["rope_theta"]
+        if not model.known and flat.get("partial_rotary_factor") is not None:
+            by_itself["partial_rotary_factor"] = flat["partial_rotary_factor"]
+        entries[name] = {**by_itself, **own, **given}
     return entries
 
 

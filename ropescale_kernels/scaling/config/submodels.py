@@ -1,4 +1,4 @@
-"""Models without a rotary embedding, and sub-configs that are not read."""
+"""The text model's part of a config, models without a rotary embedding, and other sub-configs."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ from collections.abc import Iterator, Mapping
 
 from ...errors import RopeScaleConfigError, expected
 from .. import validate as check
+from .model_types.composites import TEXT_DEFAULTS, TEXT_TYPES, text_path
 from .model_types.config_parts import OTHER_MODALITIES, POSITIONS_WITHOUT_ROPE, ROPE_KEYS
 from .model_types.model_type import ModelType
-from .model_types.table import MODEL_TYPES_WITHOUT_ROPE
 from .model_types.trained_lengths import DUAL_CHUNK_KEY
+from .model_types.without_rope import (
+    MODEL_TYPES_WITH_SEVERAL_POSITIONS,
+    MODEL_TYPES_WITHOUT_ROPE,
+)
+from .rope_parameters import mapping
 from .rope_words import rope_like
 
 # An untrusted config may hold any number of keys; so many are named.
@@ -21,15 +26,50 @@ _DEEPEST = 3
 _READ_PARTS = frozenset({"rope_scaling", "rope_parameters", DUAL_CHUNK_KEY})
 
 
+def find_text(config: Mapping[str, object]) -> tuple[tuple[str, ...], Mapping[str, object]]:
+    """Return the keys that lead to the text model's part of a config, and that part.
+
+    Returns:
+        () and the config itself if there is no such part.
+
+    Raises:
+        RopeScaleConfigError: If the part is no mapping.
+    """
+    path = text_path(config.get("model_type"))
+    part = config
+    for key in path:
+        nested = part.get(key)
+        if nested is None:
+            return (), config
+        part = mapping(key, nested)
+    return path, part
+
+
+def type_of_text(config: Mapping[str, object], path: tuple[str, ...]) -> object:
+    """Return the type of a text model that names none: the default of the whole model's class."""
+    whole = config.get("model_type")
+    return TEXT_TYPES.get(whole, whole) if path and isinstance(whole, str) else whole
+
+
+def defaults_of_whole(config: Mapping[str, object], path: tuple[str, ...]) -> Mapping[str, object]:
+    """Return the keys that the whole model's class gives a text model's part that lacks them."""
+    whole = config.get("model_type")
+    return TEXT_DEFAULTS.get(whole, {}) if path and isinstance(whole, str) else {}
+
+
 def refuse_without_rope(config: Mapping[str, object], model_type: str, model: ModelType) -> None:
-    """Refuse a model without a rotary embedding.
+    """Refuse a model without a rotary embedding, or with one of several positions.
 
     Raises:
         RopeScaleConfigError: Naming the key that says so.
     """
-    if model_type in MODEL_TYPES_WITHOUT_ROPE:
-        requirement = "a model with a rotary embedding"
-        raise RopeScaleConfigError(expected("model_type", requirement, repr(model_type)))
+    if model.rotates_if is not None:
+        key, value = model.rotates_if
+        given = config.get(key, model.defaults.get(key))
+        if given != value:
+            requirement = f"{value!r}, for a rotary embedding"
+            raise RopeScaleConfigError(expected(key, requirement, check.shown(given)))
+        return
     if not model.known and config.get("mla_use_nope") is True:
         raise RopeScaleConfigError(expected("mla_use_nope", "false, for a rotary embedding", True))
     kind = config.get("position_embedding_type") or model.defaults.get("position_embedding_type")
@@ -38,6 +78,19 @@ def refuse_without_rope(config: Mapping[str, object], model_type: str, model: Mo
         raise RopeScaleConfigError(expected("alibi", "false, for a rotary embedding", True))
     if isinstance(kind, str) and kind in POSITIONS_WITHOUT_ROPE and not rotates:
         raise RopeScaleConfigError(expected("position_embedding_type", "a rotary one", repr(kind)))
+    requirements = {
+        "a model with a rotary embedding": MODEL_TYPES_WITHOUT_ROPE,
+        "a model that turns by one position": MODEL_TYPES_WITH_SEVERAL_POSITIONS,
+    }
+    for requirement, names in requirements.items():
+        if model_type in names:
+            raise RopeScaleConfigError(expected("model_type", requirement, repr(model_type)))
+
+
+def caveats(model_type: str, model: ModelType) -> list[str]:
+    """Return a note about what the configs of a model type do not tell of the rotation, if any."""
+    requirement = "a rotation that the config alone describes"
+    return [expected("model_type", requirement, model_type, model.caveat)] if model.caveat else []
 
 
 def subconfig_notes(config: Mapping[str, object]) -> list[str]:

@@ -38,7 +38,8 @@ def rule_of(entry: RopeEntry) -> ConfigRule:
     """Return the rule that reads an entry.
 
     Raises:
-        RopeScaleConfigError: If no config rule has the name.
+        RopeScaleConfigError: If no config rule has the name, or if the class of the model type
+            refuses the rule.
         RopeScaleUnsupportedError: If the dialect of the entry does not have the rule.
     """
     rule = RULES.get(entry.rope_type)
@@ -52,6 +53,11 @@ def rule_of(entry: RopeEntry) -> ConfigRule:
     if entry.rope_type not in entry.dialect.rules:
         requirement = f"one of {known}, which is all that dialect {entry.dialect.name!r} has"
         raise RopeScaleUnsupportedError(expected("rope_type", requirement, repr(entry.rope_type)))
+    # A class of Transformers may refuse rules; its model in an engine need not.
+    own = entry.model.rules if entry.dialect.class_axes else frozenset()
+    if own and entry.rope_type not in own:
+        requirement = f"one of {sorted(own)} in a {entry.model_type} model"
+        raise RopeScaleConfigError(expected("rope_type", requirement, repr(entry.rope_type)))
     return rule
 
 

@@ -97,8 +97,8 @@ class Longrope(ConfigRule):
             or (reading.factor == "top_level" and entry.top_level(_ORIGINAL) is None),
             _ORIGINAL: reading.factor != "top_level",
             "attention_factor": reading.attention_factor,
-            "short_mscale": reading.mscales,
-            "long_mscale": reading.mscales,
+            "short_mscale": reading.mscales or entry.model.longrope_mscales,
+            "long_mscale": reading.mscales or entry.model.longrope_mscales,
         }
         return frozenset(key for key, read in reads.items() if read)
 
@@ -122,7 +122,7 @@ class Longrope(ConfigRule):
         attention_factor = (
             entry.parameters.get("attention_factor") if reading.attention_factor else None
         )
-        if reading.mscales:
+        if reading.mscales or entry.model.longrope_mscales:
             name = "long_mscale" if seq_len is not None and seq_len > length else "short_mscale"
             attention_factor = entry.parameters.get(name)
         return self.rope_type, {

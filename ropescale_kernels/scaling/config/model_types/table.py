@@ -10,7 +10,9 @@ import dataclasses
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from .further_rows import FURTHER
 from .model_type import Axes, LayerType, ModelType
+from .nested_rows import NESTED
 
 # Unknown model types apply partial_rotary_factor even without scaling, because the behaviour of
 # their class is not known.
@@ -30,15 +32,7 @@ _GPT_OSS_ROPE = {
 }
 _GEMMA_LAYERS = {
     "full_attention": LayerType("rope_theta", 1e6, scaled=True),
-    "sliding_attention": LayerType("rope_local_base_freq", 1e4, scaled=False),
-}
-_GEMMA4_ROPE = {
-    "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
-    "full_attention": {
-        "rope_type": "proportional",
-        "partial_rotary_factor": 0.25,
-        "rope_theta": 1e6,
-    },
+    "sliding_attention": LayerType("rope_local_base_freq", 1e4),
 }
 _APERTUS_ROPE = {
     "rope_type": "llama3",
@@ -123,6 +117,8 @@ _LLAMA4 = ModelType(
 )
 MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
     {
+        **NESTED,
+        **FURTHER,
         "llama": _PLAIN,
         "mistral": _SLIDING_4096,
         "qwen2": _PLAIN,
@@ -208,7 +204,9 @@ MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
         "flex_olmo": _theta(5e5),
         "glm4_moe_lite": dataclasses.replace(_mla(), partial_in_default=True),
         "granitemoehybrid": ModelType(
-            defaults={"position_embedding_type": "nope"}, layer_pattern=("linear_attention",)
+            defaults={"position_embedding_type": "nope"},
+            rotates_if=("position_embedding_type", "rope"),
+            layer_pattern=("linear_attention",),
         ),
         "granitemoeshared": _PLAIN,
         "helium": _theta(1e5, head_dim=128),
@@ -248,6 +246,7 @@ MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
             defaults={"original_max_position_embeddings": 4096},
             layer_pattern=_SLIDING.layer_pattern,
             partial_in_default=True,
+            rules=frozenset({"default", "longrope"}),
             aliases={"su": "longrope", "yarn": "longrope"},
         ),
         "gpt_neox": ModelType(
@@ -289,16 +288,6 @@ MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
             },
             layers=_GEMMA_LAYERS,
         ),
-        "gemma4_text": ModelType(
-            defaults={
-                "head_dim": 256,
-                "global_head_dim": 512,
-                "sliding_window": 512,
-                "sliding_window_pattern": 6,
-                "rope_parameters": _GEMMA4_ROPE,
-            },
-            layer_head_dim_keys={"full_attention": "global_head_dim"},
-        ),
         "gemma3n_text": ModelType(
             defaults={
                 "head_dim": 256,
@@ -316,14 +305,8 @@ MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
             defaults=_windows(4),
             layers={
                 "full_attention": LayerType("rope_theta", 5e5, scaled=True),
-                "sliding_attention": LayerType(None, 5e5, scaled=False),
+                "sliding_attention": LayerType(None, 5e5),
             },
         ),
     }
 )
-
-# Model types of Transformers without a rotary embedding.
-MODEL_TYPES_WITHOUT_ROPE = frozenset(
-    {"bart", "biogpt", "bloom", "falcon_mamba", "gpt2", "gpt_bigcode", "gpt_neo", "jamba",
-     "kimi_linear", "mamba", "mamba2", "mpt", "nemotron_h", "opt", "rwkv", "t5", "xglm"}
-)  # fmt: skip

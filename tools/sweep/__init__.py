@@ -1,0 +1,1 @@
+"""The rotary classes of the installed Transformers."""
