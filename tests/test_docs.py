@@ -10,7 +10,16 @@ import pytest
 
 from ropescale_kernels.scaling.config.model_types import MODEL_TYPES
 from tools.pages import __main__ as pages
-from tools.pages import choosing, marks, numerics, performance, plan, readme, support_matrix
+from tools.pages import (
+    choosing,
+    marks,
+    model_types,
+    numerics,
+    performance,
+    plan,
+    readme,
+    support_matrix,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
@@ -103,7 +112,7 @@ def test_the_index_lists_every_page() -> None:
         assert name == "index.md" or f"({name})" in index, name
 
 
-@pytest.mark.parametrize("writer", [readme, performance, numerics, choosing, plan])
+@pytest.mark.parametrize("writer", [readme, performance, numerics, choosing, plan, model_types])
 def test_every_generated_part_of_a_page_is_written(writer: Any) -> None:
     text = writer.PAGE.read_text()
     emptied = re.sub(

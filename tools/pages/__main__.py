@@ -14,12 +14,21 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from . import choosing, numerics, performance, pictures, plan, readme, support_matrix
+from . import (
+    choosing,
+    model_types,
+    numerics,
+    performance,
+    pictures,
+    plan,
+    readme,
+    support_matrix,
+)
 from .marks import ROOT
 
 WRITERS: dict[str, ModuleType] = {
     str(writer.PAGE.relative_to(ROOT)): writer
-    for writer in (readme, performance, numerics, support_matrix, choosing, plan)
+    for writer in (readme, performance, numerics, support_matrix, choosing, plan, model_types)
 }
 
 
