@@ -62,6 +62,26 @@ CONFIGS: dict[tuple[str, ...], dict[str, Any]] = {
         "model_type": "gemma3_text", "head_dim": 256, "rope_theta": 5e5,
         "rope_local_base_freq": 2e4, "rope_scaling": {"rope_type": "linear", "factor": 8.0},
     },
+    ("global_rope_theta", "local_rope_theta"): {
+        "model_type": "modernbert", "global_rope_theta": 12345.0, "local_rope_theta": 543.0,
+        "rope_scaling": YARN,
+    },
+    ("swa_rope_theta", "swa_qk_rope_head_dim"): {
+        "model_type": "dots3_note_text", "head_dim": 256, "swa_head_dim": 256,
+        **MLA, "swa_qk_rope_head_dim": 32, "rope_theta": 8e7, "swa_rope_theta": 2e4,
+    },
+    ("compress_rope_theta",): {
+        "model_type": "deepseek_v4", "head_dim": 512, "qk_rope_head_dim": 64,
+        "rope_theta": 2e4, "compress_rope_theta": 2e5, "rope_scaling": YARN,
+    },
+    ("rope_theta",): {
+        "model_type": "step3p5", "head_dim": 128, "rope_theta": [5e6, 1e4, 5e6],
+        "partial_rotary_factors": [0.5, 1.0, 0.5],
+        "layer_types": ["full_attention", "sliding_attention", "full_attention"],
+    },
+    ("layer_rope_theta",): {
+        "model_type": "granite_swa", "layer_rope_theta": [2e4, 2e4, 0], "rope_theta": 1e4,
+    },
     ("global_head_dim",): {
         "model_type": "gemma4_text", "head_dim": 128, "global_head_dim": 256,
         "rope_parameters": {
@@ -93,7 +113,7 @@ BY_MEANING: dict[tuple[str, ...], tuple[dict[str, Any], dict[str, Any]]] = {
     ),
 }
 PIECES = {
-    (*piece.top, *([] if piece.top else piece.one_of), *piece.rope): piece
+    (*piece.top, *([] if piece.top else piece.one_of), *piece.lists, *piece.rope): piece
     for piece in evidence.EVIDENCE
 }
 
@@ -130,7 +150,7 @@ def layers_in(raw: dict[str, Any]) -> list[str | None]:
 
 
 def test_every_piece_of_evidence_has_a_config() -> None:
-    assert {*CONFIGS, *BY_MEANING, ("global_rope_theta", "local_rope_theta")} == {*PIECES}
+    assert {*CONFIGS, *BY_MEANING} == {*PIECES}
     for keys, piece in PIECES.items():
         assert piece.like == CONFIGS[keys]["model_type"] if keys in CONFIGS else True
 
@@ -181,13 +201,15 @@ def test_one_scaling_of_two_bases() -> None:
         quiet(raw)
 
 
-def test_bases_of_modernbert(hf: SimpleNamespace) -> None:
-    raw = {**SIZES, "global_rope_theta": 12345.0, "local_rope_theta": 543.0}
-    config = hf.config_of({**raw, "model_type": "modernbert"})
-    for layer_type in ("full_attention", "sliding_attention"):
-        want, _ = hf.rope_of(config, layer_type)
-        assert torch.equal(quiet(raw, layer_type=layer_type).inv_freq, want)
-    assert quiet(raw, layer_type="sliding_attention").rope_theta == 543.0
+def test_bases_of_layers_with_another_base_each() -> None:
+    raw = {**SIZES, "rope_theta": 1e4, "layer_rope_theta": [1e6, 2e4, 0]}
+    layers = ["full_attention", "sliding_attention", "chunked_attention"]
+    for layer_type, base in zip(layers, (1e6, 2e4), strict=False):
+        scaling, said = resolve({**raw, "layer_types": layers}, layer_type=layer_type)
+        assert scaling.rope_theta == base
+        assert f"layer_rope_theta gives the base {base}" in said[0]
+    with pytest.raises(RopeScaleConfigError, match=r"^layer_type: expected one of"):
+        quiet({**raw, "layer_types": layers}, layer_type="chunked_attention")
 
 
 # Published configs whose keys do not tell the rotation: the class adds the sizes of heads; the
@@ -324,7 +346,9 @@ def test_nulls_are_no_evidence() -> None:
 
 PLAIN = st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["", "4", "yarn"])
 ANY = PLAIN | st.lists(PLAIN, max_size=3) | st.dictionaries(st.sampled_from("ab"), PLAIN)
-TOP = sorted({key for piece in evidence.EVIDENCE for key in (*piece.top, *piece.one_of)})
+TOP = sorted(
+    {key for piece in evidence.EVIDENCE for key in (*piece.top, *piece.one_of, *piece.lists)}
+)
 IN_ROPE = sorted({key for piece in evidence.EVIDENCE for key in piece.rope})
 
 

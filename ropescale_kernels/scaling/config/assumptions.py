@@ -95,6 +95,8 @@ def _base(entry: RopeEntry, rope_theta: object) -> str:
 
 def _base_key(entry: RopeEntry) -> str:
     """Return the key of the config that names the base, or "" if none does."""
+    if entry.config.get(entry.model.layer_theta_key) is not None:
+        return entry.model.layer_theta_key
     layer = entry.model.layers.get(entry.layer_type or "")
     top = entry.model.theta_key if layer is None else layer.theta_key or ""
     given = entry.config.get(entry.config_key)

@@ -26,6 +26,7 @@ class Evidence:
         facts: Fields of `ModelType`.
         top: Top-level keys that must all be there.
         one_of: Top-level keys of which one must be there, if the tuple is not empty.
+        lists: Top-level keys that must be lists, with a value for each layer.
         rope: Keys that must all be there among the rope parameters, of one layer type if the
             parameters are nested.
         rules: Names of rules, one of which must stand beside those keys, if the tuple is not empty.
@@ -35,6 +36,7 @@ class Evidence:
     facts: Mapping[str, Any]
     top: tuple[str, ...] = ()
     one_of: tuple[str, ...] = ()
+    lists: tuple[str, ...] = ()
     rope: tuple[str, ...] = ()
     rules: tuple[str, ...] = ()
 
@@ -44,9 +46,10 @@ class Evidence:
         found = (
             _has(config, self.top)
             and (chosen or not self.one_of)
+            and all(isinstance(config.get(key), (list, tuple)) for key in self.lists)
             and any(self._is_in(rope) for rope in _ropes(config))
         )
-        return (*self.top, *chosen, *self.rope) if found else ()
+        return (*self.top, *chosen, *self.lists, *self.rope) if found else ()
 
     def _is_in(self, rope: Mapping[str, object]) -> bool:
         names = (rope.get("rope_type"), rope.get("type"))
@@ -91,14 +94,21 @@ def _row(like: str, *fields: str) -> dict[str, Any]:
     return {field: getattr(MODEL_TYPES[like], field) for field in fields}
 
 
-def _layers(full: LayerType, sliding: LayerType) -> dict[str, Any]:
-    return {"layers": {FULL: full, SLIDING: sliding}}
-
-
 _MLA = _row("deepseek_v3", "head_dim_key", "softmax_mscale")
 _MISTRAL4 = _row(
     "mistral4", "head_dim_key", "nope_head_dim_key", "rotary_dim_key", "softmax_mscale"
 )
+_DOTS3 = _row(
+    "dots3_note_text", "head_dim_key", "softmax_mscale", "layers", "main_layer",
+    "layer_head_dim_keys", "flat",
+)  # fmt: skip
+# The class of Transformers does not read the published keys. Its conversion script does.
+_MIMO = {
+    "layers": {
+        FULL: LayerType("rope_theta", 5e6, scaled=True),
+        SLIDING: LayerType("swa_rope_theta", 1e4),
+    }
+}
 EVIDENCE: tuple[Evidence, ...] = (
     # Other names of the channels of a head.
     Evidence("jetmoe", {"head_dim_key": "kv_channels"}, top=("kv_channels",)),
@@ -118,12 +128,14 @@ EVIDENCE: tuple[Evidence, ...] = (
     Evidence("", {"rotary_dim_key": "rotary_ndims"}, top=("rotary_ndims",)),
     # A base for each kind of layer.
     Evidence("gemma3_text", _row("gemma3_text", "layers"), top=("rope_local_base_freq",)),
-    Evidence("modernbert", _layers(LayerType("global_rope_theta", 1.6e5, scaled=True),
-                                   LayerType("local_rope_theta", 1e4, scaled=True)),
+    Evidence("modernbert", _row("modernbert", "layers"),
              one_of=("global_rope_theta", "local_rope_theta")),
-    Evidence("mimo_v2_flash", _layers(LayerType("rope_theta", 5e6, scaled=True),
-                                      LayerType("swa_rope_theta", 1e4, scaled=False)),
-             top=("swa_rope_theta",)),
+    Evidence("mimo_v2_flash", _MIMO, top=("swa_rope_theta",)),
+    Evidence("dots3_note_text", _DOTS3, top=("swa_rope_theta", "swa_qk_rope_head_dim")),
+    Evidence("deepseek_v4", _row("deepseek_v4", "layers", "main_layer", "flat"),
+             top=("compress_rope_theta",)),
+    Evidence("step3p5", _row("step3p5", "layers", "layer_pattern"), lists=("rope_theta",)),
+    Evidence("granite_swa", _row("granite_swa", "layer_theta_key"), lists=("layer_rope_theta",)),
     Evidence("gemma4_text", _row("gemma4_text", "layer_head_dim_keys"), top=("global_head_dim",)),
     # Names of rules that only some classes know.
     Evidence("qwen2_vl", _row("qwen2_vl", "aliases"), rope=("mrope_section",),
