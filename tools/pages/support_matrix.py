@@ -43,10 +43,26 @@ def _calls(*names: str, dtype: torch.dtype = torch.float32) -> Callable[[str], P
 
     def feature(impl: str) -> Pair:
         results = [contract.call(contract.CASES[name], dtype, _HOST, impl) for name in names]
-        q, k = (torch.cat([x.flatten() for x in xs if x is not None]) for xs in _columns(results))
-        return q, k
+        return _joined(results)
 
     return feature
+
+
+def _rows(*names: str) -> Callable[[str], Pair]:
+    """Return a feature that is served if named calls with the caller's cos and sin are."""
+
+    def call(name: str, impl: str) -> Pair:
+        case = contract.ROWS[name]
+        q, k = contract.tensors(contract.Case(), torch.float32)
+        rows = contract.rows_of(case, torch.float32)
+        return rk.apply_rotary_cos_sin(q, k, *rows, impl=impl, **case.options)
+
+    return lambda impl: _joined([call(name, impl) for name in names])
+
+
+def _joined(results: list[Pair]) -> Pair:
+    q, k = (torch.cat([x.flatten() for x in xs if x is not None]) for xs in _columns(results))
+    return q, k
 
 
 def _columns(results: list[Pair]) -> tuple[list[Tensor | None], list[Tensor | None]]:
@@ -58,11 +74,6 @@ def _in_place(impl: str) -> Pair:
     q, k = _inputs()
     rk.apply_rotary_qk_(q, k, _POSITIONS, rk.RotaryTable(yarn(16)), impl=impl)
     return q, k
-
-
-def _cos_sin(impl: str) -> Pair:
-    angle = torch.arange(5.0)[:, None] * yarn(16).inv_freq
-    return rk.apply_rotary_cos_sin(*_inputs(), angle.cos(), angle.sin(), rows="half", impl=impl)
 
 
 def _gradients(impl: str) -> Pair:
@@ -109,7 +120,9 @@ FEATURES: dict[str, Callable[[str], Pair]] = {
     "magnitude on the query alone, or none": _calls("magnitude query", "magnitude none"),
     'phase="float32"': _calls("phase float32"),
     "conjugate": _calls("conjugate"),
-    "your own cos and sin": _cos_sin,
+    "your own cos and sin, in three orders": _rows("by token", "doubled, partial", "repeated"),
+    "your own cos and sin, any last stride": _rows("real parts", "real parts, interleaved"),
+    "your own cos and sin of M-RoPE axes": _rows("axes", "axes in turns, repeated"),
     "gradients of q and k": _gradients,
     "gradients of inv_freq": _gradients_of_scaling,
     "torch.compile in one graph": _one_graph,
