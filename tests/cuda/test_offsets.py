@@ -52,3 +52,19 @@ def test_offsets_of_64_bits(memory: Tensor, which: str, start: int, same_bits: S
     same_bits(out.contiguous(), want)
     rk.apply_rotary_qk_(q, None, position_ids, table, impl="cuda")
     same_bits(q.contiguous(), want)
+
+
+@pytest.mark.parametrize("far", ["axis", "pair"])
+def test_rows_of_cos_and_sin_far_apart(
+    memory: Tensor, far: str, exact_impl: str, same_bits: SameBits
+) -> None:
+    # Two pairs, of which the second is FAR behind the first.
+    shape, strides = ((2, 1, 1, 2), (FAR, 1, 1, 1)) if far == "axis" else ((1, 1, 2), (1, 1, FAR))
+    options = {"rows": "half", "mrope_section": (1, 1) if far == "axis" else None}
+    cos, sin = (memory.as_strided(shape, strides, start) for start in (0, 2048))
+    near = torch.rand(2, *shape).bfloat16()
+    cos.copy_(near[0])
+    sin.copy_(near[1])
+    q = torch.randn(1, 1, 2, 4).bfloat16()
+    want = rk.apply_rotary_cos_sin(q, None, near[0], near[1], impl="reference", **options)
+    same_bits(rk.apply_rotary_cos_sin(q, None, cos, sin, impl=exact_impl, **options), want)
