@@ -6,6 +6,8 @@
 #include "cpu_bindings.h"
 #include "cuda_bindings.h"
 #include "fast_check.h"
+#include "interception.h"
+#include "python_calls.h"
 #include "tensor_view.h"
 
 namespace py = pybind11;
@@ -18,7 +20,6 @@ struct Names {
     PyObject* state = PyUnicode_InternFromString("state");
     PyObject* sources = PyUnicode_InternFromString("sources");
     PyObject* is_inference = PyUnicode_InternFromString("is_inference");
-    PyObject* current_level = PyUnicode_InternFromString("_current_level");
 };
 
 const Names& names() {
@@ -26,28 +27,10 @@ const Names& names() {
     return instance;
 }
 
-py::object get(PyObject* object, PyObject* name) {
-    return py::reinterpret_steal<py::object>(PyObject_GetAttr(object, name));
-}
-
-// Returns -1 with an error set if `x` is null or no number.
-long as_number(const py::object& x) { return x ? PyLong_AsLong(x.ptr()) : -1; }
-
-py::object call(const py::object& function) {
-    return py::reinterpret_steal<py::object>(PyObject_CallNoArgs(function.ptr()));
-}
-
-py::object call(const py::object& function, PyObject* argument) {
-    return py::reinterpret_steal<py::object>(PyObject_CallOneArg(function.ptr(), argument));
-}
-
-// Whether a torch dispatch mode is active, a level of forward-mode AD is entered, or ROPESCALE_IMPL
-// names an implementation.
-bool must_fall_back(const TorchFunctions& torch) {
+// Whether ROPESCALE_IMPL names an implementation.
+bool is_forced() {
     const char* forced = getenv("ROPESCALE_IMPL");
-    if (forced && *forced) return true;
-    if (as_number(call(torch.dispatch_stack_size)) != 0) return true;
-    return as_number(get(torch.forward_ad.ptr(), names().current_level)) != -1 || PyErr_Occurred();
+    return forced && *forced;
 }
 
 // Returns the table's state, or null if its frequencies or attention factors take part in autograd.
@@ -111,7 +94,7 @@ PyObject* fast_rotary_qk(PyObject* const* arguments, Py_ssize_t count) {
     if (!PyUnicode_Check(phase)) return fall_back();
     const bool phase_float32 = PyUnicode_CompareWithASCIIString(phase, "float32") == 0;
     if (!phase_float32 && PyUnicode_CompareWithASCIIString(phase, "exact") != 0) return fall_back();
-    if (must_fall_back(torch)) return fall_back();
+    if (is_forced() || is_intercepted(torch)) return fall_back();
 
     RotaryQKViews v;
     auto read = [&](py::handle x, TensorView& view) { return tensors.try_read(x, view); };
@@ -146,10 +129,12 @@ PyObject* fast_rotary_qk(PyObject* const* arguments, Py_ssize_t count) {
         const py::object stream = current_stream(torch, v.q.device.id);
         void* const handle = stream ? PyLong_AsVoidPtr(stream.ptr()) : nullptr;
         if (PyErr_Occurred()) return nullptr;
+        const ProfiledLaunch profiled(torch, out == Py_True);
         launch_without_gil(params, {v.q.device.id, handle});
     } else {
         int num_threads = 1;
         if (useful_threads(params) > 1) num_threads = int(as_number(call(torch.get_num_threads)));
+        const ProfiledLaunch profiled(torch, out == Py_True);
         launch_on_cpu(params, num_threads);
     }
     if (out != Py_None) {
@@ -184,12 +169,24 @@ PyMethodDef fast_rotary_qk_method = {
 void add_fast_call(py::module_& m) {
     m.attr("fast_rotary_qk") =
         py::reinterpret_steal<py::object>(PyCFunction_New(&fast_rotary_qk_method, nullptr));
-    m.def("set_torch_functions", [](py::object table_type, py::object runtime_error,
-                                    py::object empty_like, py::object increment_version,
-                                    py::object dispatch_stack_size, py::object forward_ad,
-                                    py::object get_num_threads, py::object current_stream) {
-        torch_functions() = {table_type,          runtime_error, empty_like,      increment_version,
-                             dispatch_stack_size, forward_ad,    get_num_threads, current_stream};
+    m.def("set_torch_functions", [](const py::kwargs& given) {
+        TorchFunctions& torch = torch_functions();
+        torch.table_type = given["table_type"];
+        torch.runtime_error = given["runtime_error"];
+        torch.empty_like = given["empty_like"];
+        torch.increment_version = given["increment_version"];
+        torch.get_num_threads = given["get_num_threads"];
+        torch.current_stream = given["current_stream"];
+        torch.dispatch_stack_size = given["dispatch_stack_size"];
+        torch.is_tracing = given["is_tracing"];
+        torch.function_mode_enabled = given["function_mode_enabled"];
+        torch.function_stack_size = given["function_stack_size"];
+        torch.function_stack_at = given["function_stack_at"];
+        torch.device_context = given["device_context"];
+        torch.pre_dispatch_modes = given["pre_dispatch_modes"];
+        torch.forward_ad = given["forward_ad"];
+        torch.profiler = given["profiler"];
+        torch.record_function = given["record_function"];
     });
 }
 

@@ -8,14 +8,23 @@ namespace ropescale {
 
 // Python objects of torch and of this package that the fast call uses.
 struct TorchFunctions {
-    pybind11::object table_type;           // RotaryTable
-    pybind11::object runtime_error;        // RopeScaleRuntimeError
-    pybind11::object empty_like;           // torch.empty_like
-    pybind11::object increment_version;    // torch._C._increment_version
-    pybind11::object dispatch_stack_size;  // torch._C._len_torch_dispatch_stack
-    pybind11::object forward_ad;           // torch.autograd.forward_ad
-    pybind11::object get_num_threads;      // torch.get_num_threads
-    pybind11::object current_stream;       // device index -> stream as an int; None in a CPU build
+    pybind11::object table_type;         // RotaryTable
+    pybind11::object runtime_error;      // RopeScaleRuntimeError
+    pybind11::object empty_like;         // torch.empty_like
+    pybind11::object increment_version;  // torch._C._increment_version
+    pybind11::object get_num_threads;    // torch.get_num_threads
+    pybind11::object current_stream;     // device index -> stream as an int; None in a CPU build
+    // The state of tracers, modes and profilers.
+    pybind11::object dispatch_stack_size;    // torch._C._len_torch_dispatch_stack
+    pybind11::object is_tracing;             // torch._C._is_tracing
+    pybind11::object function_mode_enabled;  // torch._C._is_torch_function_mode_enabled
+    pybind11::object function_stack_size;    // torch._C._len_torch_function_stack
+    pybind11::object function_stack_at;      // torch._C._get_function_stack_at
+    pybind11::object device_context;         // the mode of torch.set_default_device
+    pybind11::dict pre_dispatch_modes;       // fields of torch's state of pre-dispatch modes
+    pybind11::dict forward_ad;               // globals of torch.autograd.forward_ad
+    pybind11::dict profiler;                 // globals of torch.autograd.profiler
+    pybind11::object record_function;        // torch._C._profiler._RecordFunctionFast
 };
 
 // The instance of this module. Its objects are null until set_torch_functions() is called.

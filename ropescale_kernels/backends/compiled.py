@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
+from torch.utils._device import DeviceContext
 
 from ..errors import RopeScaleRuntimeError, RopeScaleValueError, expected
 from ..names import CPU_ISAS
@@ -20,15 +21,23 @@ def bind_torch(extension: Any) -> None:
     extension.set_tensor_type(torch.Tensor)
     extension.use_loaded_openmp(library_dir)
     extension.set_torch_functions(
-        RotaryTable,
-        RopeScaleRuntimeError,
-        torch.empty_like,
-        torch._C._increment_version,
-        torch._C._len_torch_dispatch_stack,
-        torch.autograd.forward_ad,
-        torch.get_num_threads,
+        table_type=RotaryTable,
+        runtime_error=RopeScaleRuntimeError,
+        empty_like=torch.empty_like,
+        increment_version=torch._C._increment_version,
+        get_num_threads=torch.get_num_threads,
         # A CPU build of torch has none.
-        getattr(torch._C, "_cuda_getCurrentRawStream", None),
+        current_stream=getattr(torch._C, "_cuda_getCurrentRawStream", None),
+        dispatch_stack_size=torch._C._len_torch_dispatch_stack,
+        is_tracing=torch._C._is_tracing,
+        function_mode_enabled=torch._C._is_torch_function_mode_enabled,
+        function_stack_size=torch._C._len_torch_function_stack,
+        function_stack_at=torch._C._get_function_stack_at,
+        device_context=DeviceContext,
+        pre_dispatch_modes=vars(torch._ops._mode_stack_state_for_pre_dispatch),
+        forward_ad=vars(torch.autograd.forward_ad),
+        profiler=vars(torch.autograd.profiler),
+        record_function=torch._C._profiler._RecordFunctionFast,
     )
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from ..table.state import GradLeaves
 from . import vmap
 from .kinds import Call, Kind, bind, by_name, present
+from .transforms import needs_autograd_function
 
 # From the arguments by name and the upstream gradient of each output, the gradients by name.
 Gradients = Callable[[dict[str, Any], "Sequence[Tensor | None]"], "dict[str, Tensor | None]"]
@@ -203,7 +204,7 @@ def call_in_sight(kind: type[Call], values: Sequence[Any]) -> tuple[Any, ...]:
     torch.func does not see gradients that are registered with torch.library, so a call under
     torch.func goes through an autograd.Function.
     """
-    if torch._C._are_functorch_transforms_active() and kind in _FUNCTIONS:
+    if kind in _FUNCTIONS and needs_autograd_function():
         results = _FUNCTIONS[kind].apply(*values)
     else:
         results = vmap.operator_of(kind)(*values)

@@ -9,7 +9,8 @@ from torch.compiler import is_compiling
 from .arguments import RotaryQKInPlaceSpec, RotaryQKSpec, Spec
 from .check import is_plain
 from .implementations import launch
-from .transforms import in_forward_ad, in_trace_or_mode
+from .kinds import Call
+from .transforms import in_forward_ad, in_trace_or_mode, must_be_copied
 
 
 def rotate(spec: Spec) -> tuple[Tensor, Tensor | None]:
@@ -23,7 +24,7 @@ def rotate(spec: Spec) -> tuple[Tensor, Tensor | None]:
         spec.q = spec.q.resolve_neg()
         spec.k = None if spec.k is None else spec.k.resolve_neg()
     if not _needs_dispatcher(spec):
-        return launch(spec)
+        return _launch(spec, type(spec))
     from . import registered
 
     q_out, k_out = registered.call_operator(type(spec), spec)
@@ -43,8 +44,8 @@ def rotate_in_place(spec: RotaryQKSpec) -> bool:
         Whether the caller must tell autograd of the write.
     """
     q, k = spec.q, spec.k
-    if _requires_grad(spec) or _is_negated(spec):
-        # Autograd, and a lazy negation, see a write only as a copy.
+    if _requires_grad(spec) or must_be_copied(q) or (k is not None and must_be_copied(k)):
+        # Autograd and some tracers see a write only as a copy, and so does a lazy negation.
         spec.q_out = spec.k_out = None
         q_out, k_out = rotate(spec)
         q.copy_(q_out)
@@ -52,12 +53,20 @@ def rotate_in_place(spec: RotaryQKSpec) -> bool:
             k.copy_(k_out)
         return False
     if not _needs_dispatcher(spec):
-        launch(spec)
+        _launch(spec, RotaryQKInPlaceSpec)
         return True
     from . import registered
 
     registered.call_operator(RotaryQKInPlaceSpec, spec)
     return False
+
+
+def _launch(spec: Spec, kind: type[Call]) -> tuple[Tensor, Tensor | None]:
+    """Run a call without the dispatcher, and show it to a profiler under the operator's name."""
+    if not torch.autograd.profiler._is_profiler_enabled:
+        return launch(spec)
+    with torch._C._profiler._RecordFunctionFast(f"{kind.NAMESPACE}::{kind.NAME}"):
+        return launch(spec)
 
 
 def _needs_dispatcher(spec: Spec) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C._functorch import is_functorch_wrapped_tensor
 
 from ..errors import (
     RopeScaleRuntimeError,
@@ -92,7 +93,7 @@ def _check_buffer(name: str, out: Any, x: Tensor) -> None:
 
 def _has_memory(x: Tensor) -> bool:
     # A graph in the making has no memory, and copies buffers that overlap.
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or is_functorch_wrapped_tensor(x):
         return False
     return type(x) in (Tensor, torch.nn.Parameter) and not x.is_meta
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from torch import Tensor
+from torch.fx import has_side_effect
 
 from .arguments import RotaryCosSinSpec
 from .call import bump_versions, rotate
 from .check import check_rotary_cos_sin
-from .dtensor import call_on_shards, is_sharded
+from .redirect import is_redirected, redirected
 
 
+@has_side_effect
 def apply_rotary_cos_sin(
     q: Tensor,
     k: Tensor | None,
@@ -79,8 +81,8 @@ def apply_rotary_cos_sin(
         >>> q = torch.randn(1, 16, 4, 64)
         >>> q_out, _ = rk.apply_rotary_cos_sin(q, None, angle.cos(), angle.sin(), rows="half")
     """
-    if is_sharded(q, k):
-        return call_on_shards(  # type: ignore[no-any-return]
+    if is_redirected(q, k, cos, sin, position_ids):
+        return redirected(  # type: ignore[no-any-return]
             apply_rotary_cos_sin,
             RotaryCosSinSpec,
             q=q,

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from torch import Tensor
 from torch.compiler import is_compiling
+from torch.fx import has_side_effect
 
 from ..backends.compiled import fast_rotary_qk
 from ..table import RotaryTable
 from .arguments import RotaryQKInPlaceSpec, RotaryQKSpec
 from .call import bump_versions, rotate, rotate_in_place
 from .check import check_rotary_qk
-from .dtensor import call_on_shards, is_sharded
+from .redirect import is_redirected, redirected
 
 
+@has_side_effect
 def apply_rotary_qk(
     q: Tensor,
     k: Tensor | None,
@@ -85,8 +87,8 @@ def apply_rotary_qk(
         result = fast_rotary_qk(q, k, position_ids, table, interleaved, conjugate, phase, out)
         if result is not None:
             return result  # type: ignore[no-any-return]
-    if is_sharded(q, k):
-        return call_on_shards(  # type: ignore[no-any-return]
+    if is_redirected(q, k, position_ids, table, profile_ids):
+        return redirected(  # type: ignore[no-any-return]
             apply_rotary_qk,
             RotaryQKSpec,
             q=q,
@@ -118,6 +120,7 @@ def apply_rotary_qk(
     return result
 
 
+@has_side_effect
 def apply_rotary_qk_(
     q: Tensor,
     k: Tensor | None,
@@ -158,8 +161,8 @@ def apply_rotary_qk_(
         and fast_rotary_qk(q, k, position_ids, table, interleaved, conjugate, phase, True)
     ):
         return
-    if is_sharded(q, k):
-        call_on_shards(
+    if is_redirected(q, k, position_ids, table, profile_ids):
+        redirected(
             apply_rotary_qk_,
             RotaryQKInPlaceSpec,
             q=q,

@@ -6,15 +6,15 @@ calls go straight to an implementation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensor
+from torch._guards import detect_fake_mode
 
-from ..table.state import TableTensors
 from . import autograd, vmap
 from .implementations import empty_like
 from .kinds import Call, Kind, Output, Plan, bind, by_name, call_from, present, schema_of, values_of
@@ -66,18 +66,31 @@ def call_operator(kind: type[Call], call: Any) -> tuple[Tensor | None, ...]:
     """
     values = values_of(kind, call)
     heads = values[kind.PLAN.heads]
-    if isinstance(heads, FakeTensor) and not torch.compiler.is_compiling():
-        # A table may hold real tensors while the activations are fake.
-        for at, (slot, x) in enumerate(zip(kind.SLOTS, values, strict=True)):
-            is_of_table = slot.part in TableTensors._fields and x is not None
-            if is_of_table and not isinstance(x, FakeTensor):
-                values[at] = heads.fake_mode.from_tensor(x)
-    results = autograd.call_in_sight(kind, values)
+    with _real_tensors_among_fakes(heads):
+        results = autograd.call_in_sight(kind, values)
     exists = present(kind, values)
     if not kind.PLAN.returns_list:
         return tuple([x if is_there else None for x, is_there in zip(results, exists, strict=True)])
     rest = list(results)
     return tuple([rest.pop(0) if is_there else None for is_there in exists])
+
+
+def _real_tensors_among_fakes(heads: Tensor) -> AbstractContextManager[None]:
+    """Let a call mix fake heads with the real tensors of a table, which a graph then holds."""
+    if type(heads) is Tensor or torch.compiler.is_compiling():
+        return nullcontext()
+    mode = detect_fake_mode(heads)
+    return nullcontext() if mode is None else _allow_real_tensors(mode)
+
+
+@contextmanager
+def _allow_real_tensors(mode: Any) -> Iterator[None]:
+    allowed = mode.allow_non_fake_inputs
+    mode.allow_non_fake_inputs = True
+    try:
+        yield
+    finally:
+        mode.allow_non_fake_inputs = allowed
 
 
 def _run(kind: type[Call], kernel: Kernel) -> Callable[..., Any]:

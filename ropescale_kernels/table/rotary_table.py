@@ -13,6 +13,7 @@ from ..errors import RopeScaleTypeError, RopeScaleValueError, expected
 from ..scaling import RopeScaling
 from ..scaling import validate as check
 from . import pytree
+from .fx import get_attr_node
 from .given_frequencies import check_factor, check_inv_freq, turns_of_float64
 from .leaves import leaf_of
 from .mrope import axis_ids_of
@@ -258,6 +259,10 @@ class RotaryTable(TableState):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return pytree.rebuild, pytree.reduced(self)
+
+    def __fx_create_arg__(self, tracer: Any) -> Any:
+        """Return the node by which a graph of torch.fx reads this table from the traced module."""
+        return get_attr_node(tracer, self)
 
     def __repr__(self) -> str:
         kinds = ", ".join(s.rope_type for s in self.scalings) or "from inv_freq"
