@@ -271,6 +271,36 @@ def test_a_text_model_inside(
     compared(raw, hf)
 
 
+@pytest.mark.parametrize(
+    ("whole", "keys"),
+    [
+        ("dots3_note", {"head_dim": 256, "num_key_value_heads": 8,
+                        "vision_config": {"adapter_out_dim": 1280},
+                        "audio_config": {"adapter_out_dim": 1280}}),
+        ("fuyu", {}),
+        ("hunyuan_vl", {"head_dim": 128}),
+        ("paddleocr_vl", {"head_dim": 128}),
+        ("fuyu", {"rope_scaling": {"rope_type": "yarn", "factor": 2.0}}),
+        ("hunyuan_vl", {"rope_scaling": {"rope_type": "yarn", "factor": 2.0}, "head_dim": 128}),
+        ("paddleocr_vl", {"rope_scaling": {"rope_type": "yarn", "factor": 2.0}}),
+    ],
+)  # fmt: skip
+def test_flat_keys_of_a_whole_model(whole: str, keys: dict[str, Any], hf: SimpleNamespace) -> None:
+    compared({"model_type": whole, **SIZES, "rope_theta": 54321.0, **keys}, hf)
+
+
+def test_the_first_keys_of_hunyuan_ocr(hf: SimpleNamespace) -> None:
+    rope = {"type": "xdrope", "alpha": 1000.0, "factor": 1.0, "xdrope_section": [16, 16, 16, 16]}
+    raw = {"model_type": "hunyuan_vl", **SIZES, "attention_head_dim": 128, "rope_scaling": rope}
+    (scaling,) = compared(raw, hf).values()
+    assert (scaling.rope_type, scaling.rotary_dim) == ("ntk", 128)
+
+
+def test_a_text_model_under_an_older_key(hf: SimpleNamespace) -> None:
+    raw = {"model_type": "unlimited_ocr", "language_config": {**SIZES, "rope_theta": 54321.0}}
+    compared(raw, hf)
+
+
 def test_a_text_model_of_another_type_than_usual() -> None:
     raw = {"model_type": "instructblip", "text_config": {**SIZES, "model_type": "llama"}}
     assert RopeScaling.from_hf_config(raw).rotary_dim == 160

@@ -12,6 +12,7 @@ from .model_types.model_type import LayerType, ModelType
 
 # A config is untrusted, and so is the length of its lists.
 _MAX_LAYERS = 10_000
+_SHOWN_VALUES = 4
 
 
 def entry_of_class(
@@ -108,7 +109,8 @@ def own_size(config: Mapping[str, object], model: ModelType, name: str | None, k
     }
     if len(own) > 1:
         requirement = f"one {key} for the layers of type {name!r}"
-        raise RopeScaleConfigError(expected("per_layer_config", requirement, ", ".join(own)))
+        got = ", ".join([*own][:_SHOWN_VALUES])
+        raise RopeScaleConfigError(expected("per_layer_config", requirement, got))
     return next(iter(own.values()), None)
 
 
@@ -134,7 +136,8 @@ def _of_layer(config: Mapping[str, object], model: ModelType, key: str | None, n
     }
     if len(own) > 1:
         requirement = f"one value for the layers of type {name!r}"
-        raise RopeScaleConfigError(expected(key, requirement, ", ".join(own)))
+        got = ", ".join([*own][:_SHOWN_VALUES])
+        raise RopeScaleConfigError(expected(key, requirement, got))
     return next(iter(own.values()), None)
 
 

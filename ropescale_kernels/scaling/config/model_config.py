@@ -18,8 +18,8 @@ from .other_files import refuse_other_config
 from .rope_entry import RopeEntry
 from .rope_parameters import nested_layer_types, rope_parameters, rope_type_of, select
 from .submodels import (
+    as_part,
     caveats,
-    defaults_of_whole,
     find_text,
     refuse_without_rope,
     subconfig_notes,
@@ -68,16 +68,14 @@ class ModelConfig:
         self.whole = config
         self.text_path, self._text = find_text(config)
         self.has_text_config = bool(self.text_path)
-        model_type = self._text.get("model_type") or type_of_text(config, self.text_path) or ""
+        model_type = type_of_text(config, self._text) or ""
         if not isinstance(model_type, str):
             raise RopeScaleConfigError(expected("model_type", "a str", check.shown(model_type)))
         self.model_type = model_type
         row = MODEL_TYPES.get(model_type)
         self.evidence = () if row is not None else find_evidence(self._text)
-        self.facts = row or facts_of(tuple(piece for piece, _ in self.evidence))
-        more = defaults_of_whole(config, self.text_path)
-        if more and self.facts.known:
-            self.facts = dataclasses.replace(self.facts, defaults={**self.facts.defaults, **more})
+        facts = row or facts_of(tuple(piece for piece, _ in self.evidence))
+        self.facts = as_part(config, self.text_path, facts)
         self._located: dict[bool, _Located] = {}
 
     @cached_property

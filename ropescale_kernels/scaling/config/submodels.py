@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 
 from ...errors import RopeScaleConfigError, expected
 from .. import validate as check
-from .model_types.composites import TEXT_DEFAULTS, TEXT_TYPES, text_path
+from .model_types.composites import FLAT_WHOLES, TEXT_DEFAULTS, TEXT_TYPES, text_paths
 from .model_types.config_parts import OTHER_MODALITIES, POSITIONS_WITHOUT_ROPE, ROPE_KEYS
 from .model_types.model_type import ModelType
 from .model_types.trained_lengths import DUAL_CHUNK_KEY
@@ -35,26 +36,47 @@ def find_text(config: Mapping[str, object]) -> tuple[tuple[str, ...], Mapping[st
     Raises:
         RopeScaleConfigError: If the part is no mapping.
     """
-    path = text_path(config.get("model_type"))
-    part = config
-    for key in path:
-        nested = part.get(key)
-        if nested is None:
-            return (), config
-        part = mapping(key, nested)
-    return path, part
+    for path in text_paths(config.get("model_type")):
+        part: Mapping[str, object] | None = config
+        for key in path:
+            nested = None if part is None else part.get(key)
+            part = None if nested is None else mapping(key, nested)
+        if part is not None:
+            return path, part
+    return (), config
 
 
-def type_of_text(config: Mapping[str, object], path: tuple[str, ...]) -> object:
-    """Return the type of a text model that names none: the default of the whole model's class."""
+def type_of_text(config: Mapping[str, object], part: Mapping[str, object]) -> object:
+    """Return the type of a text model: its own, or the default of the whole model's class.
+
+    Args:
+        config: The whole model's config.
+        part: The text model's part of it, the config itself if there is no such part.
+    """
     whole = config.get("model_type")
-    return TEXT_TYPES.get(whole, whole) if path and isinstance(whole, str) else whole
+    if part is not config and part.get("model_type"):
+        return part["model_type"]
+    if isinstance(whole, str) and (part is not config or whole in FLAT_WHOLES):
+        return TEXT_TYPES.get(whole, whole)
+    return whole
 
 
-def defaults_of_whole(config: Mapping[str, object], path: tuple[str, ...]) -> Mapping[str, object]:
-    """Return the keys that the whole model's class gives a text model's part that lacks them."""
+def as_part(config: Mapping[str, object], path: tuple[str, ...], facts: ModelType) -> ModelType:
+    """Return facts about a text model that the class of a whole model builds.
+
+    Args:
+        config: The whole model's config.
+        path: Keys that lead to the text model's part, () if the keys are flat.
+        facts: Facts about the text model's type.
+    """
     whole = config.get("model_type")
-    return TEXT_DEFAULTS.get(whole, {}) if path and isinstance(whole, str) else {}
+    if not isinstance(whole, str) or not facts.known:
+        return facts
+    if path and (more := TEXT_DEFAULTS.get(whole)):
+        return dataclasses.replace(facts, defaults={**facts.defaults, **more})
+    if not path and FLAT_WHOLES.get(whole):
+        return dataclasses.replace(facts, builds_text_config=True)
+    return facts
 
 
 def refuse_without_rope(config: Mapping[str, object], model_type: str, model: ModelType) -> None:

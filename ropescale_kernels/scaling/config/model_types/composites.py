@@ -88,23 +88,32 @@ TEXT_DEFAULTS: Mapping[str, Mapping[str, object]] = MappingProxyType(
     }
 )
 
-# Keys that lead to the text model's own config.
+# Model types whose class builds the text model's part from flat keys, and whether it drops the keys
+# that the part's class does not declare.
+FLAT_WHOLES: Mapping[str, bool] = MappingProxyType(
+    {"dots3_note": False, "fuyu": True, "hunyuan_vl": True, "paddleocr_vl": True}
+)
+
+# Keys that lead to the text model's own config, the first ways before the later ones.
 _TEXT_PATH = ("text_config",)
-_TEXT_PATHS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+_VLM_PATH = ("vlm_config", "text_config")
+_THINKER_PATH = ("thinker_config", "text_config")
+_TEXT_PATHS: Mapping[str, tuple[tuple[str, ...], ...]] = MappingProxyType(
     {
-        "colmodernvbert": ("vlm_config", "text_config"),
-        "colpali": ("vlm_config", "text_config"),
-        "colqwen2": ("vlm_config", "text_config"),
-        "dia": ("decoder_config",),
-        "qwen2_5_omni": ("thinker_config", "text_config"),
-        "qwen3_omni_moe": ("thinker_config", "text_config"),
-        "t5gemma": ("decoder",),
-        "t5gemma2": ("decoder",),
+        "colmodernvbert": (_VLM_PATH,),
+        "colpali": (_VLM_PATH,),
+        "colqwen2": (_VLM_PATH,),
+        "dia": (("decoder_config",),),
+        "qwen2_5_omni": (_THINKER_PATH,),
+        "qwen3_omni_moe": (_THINKER_PATH,),
+        "t5gemma": (("decoder",),),
+        "t5gemma2": (("decoder",),),
+        "unlimited_ocr": (_TEXT_PATH, ("language_config",)),
     }
 )
 
 
-def text_path(model_type: object) -> tuple[str, ...]:
-    """Return the keys that lead to the config of a model's text model."""
-    path = _TEXT_PATHS.get(model_type) if isinstance(model_type, str) else None
-    return path or _TEXT_PATH
+def text_paths(model_type: object) -> tuple[tuple[str, ...], ...]:
+    """Return the ways to the config of a model's text model, each as keys."""
+    paths = _TEXT_PATHS.get(model_type) if isinstance(model_type, str) else None
+    return paths or (_TEXT_PATH,)

@@ -150,7 +150,10 @@ FURTHER: Mapping[str, ModelType] = MappingProxyType(
         "higgs_audio_v2": _text(head_dim=128, rope_parameters=_HIGGS_ROPE),
         "hrm_text": _encoder(head_dim=128),
         "hunyuan_vl_text": ModelType(
-            needs_head_dim=True, ntk_alpha=True, names={"head_dim": "attention_head_dim"}
+            needs_head_dim=True,
+            ntk_alpha=True,
+            names={"head_dim": "attention_head_dim"},
+            aliases={"xdrope": "dynamic"},
         ),
         "idefics": _PLAIN,
         "internlm3": _text(head_dim=128),

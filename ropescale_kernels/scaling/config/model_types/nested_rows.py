@@ -9,10 +9,13 @@ from typing import Any
 from .layer_keys import FULL, SLIDING
 from .model_type import Axes, LayerType, ModelType
 
-_SCALED_BOTH = {
-    FULL: LayerType("global_rope_theta", 1.6e5, scaled=True),
-    SLIDING: LayerType("local_rope_theta", 1e4, scaled=True),
-}
+_MODERNBERT = ModelType(
+    uncounted_layers=True,
+    layers={
+        FULL: LayerType("global_rope_theta", 1.6e5, scaled=True),
+        SLIDING: LayerType("local_rope_theta", 1e4, scaled=True),
+    },
+)
 _PROPORTIONAL = {"rope_type": "proportional", "partial_rotary_factor": 0.25}
 _GEMMA4 = {FULL: LayerType(None, 1e6, parameters=_PROPORTIONAL), SLIDING: LayerType(None, 1e4)}
 _T5GEMMA2 = ModelType(
@@ -53,10 +56,6 @@ def _gemma4(
         partial_in_default=partial_in_default,
         layers=layers,
     )
-
-
-def _modernbert() -> ModelType:
-    return ModelType(uncounted_layers=True, layers=_SCALED_BOTH)
 
 
 _STEP: dict[str, Any] = {"share_key": "partial_rotary_factors", "parameters": _share(1.0)}
@@ -157,8 +156,8 @@ NESTED: Mapping[str, ModelType] = MappingProxyType(
                 SLIDING: LayerType(None, 1e4, parameters=_share(0.334), fills=True),
             },
         ),
-        "modernbert": _modernbert(),
-        "modernbert-decoder": _modernbert(),
+        "modernbert": _MODERNBERT,
+        "modernbert-decoder": _MODERNBERT,
         "neomme": ModelType(
             defaults={"head_dim": 64},
             partial_in_default=True,
