@@ -38,6 +38,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .errors import RopeScaleTypeError, expected
+
 SINCOS_ABS = 8e-8
 ROTATION_REL = 2.2e-7
 FLOAT32_QUANTUM = 2.0**-149
@@ -84,7 +86,12 @@ def rotation_bound(
 
     Returns:
         float64 tensor of absolute bounds; infinity if the output may overflow.
+
+    Raises:
+        RopeScaleTypeError: Another dtype.
     """
+    if dtype not in ROUNDING:
+        raise RopeScaleTypeError(expected("dtype", "float32, float16 or bfloat16", str(dtype)))
     first, second = x0.double().abs(), x1.double().abs()
     largest = factor * torch.hypot(first, second)
     output = largest if exact is None else exact.double().abs()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .ops import apply_rotary_qk
+from .ops.check import check_flag
 from .scaling import RopeScaling
 from .table import RotaryTable
 
@@ -43,6 +44,7 @@ class RotaryEmbedding(nn.Module):
         interleaved: bool = False,
     ) -> None:
         super().__init__()
+        check_flag("interleaved", interleaved)
         self.table = RotaryTable(scaling, device=device, dynamic=dynamic, magnitude=magnitude)
         self.interleaved = interleaved
 

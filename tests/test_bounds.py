@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ropescale_kernels import bounds
+from ropescale_kernels import RopeScaleTypeError, bounds
 from ropescale_kernels.reference import float32 as f32
 from ropescale_kernels.reference import rotate_bits, sincos_bits
 from ropescale_kernels.reference.rotation import FORMATS
@@ -113,6 +113,12 @@ def test_float32_angle_at_a_long_position_violates_the_bound() -> None:
     x = torch.ones(1, dtype=torch.float64)
     limit = bounds.rotation_bound(x, 0 * x, 1.0, torch.float32)
     assert abs(math.cos(rounded) - math.cos(position * inv_freq)) > 1000 * float(limit)
+
+
+def test_an_output_type_without_a_bound_is_refused() -> None:
+    one = torch.ones(1)
+    with pytest.raises(RopeScaleTypeError, match=r"dtype: expected float32, .* got torch\.float64"):
+        bounds.rotation_bound(one, one, 1.0, torch.float64)
 
 
 def test_overflow_makes_the_bound_infinite() -> None:

@@ -239,9 +239,11 @@ def test_a_default_device_does_not_matter(precision: str) -> None:
     table = make_table(4)
     calls: list[Callable[[], Any]] = [
         lambda: reference.apply_rotary_qk(q, None, position_ids, table, precision=precision),
-        lambda: reference.apply_rotary_cos_sin(q, None, cos[:3], sin[:3], precision=precision),
         lambda: reference.apply_rotary_cos_sin(
-            q, None, cos, sin, position_ids, precision=precision
+            q, None, cos[:3], sin[:3], rows="half", precision=precision
+        ),
+        lambda: reference.apply_rotary_cos_sin(
+            q, None, cos, sin, position_ids, rows="half", precision=precision
         ),
     ]
     for call in calls:
@@ -300,6 +302,13 @@ def test_angle_that_overflows_is_nan() -> None:
         ({"phase": "rough"}, RopeScaleValueError, ("phase", "rough")),
         ({"q": torch.ones(4, 4)}, RopeScaleValueError, ("q.shape", "(4, 4)")),
         ({"k": torch.ones(5, 1, 4)}, RopeScaleValueError, ("k.shape", "(5, 1, 4)")),
+        ({"q": [1.0]}, RopeScaleTypeError, ("q: ", "list")),
+        ({"q": torch.ones(4, 1, 4, device="meta")}, RopeScaleValueError, ("q: ", "meta")),
+        ({"table": 3}, RopeScaleTypeError, ("table: ", "int")),
+        ({"position_ids": [0]}, RopeScaleTypeError, ("position_ids: ", "list")),
+        ({"position_ids": torch.ones(4)}, RopeScaleTypeError, ("position_ids: ", "float32")),
+        ({"profile_ids": [0]}, RopeScaleTypeError, ("profile_ids: ", "list")),
+        ({"interleaved": "no"}, RopeScaleTypeError, ("interleaved: ", "str")),
         ({"q": torch.ones(4, 1, 2)}, RopeScaleValueError, ("rotary_dim", "got 4")),
         (
             {"q": torch.ones(4, 1, 4).double(), "precision": "bits"},
@@ -309,7 +318,7 @@ def test_angle_that_overflows_is_nan() -> None:
         ({"position_ids": torch.arange(1)}, RopeScaleValueError, ("position_ids", "(1,)")),
         ({"position_ids": torch.arange(3)}, RopeScaleValueError, ("position_ids", "(3,)")),
         (
-            {"position_ids": torch.zeros(3, 5), "table": AXES},
+            {"position_ids": torch.zeros(3, 5).long(), "table": AXES},
             RopeScaleValueError,
             ("position_ids", "(3, 5)"),
         ),

@@ -160,8 +160,9 @@ def read_json(path: Path) -> Report:
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         wanted = f"a report of `ropescale bench --json` (schema {SCHEMA})"
+        reason = f"no key {error}" if isinstance(error, KeyError) else error
         raise RopeScaleValueError(
-            expected("report", wanted, f"{path}: {error or type(error).__name__}")
+            expected("report", wanted, f"{path}: {reason or type(error).__name__}")
         ) from error
 
 

@@ -15,15 +15,19 @@ _LONGEST = 2**53
 Number = TypeVar("Number", int, float)
 
 
-def between(low: Number, high: Number) -> Callable[[Number | None], Number | None]:
-    """Return a check of a range. Its message names the value; that of Typer's `min` does not."""
+def between(low: Number, high: Number) -> Callable[[str | Number], Number]:
+    """Return a parser of numbers in a range. Its message names the text; those of Typer do not."""
 
-    def check(value: Number | None) -> Number | None:
-        if value is not None and not low <= value <= high:
-            raise typer.BadParameter(f"expected {low} to {high}, got {value}")
+    def parse(text: str | Number) -> Number:
+        try:
+            value = type(low)(text)
+        except ValueError:
+            value = None
+        if value is None or not low <= value <= high:
+            raise typer.BadParameter(f"expected {low} to {high}, got {text or repr(text)}")
         return value
 
-    return check
+    return parse
 
 
 def tokens(text: str) -> int:
@@ -33,6 +37,6 @@ def tokens(text: str) -> int:
     count = Fraction(0) if found is None else Fraction(found[1]) * _UNITS[found[2]]
     if not 1 <= count <= _LONGEST or count.denominator != 1:
         raise typer.BadParameter(
-            f"expected a number of tokens such as 131072, 128k or 1m, got {text}"
+            f"expected a number of tokens such as 131072, 128k or 1m, got {text or repr(text)}"
         )
     return int(count)

@@ -81,7 +81,9 @@ def bench(
     ] = None,
     tokens: Annotated[
         int | None,
-        typer.Option(callback=between(1, 1 << 20), help="Tokens of the models' shapes."),
+        typer.Option(
+            parser=between(1, 1 << 20), metavar="INTEGER", help="Tokens of the models' shapes."
+        ),
     ] = None,
     peers: Annotated[
         list[Peer] | None,
@@ -94,11 +96,16 @@ def bench(
     ] = None,
     device: Annotated[Device, typer.Option(help="Device of q and k.")] = Device.cpu,
     seconds: Annotated[
-        float, typer.Option(callback=between(0.01, 600.0), help="Time to spend on each case.")
+        float,
+        typer.Option(
+            parser=between(0.01, 600.0), metavar="FLOAT", help="Time to spend on each case."
+        ),
     ] = 6.0,
     threads: Annotated[
         int | None,
-        typer.Option(callback=between(1, 1024), help="Threads of torch and of the kernels."),
+        typer.Option(
+            parser=between(1, 1024), metavar="INTEGER", help="Threads of torch and of the kernels."
+        ),
     ] = None,
     malloc: Annotated[
         Malloc | None,

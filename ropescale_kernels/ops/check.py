@@ -271,7 +271,12 @@ def check_kind(name: str, x: Any) -> None:
 def check_flag(name: str, value: Any) -> None:
     """Refuse a flag that is no bool, because the truth of a tensor is read from the device."""
     if value is not True and value is not False:
-        raise RopeScaleTypeError(expected(name, "a bool", type(value).__name__))
+        kind = type(value)
+        # numpy's bool has the name of Python's.
+        got = (
+            kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
+        )
+        raise RopeScaleTypeError(expected(name, "a bool", got))
 
 
 def is_plain(spec: Spec) -> bool:

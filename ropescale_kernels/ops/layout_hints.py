@@ -27,6 +27,8 @@ def of_tokens(shape: Shape, q: Shape) -> str:
     tokens = shape[-1]
     if len(q) == 4 and q[2] == tokens != q[1]:
         return _heads_first(1)
+    if len(q) == 4 and q[1] == 1 and tuple(shape) == (q[0],):
+        return "One value for each sequence of one token is unsqueeze(-1) of it."
     if len(q) == 3 and q[1] == tokens != q[0]:
         # (batch, seqlen, channels), or (nheads, num_tokens, head_dim) if the values have one axis.
         return f"{flat('q')} {_heads_first(0)}" if len(shape) == 1 else flat("q")

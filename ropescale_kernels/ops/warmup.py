@@ -57,7 +57,7 @@ def warmup(
     if not table.rotary_dim <= width <= MAX_HEAD_DIM:
         want = f"from rotary_dim = {table.rotary_dim} to {MAX_HEAD_DIM}"
         raise RopeScaleValueError(expected("head_dim", want, width))
-    dtypes = (dtype,) if isinstance(dtype, torch.dtype) else tuple(dtype)
+    dtypes = tuple(dtype) if isinstance(dtype, list | tuple) else (dtype,)
     for kind in dtypes:
         if kind not in DTYPES:
             raise RopeScaleTypeError(expected("dtype", "float32, float16 or bfloat16", str(kind)))

@@ -11,11 +11,19 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..errors import RopeScaleValueError, expected
+from ..errors import RopeScaleTypeError, RopeScaleValueError, expected
 from . import float32 as f32
 from . import phase as ph
 from .given_rows import head_axes, order_of
-from .layout import check_options, check_rotary_dim, per_token, positions_per_axis, profile_of_token
+from .layout import (
+    check_indices,
+    check_kind,
+    check_options,
+    check_rotary_dim,
+    per_token,
+    positions_per_axis,
+    profile_of_token,
+)
 from .rotation import rotate_tensor
 
 if TYPE_CHECKING:
@@ -120,7 +128,9 @@ def apply_rotary_qk(
 
     Source: arXiv:2104.09864, eq. 34; the factor arXiv:2309.00071, eq. 21 to 23.
     """
-    check_options(q, k, precision)
+    check_options(q, k, precision, interleaved, conjugate)
+    if not hasattr(table, "turns_per_token"):
+        raise RopeScaleTypeError(expected("table", "a RotaryTable", type(table).__name__))
     check_rotary_dim(table.rotary_dim, q, k)
     if phase not in ("exact", "float32"):
         raise RopeScaleValueError(expected("phase", '"exact" or "float32"', phase))
@@ -206,7 +216,9 @@ def apply_rotary_cos_sin(
         RopeScaleTypeError: A dtype that is not listed.
         RopeScaleValueError: A shape or an option that is not listed.
     """
-    check_options(q, k, precision)
+    check_options(q, k, precision, interleaved, conjugate)
+    check_kind("cos", cos)
+    check_kind("sin", sin)
     if sin.shape != cos.shape:
         got = f"{tuple(cos.shape)} and {tuple(sin.shape)}"
         raise RopeScaleValueError(expected("cos, sin", "two equal shapes", got))
@@ -226,6 +238,7 @@ def apply_rotary_cos_sin(
         index = torch.arange(values[0, ..., 0].numel(), device="cpu").view(values.shape[1:-1])
         values = values.flatten(1, -2)
     else:
+        check_indices("position_ids", position_ids)
         index = position_ids.long()
     index = per_token("position_ids" if position_ids is not None else "cos", index, token_shape)
     num_rows = values.shape[1]

@@ -11,19 +11,38 @@ from ..errors import RopeScaleTypeError, RopeScaleValueError, expected
 from .rotation import FORMATS
 
 
-def check_options(q: Tensor, k: Tensor | None, precision: str) -> None:
-    """Refuse an unknown precision, and a dtype or shape of q or k that is not listed."""
+def check_options(
+    q: Tensor, k: Tensor | None, precision: str, interleaved: bool, conjugate: bool
+) -> None:
+    """Refuse an unknown precision or flag, and a kind, dtype or shape of q or k not listed."""
+    for name, flag in (("interleaved", interleaved), ("conjugate", conjugate)):
+        if not isinstance(flag, bool):
+            raise RopeScaleTypeError(expected(name, "a bool", type(flag).__name__))
     if precision not in ("float64", "bits"):
         raise RopeScaleValueError(expected("precision", '"float64" or "bits"', precision))
-    for name, x in (("q", q), ("k", k)):
-        if x is None:
-            continue
+    for name, x in ({"q": q} if k is None else {"q": q, "k": k}).items():
+        check_kind(name, x)
         if x.dtype not in FORMATS and not (x.dtype == torch.float64 and precision == "float64"):
             requirement = "float32, float16 or bfloat16 (float64 in precision float64)"
             raise RopeScaleTypeError(expected(f"{name}.dtype", requirement, x.dtype))
         if x.dim() not in (3, 4) or x.shape[:-2] != q.shape[:-2]:
             requirement = "(batch, seqlen, nheads, head_dim) or (num_tokens, nheads, head_dim)"
             raise RopeScaleValueError(expected(f"{name}.shape", requirement, tuple(x.shape)))
+
+
+def check_kind(name: str, x: Tensor) -> None:
+    """Refuse a value that is no tensor on the CPU."""
+    if not isinstance(x, Tensor):
+        raise RopeScaleTypeError(expected(name, "a torch.Tensor", type(x).__name__))
+    if x.device.type != "cpu":
+        raise RopeScaleValueError(expected(name, "device cpu", str(x.device)))
+
+
+def check_indices(name: str, x: Tensor) -> None:
+    """Refuse a value that is no tensor of integers on the CPU."""
+    check_kind(name, x)
+    if x.is_floating_point() or x.is_complex() or x.dtype == torch.bool:
+        raise RopeScaleTypeError(expected(name, "integers", str(x.dtype)))
 
 
 def check_rotary_dim(rotary_dim: int, q: Tensor, k: Tensor | None) -> None:
@@ -68,6 +87,7 @@ def positions_per_axis(
     Raises:
         RopeScaleValueError: Another shape.
     """
+    check_indices("position_ids", position_ids)
     axes = [position_ids] * (num_axes or 1)
     if num_axes and position_ids.dim() > len(token_shape) and len(position_ids) == num_axes:
         axes = list(position_ids)
@@ -79,6 +99,7 @@ def profile_of_token(profile_ids: Tensor | None, token_shape: torch.Size) -> lis
     """Return the profile of each token, from ids per token or per sequence; None means 0."""
     if profile_ids is None:
         return [0] * math.prod(token_shape)
+    check_indices("profile_ids", profile_ids)
     if len(token_shape) == 2 and profile_ids.shape == token_shape[:1]:
         profile_ids = profile_ids.unsqueeze(-1).expand(token_shape)
     ids: list[int] = per_token("profile_ids", profile_ids, token_shape).flatten().tolist()

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import torch
 
-from ..errors import RopeScaleWarning
+from ..errors import RopeScaleTypeError, RopeScaleWarning, expected
 from . import magnitude
 from . import validate as check
 from .blend_constructors import BlendConstructors
@@ -53,11 +53,9 @@ class RopeScaling(BlendConstructors):
     _fingerprint: str
     _constants_by_device: dict[torch.device, tuple[torch.Tensor, ...]]
 
-    def __init__(self) -> None:
-        raise TypeError(
-            "RopeScaling: expected a named constructor such as RopeScaling.yarn(...) or "
-            "RopeScaling.from_hf_config(...), got a direct call"
-        )
+    def __init__(self, *arguments: object, **keys: object) -> None:
+        want = "a named constructor such as RopeScaling.yarn(...) or from_hf_config(...)"
+        raise RopeScaleTypeError(expected("RopeScaling", want, "a direct call"))
 
     @classmethod
     def _from_parameters(cls: type[S], parameters: Parameters) -> S:

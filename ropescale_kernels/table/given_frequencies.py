@@ -10,26 +10,24 @@ from torch.compiler import is_compiling
 
 from ..errors import RopeScaleTypeError, RopeScaleUnsupportedError, RopeScaleValueError, expected
 from ..reference import turns_from_float64
+from ..scaling.validate import FLOAT32_MAX, FLOAT32_TINY
 
 
 def check_inv_freq(inv_freq: Any) -> None:
     """Check frequencies. Their values are not read inside a graph."""
     if not isinstance(inv_freq, Tensor):
         raise RopeScaleTypeError(expected("inv_freq", "a tensor", type(inv_freq).__name__))
-    if inv_freq.dtype not in (torch.float32, torch.float64):
-        raise RopeScaleTypeError(
-            expected(
-                "inv_freq",
-                "float32 or float64",
-                str(inv_freq.dtype),
-                "A narrower type has already lost the frequencies the model was trained with.",
-            )
-        )
+    if inv_freq.layout is not torch.strided:
+        raise RopeScaleTypeError(expected("inv_freq", "a dense tensor", str(inv_freq.layout)))
+    dtype = inv_freq.dtype
+    if dtype not in (torch.float32, torch.float64):
+        hint = "A narrower type has already lost the frequencies the model was trained with."
+        hint = hint if dtype.is_floating_point else ""
+        raise RopeScaleTypeError(expected("inv_freq", "float32 or float64", str(dtype), hint))
     shape = tuple(inv_freq.shape)
     if len(shape) != 1 or not 1 <= shape[0] <= 256:
-        raise RopeScaleValueError(
-            expected("inv_freq", "shape (rotary_dim // 2,) of 1 to 256 pairs", shape)
-        )
+        want = "shape (rotary_dim // 2,) of 1 to 256 pairs"
+        raise RopeScaleValueError(expected("inv_freq", want, f"shape {shape}"))
     if is_compiling():
         if inv_freq.dtype == torch.float64:
             hint = "Build the table before, or pass float32."
@@ -47,8 +45,13 @@ def check_inv_freq(inv_freq: Any) -> None:
         )
 
 
-def check_factor(attention_factor: Any) -> Tensor:
-    """Return an attention factor as a tensor. The value of a tensor is not read inside a graph."""
+def check_factor(attention_factor: Any, magnitude: str) -> Tensor:
+    """Return an attention factor as a tensor. The value of a tensor is not read inside a graph.
+
+    Args:
+        attention_factor: A float, or a floating tensor of one element.
+        magnitude: As in `RotaryTable`.
+    """
     if isinstance(attention_factor, Tensor):
         value = attention_factor.detach()
         if not value.is_floating_point():
@@ -60,17 +63,29 @@ def check_factor(attention_factor: Any) -> Tensor:
             raise RopeScaleValueError(expected("attention_factor", "one element", got))
         if is_compiling():
             return attention_factor
+        if value.is_meta:
+            raise RopeScaleValueError(
+                expected("attention_factor", "a tensor with a value", "a meta tensor")
+            )
     elif isinstance(attention_factor, bool) or not isinstance(attention_factor, int | float):
         kind = type(attention_factor).__name__
         raise RopeScaleTypeError(expected("attention_factor", "a float", kind))
     number = float(
         attention_factor.detach() if isinstance(attention_factor, Tensor) else attention_factor
     )
-    if not 0.0 < number < float("inf"):
-        raise RopeScaleValueError(expected("attention_factor", "a finite value above 0", number))
+    check_range("attention_factor", number, magnitude)
     if isinstance(attention_factor, Tensor):
         return attention_factor
     return torch.tensor(number, dtype=torch.float64, device="cpu")
+
+
+def check_range(name: str, attention_factor: float, magnitude: str) -> None:
+    """Refuse an attention factor that float32 cannot hold as the table needs it."""
+    scale = attention_factor * attention_factor if magnitude == "query" else attention_factor
+    if attention_factor < 0 or not FLOAT32_TINY <= scale <= FLOAT32_MAX:
+        want = "a finite value above 0 that float32 can hold"
+        want += ", and its square, which scales q" if magnitude == "query" else ""
+        raise RopeScaleValueError(expected(name, want, attention_factor))
 
 
 # Dynamo would follow the integers of each frequency.

@@ -14,7 +14,7 @@ from ..scaling import RopeScaling
 from ..scaling import validate as check
 from . import pytree
 from .fx import get_attr_node
-from .given_frequencies import check_factor, check_inv_freq, turns_of_float64
+from .given_frequencies import check_factor, check_inv_freq, check_range, turns_of_float64
 from .leaves import leaf_of
 from .mrope import axis_ids_of
 from .state import TableState, TableTensors
@@ -63,11 +63,14 @@ class RotaryTable(TableState):
     ) -> None:
         if is_dynamo_compiling():
             check.outside_graphs("RotaryTable")
+        check.flag("dynamic", dynamic)
         scalings = _as_scalings(scaling)
         first = scalings[0]
         self.scalings: tuple[RopeScaling, ...] = scalings
         self.dynamic = dynamic
         self.magnitude = _check_magnitude(magnitude)
+        for i, one in enumerate(scalings):
+            check_range(f"scaling[{i}].attention_factor", one.attention_factor, magnitude)
         # Built on the CPU and outside inference mode, even if a context sets other defaults.
         with torch.device("cpu"), torch.inference_mode(False):
             self._groups = self._grouped()
@@ -85,7 +88,7 @@ class RotaryTable(TableState):
                 factors=blend[2],
             )
         super().__init__(tensors, 0 if sections is None else len(sections))
-        self._move(torch.get_default_device() if device is None else torch.device(device))
+        self._move(torch.get_default_device() if device is None else _as_device(device))
 
     @classmethod
     def from_inv_freq(
@@ -127,8 +130,9 @@ class RotaryTable(TableState):
                 `inv_freq` or `attention_factor` that has a tangent or requires grad.
         """
         check_inv_freq(inv_freq)
-        factor = check_factor(attention_factor)
-        target = inv_freq.device if device is None else torch.device(device)
+        check.flag("mrope_interleaved", mrope_interleaved)
+        factor = check_factor(attention_factor, _check_magnitude(magnitude))
+        target = inv_freq.device if device is None else _as_device(device)
         table = cls.__new__(cls)
         table.scalings = ()
         table.dynamic = False
@@ -138,7 +142,7 @@ class RotaryTable(TableState):
         factor = factor.to(target, torch.float64).reshape(1)
         factors = table._attention_factors(factor)
         if is_compiling():
-            is_valid = single.isfinite().all() & factor.isfinite() & (factor > 0)
+            is_valid = single.isfinite().all() & (factors.isfinite() & (factors > 0)).all()
             factors = torch.where(is_valid, factors, torch.nan)
         # Gradients flow to these floats; the kernels read the bits of detached copies.
         table.sources = leaf_of("inv_freq", single), leaf_of("attention_factor", factors)
@@ -192,7 +196,7 @@ class RotaryTable(TableState):
 
         A table of scalings on the meta device is built anew, because it has no values to copy.
         """
-        target = torch.device(device)
+        target = _as_device(device)
         if target == self.device:
             return self
         if self.device.type == "meta":
@@ -250,8 +254,8 @@ class RotaryTable(TableState):
         if seq_lens.dtype not in (torch.int32, torch.int64):
             raise RopeScaleTypeError(expected("seq_lens", "int32 or int64", str(seq_lens.dtype)))
         if tuple(seq_lens.shape) != (self.num_profiles,):
-            shape = tuple(seq_lens.shape)
-            raise RopeScaleValueError(expected("seq_lens", f"shape ({self.num_profiles},)", shape))
+            got = f"shape {tuple(seq_lens.shape)}"
+            raise RopeScaleValueError(expected("seq_lens", f"shape ({self.num_profiles},)", got))
         if seq_lens.device != self.device:
             raise RopeScaleValueError(
                 expected("seq_lens", f"device {self.device}", str(seq_lens.device))
@@ -278,9 +282,13 @@ pytree.register(RotaryTable)
 def _as_scalings(scaling: object) -> tuple[RopeScaling, ...]:
     if isinstance(scaling, RopeScaling):
         return (scaling,)
-    if not isinstance(scaling, Sequence) or not all(isinstance(s, RopeScaling) for s in scaling):
+    if not isinstance(scaling, Sequence) or isinstance(scaling, str):
         kind = type(scaling).__name__
         raise RopeScaleTypeError(expected("scaling", "a RopeScaling or a sequence of them", kind))
+    for i, other in enumerate(scaling):
+        if not isinstance(other, RopeScaling):
+            kind = type(other).__name__
+            raise RopeScaleTypeError(expected(f"scaling[{i}]", "a RopeScaling", kind))
     if not scaling:
         raise RopeScaleValueError(expected("scaling", "at least one RopeScaling", "none"))
     first = scaling[0]
@@ -292,6 +300,15 @@ def _as_scalings(scaling: object) -> tuple[RopeScaling, ...]:
                     expected(f"scaling[{i}].{name}", f"{want!r} as in scaling[0]", got)
                 )
     return tuple(scaling)
+
+
+def _as_device(device: Any) -> torch.device:
+    try:
+        return torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        kind = RopeScaleTypeError if isinstance(error, TypeError) else RopeScaleValueError
+        got = check.shown(device)
+        raise kind(expected("device", "a device such as 'cpu' or 'cuda:0'", got)) from error
 
 
 def _initial_blend(scalings: Sequence[RopeScaling]) -> tuple[Tensor, Tensor, Tensor] | None:

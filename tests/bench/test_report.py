@@ -79,6 +79,13 @@ def test_another_file_is_refused_by_name(tmp_path: Path, text: str) -> None:
         report.read_json(tmp_path / "missing.json")
 
 
+def test_a_key_that_a_report_lacks_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "other.json"
+    path.write_text("{}")
+    with pytest.raises(RopeScaleValueError, match=r"other\.json: no key 'schema'"):
+        report.read_json(path)
+
+
 def test_a_row_with_a_field_too_many_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "r.json"
     report.write_json(path, make(ROW))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -55,6 +56,12 @@ CASES: dict[str, tuple[dict[str, Any], type[Exception], tuple[str, ...]]] = {
     "positions int16": ({"position_ids": P.short()}, T, ("position_ids:", "int16")),
     "positions a list": ({"position_ids": [0, 1]}, T, ("position_ids:", "list")),
     "table a scaling": ({"table": SCALING}, T, ("table:", "RopeScaling")),
+    "interleaved numpy": ({"interleaved": np.True_}, T, ("interleaved:", "numpy.bool")),
+    "positions (B,) of one token": (
+        {"q": heads(2, 1, 4, 64), "k": None, "position_ids": P[:2]},
+        V,
+        ("position_ids:", "(2, 1) or (1, 1) or (1,)", "(2,)", "unsqueeze(-1)"),
+    ),
     "interleaved 1": ({"interleaved": 1}, T, ("interleaved:", "int")),
     "conjugate a tensor": ({"conjugate": torch.tensor(True)}, T, ("conjugate:", "Tensor")),
     "phase": ({"phase": "fast"}, V, ("phase:", "exact", "fast")),

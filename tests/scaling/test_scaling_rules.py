@@ -112,8 +112,9 @@ def test_scaling_is_immutable(scaling: RopeScaling) -> None:
         scaling.factor = 99
     with pytest.raises(AttributeError, match="_parameters"):
         del scaling._parameters
-    with pytest.raises(TypeError, match="named constructor"):
-        RopeScaling()
+    for arguments in ({}, {"rotary_dim": 64}):
+        with pytest.raises(TypeError, match="RopeScaling: expected a named constructor"):
+            RopeScaling(**arguments)
 
 
 def test_copies_are_equal(scaling: RopeScaling) -> None:

@@ -25,7 +25,9 @@ FREQUENCIES = torch.tensor([1.0, 0.1, 1e-3, 1e-6])
     ("argument", "kind", "words"),
     [
         (None, T, ("scaling:", "NoneType")),
-        ([SCALING, 3], T, ("scaling:", "list")),
+        ({"rope_theta": 1e4}, T, ("scaling:", "dict")),
+        ("yarn", T, ("scaling:", "str")),
+        ([SCALING, 3], T, ("scaling[1]:", "a RopeScaling", "int")),
         ([], V, ("scaling:", "at least one")),
         (
             [SCALING, rk.RopeScaling.default(rotary_dim=32, rope_theta=1e4)],
@@ -49,6 +51,29 @@ def test_refused_scalings(argument: Any, kind: type[Exception], words: tuple[str
         assert word in str(raised.value)
 
 
+def test_refused_devices_and_flags() -> None:
+    for build in (rk.RotaryTable, rk.RotaryEmbedding):
+        with pytest.raises(V, match="device: expected a device such as 'cpu' or 'cuda:0', got 'x'"):
+            build(SCALING, device="x")
+        with pytest.raises(V, match="dynamic: expected True or False, got 'yes'"):
+            build(SCALING, dynamic="yes")  # type: ignore[arg-type]
+    table = rk.RotaryTable(SCALING)
+    with pytest.raises(T, match=r"device: expected a device .* got torch\.float16"):
+        table.to(torch.float16)  # type: ignore[arg-type]
+    with pytest.raises(T, match="interleaved: expected a bool, got str"):
+        rk.RotaryEmbedding(SCALING, interleaved="no")  # type: ignore[arg-type]
+
+
+def test_a_factor_whose_square_is_no_float32_scales_no_query() -> None:
+    large = rk.RopeScaling.yarn(
+        rotary_dim=64, rope_theta=1e4, factor=4.0, original_max_position_embeddings=64,
+        attention_factor=1e30,
+    )  # fmt: skip
+    assert rk.RotaryTable([SCALING, large]).num_profiles == 2
+    with pytest.raises(V, match=r"scaling\[1\]\.attention_factor: .* its square, .* got 1e\+30"):
+        rk.RotaryTable([SCALING, large], magnitude="query")
+
+
 def test_refused_magnitude() -> None:
     with pytest.raises(V, match="magnitude: expected one of 'both', 'query', 'none', got twice"):
         rk.RotaryTable(SCALING, magnitude="twice")
@@ -60,6 +85,7 @@ def test_refused_magnitude() -> None:
         ({"inv_freq": [1.0]}, T, ("inv_freq:", "list")),
         ({"inv_freq": FREQUENCIES.half()}, T, ("inv_freq:", "float16", "already lost")),
         ({"inv_freq": FREQUENCIES.bfloat16()}, T, ("inv_freq:", "bfloat16")),
+        ({"inv_freq": FREQUENCIES.to_sparse()}, T, ("inv_freq:", "dense", "sparse_coo")),
         ({"inv_freq": FREQUENCIES[None]}, V, ("inv_freq:", "(1, 4)")),
         ({"inv_freq": FREQUENCIES[:0]}, V, ("inv_freq:", "(0,)")),
         ({"inv_freq": torch.ones(257)}, V, ("inv_freq:", "(257,)")),
@@ -73,6 +99,20 @@ def test_refused_magnitude() -> None:
         ({"attention_factor": torch.ones(2)}, V, ("attention_factor:", "(2,)")),
         ({"attention_factor": torch.tensor(0.0)}, V, ("attention_factor:", "0.0")),
         ({"attention_factor": True}, T, ("attention_factor:", "bool")),
+        ({"attention_factor": 1e-50}, V, ("attention_factor:", "float32 can hold", "1e-50")),
+        ({"attention_factor": 1e300}, V, ("attention_factor:", "float32 can hold", "1e+300")),
+        (
+            {"attention_factor": 1e30, "magnitude": "query"},
+            V,
+            ("attention_factor:", "its square", "1e+30"),
+        ),
+        (
+            {"attention_factor": torch.tensor(1.0, device="meta")},
+            V,
+            ("attention_factor:", "a tensor with a value", "meta"),
+        ),
+        ({"device": "gpu"}, V, ("device:", "'cuda:0'", "'gpu'")),
+        ({"mrope_interleaved": 1}, V, ("mrope_interleaved:", "True or False", "1")),
         ({"mrope_section": [1, 2]}, V, ("mrope_section:", "4", "[1, 2]")),
         ({"mrope_section": [1, 1.5, 1.5]}, T, ("mrope_section:", "1.5")),
         ({"mrope_section": [-1, 5]}, V, ("mrope_section:", "[-1, 5]")),
