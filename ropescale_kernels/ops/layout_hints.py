@@ -12,7 +12,8 @@ Shape = Sequence[int]
 
 def flat(name: str, nheads: str = "nheads") -> str:
     """Return the hint for heads that lie flat in the last axis."""
-    return f"A flat {name} needs {name}.unflatten(-1, ({nheads}, head_dim)), which copies nothing."
+    view = f"{name}.unflatten(-1, ({nheads}, head_dim))"
+    return f"If {name} is flat, pass {view}: it copies nothing."
 
 
 def of_tokens(shape: Shape, q: Shape) -> str:
@@ -61,4 +62,4 @@ def of_k(k: Shape, q: Shape) -> str:
 
 def _heads_first(axis: int) -> str:
     swap = f"transpose({axis}, {axis + 1})"
-    return f"Heads-first q and k need q.{swap} and k.{swap}, which copy nothing."
+    return f"If q and k are heads first, pass q.{swap} and k.{swap}: they copy nothing."
