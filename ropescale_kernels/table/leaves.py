@@ -40,10 +40,9 @@ def leaf_of(name: str, x: Tensor) -> Tensor | None:
 
 def _wrapped_leaf(x: Tensor) -> Tensor | None:
     # Under nested transforms of torch.func, an inner grad wraps every tensor that it meets. Its
-    # wrapper requires no grad, even if the wrapped tensor of an outer grad does. Dynamo traces no
-    # look inside.
+    # wrapper requires no grad, even if the wrapped tensor of an outer grad does.
     while not x.requires_grad:
-        if is_dynamo_compiling() or not _functorch.is_gradtrackingtensor(x):
+        if not _functorch.is_gradtrackingtensor(x):
             return None
         x = _functorch.get_unwrapped(x)
     return x

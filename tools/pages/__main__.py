@@ -10,6 +10,7 @@ nvcc: `python -m tools.pages.machine_code`.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -42,6 +43,8 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("page", nargs="*", help=f"of {', '.join(WRITERS)}; default: all")
     parser.add_argument("--check", action="store_true", help="change nothing; 1 if stale")
     arguments = parser.parse_args(words)
+    # Triton looks once, when the first page imports it.
+    os.environ["TRITON_INTERPRET"] = "1"
     names = arguments.page or list(WRITERS)
     for name in names:
         if name not in WRITERS:

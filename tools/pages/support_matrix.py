@@ -183,8 +183,6 @@ def matrix() -> str:
 
 def rewritten(text: str) -> str:
     """Return the page with fresh parts."""
-    # Triton looks once, when it is imported.
-    os.environ["TRITON_INTERPRET"] = "1"
     with warnings.catch_warnings():
         # The torch implementation warns of its bits, and the compiler of an unknown function.
         warnings.simplefilter("ignore")
