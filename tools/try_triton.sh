@@ -12,4 +12,5 @@ if [ ! -d "$target/triton" ]; then
 fi
 PYTHONPATH="$target" ROPESCALE_EMULATED_CUDA= "$bin/pytest" -q -n auto -p no:cacheprovider -k triton \
     -W "ignore:Conversion of an array:DeprecationWarning" tests/triton tests/ops/test_equal_bits.py \
-    tests/ops/test_rotary_qk.py tests/ops/test_rotary_cos_sin.py tests/ops/test_scaling_grad.py
+    tests/ops/test_rotary_qk.py tests/ops/test_rotary_cos_sin.py tests/ops/test_scaling_grad.py \
+    tests/ops/test_given_rows.py
