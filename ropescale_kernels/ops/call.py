@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.compiler import is_compiling
 
+from ..errors import RopeScaleUnsupportedError, expected
 from .arguments import RotaryQKInPlaceSpec, RotaryQKSpec, Spec
 from .check import is_plain
 from .implementations import launch
@@ -75,8 +76,17 @@ def _needs_dispatcher(spec: Spec) -> bool:
         return True
     if in_forward_ad():
         # The operators carry no tangents; torch's own operations do.
+        _refuse_leaves(spec)
         return False
     return _requires_grad(spec) or not is_plain(spec)
+
+
+def _refuse_leaves(spec: Spec) -> None:
+    """Refuse a table with leaves under forward-mode AD, where their gradients would be lost."""
+    if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in _leaves(spec)):
+        want = "a table without leaves that require grad, under forward-mode AD"
+        hint = "Build it from inv_freq.detach(), or call under torch.no_grad()."
+        raise RopeScaleUnsupportedError(expected("table", want, "one with leaves", hint))
 
 
 def _is_negated(spec: Spec) -> bool:
@@ -89,8 +99,11 @@ def _is_negated(spec: Spec) -> bool:
 def _requires_grad(spec: Spec) -> bool:
     if not torch.is_grad_enabled():
         return False
-    leaves = spec.table.sources if isinstance(spec, RotaryQKSpec) else ()
-    return any(x is not None and x.requires_grad for x in (spec.q, spec.k, *leaves))
+    return any(x is not None and x.requires_grad for x in (spec.q, spec.k, *_leaves(spec)))
+
+
+def _leaves(spec: Spec) -> tuple[Tensor | None, ...]:
+    return tuple(spec.table.sources) if isinstance(spec, RotaryQKSpec) else ()
 
 
 def bump_versions(*written: Tensor | None) -> None:

@@ -133,3 +133,20 @@ def test_a_leaf_inside_forward_mode_is_refused() -> None:
     of_inv_freq(INV_FREQ)
     with pytest.raises(rk.RopeScaleUnsupportedError, match=r"inv_freq: .*got one that requires"):
         torch.func.grad(of_inv_freq)(INV_FREQ)
+
+
+def test_a_table_with_leaves_is_refused_under_forward_mode() -> None:
+    leaf = INV_FREQ.clone().requires_grad_()
+    table = rk.RotaryTable.from_inv_freq(leaf)
+    plain_table = rk.RotaryTable.from_inv_freq(INV_FREQ)
+
+    def rotate(q: Tensor, table: rk.RotaryTable) -> Tensor:
+        return rk.apply_rotary_qk(q, None, torch.arange(len(q)), table)[0]
+
+    ones = torch.ones_like(Q)
+    _, tangent = torch.func.jvp(lambda q: rotate(q, plain_table), (Q,), (ones,))
+    with pytest.raises(rk.RopeScaleUnsupportedError, match="table: expected a table without"):
+        torch.func.jvp(lambda q: rotate(q, table), (Q,), (ones,))
+    with torch.no_grad():
+        _, same = torch.func.jvp(lambda q: rotate(q, table), (Q,), (ones,))
+    assert torch.equal(same, tangent)
