@@ -46,8 +46,7 @@ bool is_profiled(const TorchFunctions& torch) {
 
 void finish(const py::object& record) {
     static PyObject* const exit = PyUnicode_InternFromString("__exit__");
-    Py_XDECREF(
-        PyObject_CallMethodObjArgs(record.ptr(), exit, Py_None, Py_None, Py_None, nullptr));
+    Py_XDECREF(PyObject_CallMethodObjArgs(record.ptr(), exit, Py_None, Py_None, Py_None, nullptr));
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// Tracers, modes and profilers of torch: do they take part in a call? A call that went straight to a
-// kernel would be lost to them.
+// Tracers, modes and profilers of torch: do they take part in a call? A call that went straight to
+// a kernel would be lost to them.
 #pragma once
 
 #include "fast_call.h"

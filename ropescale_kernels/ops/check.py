@@ -20,7 +20,7 @@ from ..table.state import TableState
 from . import check_outputs, layout_hints
 from .arguments import RotaryCosSinSpec, RotaryQKSpec, Spec
 from .kinds import Argument, Kind, is_by_sequence
-from .transforms import in_forward_ad, untraced
+from .transforms import in_forward_ad
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 _PLAIN = (Tensor, torch.nn.Parameter)
@@ -30,7 +30,6 @@ _PROFILES = RotaryQKSpec.ARGUMENTS["profile_ids"]
 _ROW_INDICES = RotaryCosSinSpec.ARGUMENTS["position_ids"]
 
 
-@untraced
 def check_rotary_qk(
     q: Any,
     k: Any,
@@ -99,7 +98,6 @@ def check_rotary_qk(
     return spec
 
 
-@untraced
 def check_rotary_cos_sin(
     q: Any,
     k: Any,

@@ -11,6 +11,7 @@ from .arguments import RotaryCosSinSpec
 from .call import bump_versions, rotate
 from .check import check_rotary_cos_sin
 from .redirect import is_redirected, redirected
+from .transforms import untraced
 
 
 @has_side_effect
@@ -81,7 +82,7 @@ def apply_rotary_cos_sin(
         >>> q = torch.randn(1, 16, 4, 64)
         >>> q_out, _ = rk.apply_rotary_cos_sin(q, None, angle.cos(), angle.sin(), rows="half")
     """
-    if is_redirected(q, k, cos, sin, position_ids):
+    if is_redirected(q, k, cos):
         return redirected(  # type: ignore[no-any-return]
             apply_rotary_cos_sin,
             RotaryCosSinSpec,
@@ -99,7 +100,7 @@ def apply_rotary_cos_sin(
             impl=impl,
             out=out,
         )
-    spec = check_rotary_cos_sin(
+    spec = untraced(check_rotary_cos_sin)(
         q,
         k,
         cos,

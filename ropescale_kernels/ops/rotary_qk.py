@@ -12,6 +12,7 @@ from .arguments import RotaryQKInPlaceSpec, RotaryQKSpec
 from .call import bump_versions, rotate, rotate_in_place
 from .check import check_rotary_qk
 from .redirect import is_redirected, redirected
+from .transforms import untraced
 
 
 @has_side_effect
@@ -87,7 +88,7 @@ def apply_rotary_qk(
         result = fast_rotary_qk(q, k, position_ids, table, interleaved, conjugate, phase, out)
         if result is not None:
             return result  # type: ignore[no-any-return]
-    if is_redirected(q, k, position_ids, table, profile_ids):
+    if is_redirected(q, k, position_ids):
         return redirected(  # type: ignore[no-any-return]
             apply_rotary_qk,
             RotaryQKSpec,
@@ -102,7 +103,7 @@ def apply_rotary_qk(
             impl=impl,
             out=out,
         )
-    spec = check_rotary_qk(
+    spec = untraced(check_rotary_qk)(
         q,
         k,
         position_ids,
@@ -161,7 +162,7 @@ def apply_rotary_qk_(
         and fast_rotary_qk(q, k, position_ids, table, interleaved, conjugate, phase, True)
     ):
         return
-    if is_redirected(q, k, position_ids, table, profile_ids):
+    if is_redirected(q, k, position_ids):
         redirected(
             apply_rotary_qk_,
             RotaryQKInPlaceSpec,
@@ -176,7 +177,7 @@ def apply_rotary_qk_(
             impl=impl,
         )
         return
-    spec = check_rotary_qk(
+    spec = untraced(check_rotary_qk)(
         q,
         k,
         position_ids,

@@ -6,7 +6,6 @@ A call that went straight to the kernels would compute the values and drop every
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 import torch
@@ -49,11 +48,10 @@ def untraced(check: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Resu
     A traced size is a tensor, so torch would warn of each comparison. The recorded operator checks
     its arguments whenever the graph runs.
     """
+    if torch.compiler.is_compiling() or not torch._C._is_tracing():
+        return check
 
-    @wraps(check)
     def checked(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
-        if torch.compiler.is_compiling() or not torch._C._is_tracing():
-            return check(*args, **kwargs)
         state = torch._C._get_tracing_state()
         _set_tracing_state(None)
         try:
