@@ -328,3 +328,15 @@ def test_an_operator_that_writes_needs_gradients_of_its_own() -> None:
     # Registration alone shows a formula to torch.func.
     assert TurnsSpec not in autograd._FUNCTIONS
     assert CopiesSpec in autograd._FUNCTIONS
+
+
+def test_a_field_that_is_no_argument_is_keyword_only() -> None:
+    with pytest.raises(AssertionError, match="halves: a field that is no argument"):
+
+        @operator
+        @dataclass(slots=True)
+        class HalvesSpec(Call):
+            NAME: ClassVar[str] = "halves"
+
+            q: Tensor = argument(Kind.HEADS)
+            q_out: Tensor | None = None
