@@ -45,3 +45,17 @@ def expected(argument: str, requirement: str, got: object, hint: str = "") -> st
         value = value[:117] + "..."
     message = f"{argument}: expected {requirement}, got {value}"
     return f"{message}. {hint}" if hint else message
+
+
+def check_flag(name: str, value: object) -> None:
+    """Refuse a flag that is no bool, because the truth of a tensor is read from the device.
+
+    Raises:
+        RopeScaleTypeError: If the value is neither True nor False.
+    """
+    if value is not True and value is not False:
+        kind = type(value)
+        # numpy's bool has the name of Python's.
+        is_builtin = kind.__module__ == "builtins"
+        got = kind.__name__ if is_builtin else f"{kind.__module__}.{kind.__name__}"
+        raise RopeScaleTypeError(expected(name, "a bool", got))

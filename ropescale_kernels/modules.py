@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .errors import check_flag
 from .ops import apply_rotary_qk
-from .ops.check import check_flag
 from .scaling import RopeScaling
 from .table import RotaryTable
 

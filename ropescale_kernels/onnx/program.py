@@ -113,7 +113,7 @@ def _arguments(call: Node) -> dict[str, Any]:
     for argument in arguments:
         name, value = argument.name, values[argument.name]
         if name not in _FOLLOWED and value != argument.default_value:
-            want = "no value, because the standard operator has no such option"
+            want = "no value, because a graph for ONNX does not follow this argument"
             raise RopeScaleUnsupportedError(expected(name, want, str(value)))
     return values
 

@@ -72,13 +72,11 @@ def _launch(spec: Spec, kind: type[Call]) -> tuple[Tensor, Tensor | None]:
 
 def _needs_dispatcher(spec: Spec) -> bool:
     """Return whether more than the tensors' memory takes part in the call."""
-    if in_trace_or_mode():
-        return True
-    if in_forward_ad():
-        # The operators carry no tangents; torch's own operations do.
+    if in_forward_ad() and not is_compiling():
+        # The operators carry no tangents; torch's own operations do, which modes see too.
         _refuse_leaves(spec)
         return False
-    return _requires_grad(spec) or not is_plain(spec)
+    return in_trace_or_mode() or _requires_grad(spec) or not is_plain(spec)
 
 
 def _refuse_leaves(spec: Spec) -> None:

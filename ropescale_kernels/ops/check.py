@@ -12,15 +12,22 @@ import torch
 from torch import Tensor
 from torch._C._functorch import is_functorch_wrapped_tensor
 
-from ..errors import RopeScaleTypeError, RopeScaleUnsupportedError, RopeScaleValueError, expected
+from ..errors import (
+    RopeScaleTypeError,
+    RopeScaleUnsupportedError,
+    RopeScaleValueError,
+    check_flag,
+    expected,
+)
 from ..names import MAX_HEAD_DIM, MAX_ROW_AXES
 from ..reference.given_rows import head_axes, order_of
-from ..table.mrope import sections_of
+from ..table.leaves import requires_grad
+from ..table.mrope import refuse_without_section, sections_of
 from ..table.state import TableState
 from . import check_outputs, layout_hints
 from .arguments import RotaryCosSinSpec, RotaryQKSpec, Spec
 from .kinds import Argument, Kind, is_by_sequence
-from .transforms import in_forward_ad
+from .transforms import in_forward_ad, recorded
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 _PLAIN = (Tensor, torch.nn.Parameter)
@@ -78,7 +85,7 @@ def check_rotary_qk(
         check_tokens("profile_ids", profile_ids, _PROFILES, shape, device)
         if len(profile_ids.shape) < len(tokens) and not is_by_sequence(profile_ids.shape, tokens):
             # The implementations read (batch,) from one axis, and (1, seqlen) from two.
-            profile_ids = profile_ids.unsqueeze(0)
+            profile_ids = _with_batch_axis(profile_ids)
     spec = RotaryQKSpec(
         q=q,
         k=k,
@@ -137,7 +144,7 @@ def check_rotary_cos_sin(
             raise RopeScaleTypeError(expected(name, "float32, float16 or bfloat16", str(x.dtype)))
         if x.device != device:
             raise RopeScaleValueError(expected(name, f"device {device}", str(x.device)))
-        if x.requires_grad and torch.is_grad_enabled():
+        if torch.is_grad_enabled() and requires_grad(x):
             raise RopeScaleUnsupportedError(
                 expected(name, "a tensor that requires no grad", "one that does", "Detach it.")
             )
@@ -149,6 +156,7 @@ def check_rotary_cos_sin(
         )
     order, rotary_dim = order_of(rows, rotary_dim, cos.shape, shape[-1], interleaved)
     num_axes = 0
+    refuse_without_section(mrope_section, mrope_interleaved)
     if mrope_section is not None:
         sections_of(mrope_section, mrope_interleaved, rotary_dim // 2)
         mrope_section = tuple(mrope_section)
@@ -161,12 +169,11 @@ def check_rotary_cos_sin(
         tokens = shape[:-2]
         # Lengths first, because a tracer is not to compare the sizes of shapes of other lengths.
         if num_axes or cos.dim() != len(tokens) + 1 or cos.shape[:-1] != tokens:
-            # From the last axis on, because the axes behind a lost one move.
-            for axis in reversed(_head_axes(cos.shape, shape, num_axes)):
-                cos, sin = cos.squeeze(axis), sin.squeeze(axis)
+            axes = _head_axes(cos.shape, shape, num_axes)
+            cos, sin = (_without_axes(x, axes) for x in (cos, sin))
         if num_axes:
             # All axes in front of rows of all tokens, which have one reading.
-            cos, sin = (_of_every_sequence(x, tokens) for x in (cos, sin))
+            cos, sin = (of_every_sequence(x, q) for x in (cos, sin))
     else:
         if num_axes:
             hint = "Pass the rows themselves: cos[position_ids], sin[position_ids]."
@@ -177,7 +184,7 @@ def check_rotary_cos_sin(
             raise RopeScaleValueError(expected("cos", want, f"shape {tuple(cos.shape)}"))
         check_tokens("position_ids", position_ids, _ROW_INDICES, shape, device)
     if order == "repeated":
-        cos, sin = cos[..., ::2], sin[..., ::2]
+        cos, sin = (_every_second(x) for x in (cos, sin))
     spec = RotaryCosSinSpec(
         q=q,
         k=k,
@@ -205,8 +212,28 @@ def _head_axes(cos: torch.Size, q: torch.Size, num_axes: int) -> tuple[int, ...]
         raise (RopeScaleValueError(f"{error}. {hint}") if hint else error) from None
 
 
-def _of_every_sequence(rows: Tensor, tokens: torch.Size) -> Tensor:
+@recorded
+def _with_batch_axis(x: Tensor) -> Tensor:
+    return x.unsqueeze(0)
+
+
+@recorded
+def _without_axes(x: Tensor, axes: tuple[int, ...]) -> Tensor:
+    # From the last axis on, because the axes behind a lost one move.
+    for axis in reversed(axes):
+        x = x.squeeze(axis)
+    return x
+
+
+@recorded
+def _every_second(x: Tensor) -> Tensor:
+    return x[..., ::2]
+
+
+@recorded
+def of_every_sequence(rows: Tensor, q: Tensor) -> Tensor:
     """Return a view `(axes, *tokens, width)` of rows that sequences may share."""
+    tokens = q.shape[:-2]
     if rows.dim() < len(tokens) + 2:
         rows = rows.unsqueeze(1)
     return rows.expand(rows.shape[0], *tokens, rows.shape[-1])
@@ -264,17 +291,6 @@ def check_kind(name: str, x: Any) -> None:
         raise RopeScaleTypeError(expected(name, "a dense tensor", got))
     if x.is_nested:
         raise RopeScaleUnsupportedError(expected(name, "a dense tensor", "a nested one"))
-
-
-def check_flag(name: str, value: Any) -> None:
-    """Refuse a flag that is no bool, because the truth of a tensor is read from the device."""
-    if value is not True and value is not False:
-        kind = type(value)
-        # numpy's bool has the name of Python's.
-        got = (
-            kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
-        )
-        raise RopeScaleTypeError(expected(name, "a bool", got))
 
 
 def is_plain(spec: Spec) -> bool:

@@ -17,7 +17,7 @@ from torch import Tensor
 from ..errors import RopeScaleUnsupportedError, RopeScaleValueError, expected
 from ..reference.given_rows import head_axes
 from ..table.state import TableState
-from .check import check_token_shape
+from .check import check_token_shape, of_every_sequence
 from .kinds import Argument, Call, Kind, is_by_sequence
 
 if TYPE_CHECKING:
@@ -119,6 +119,9 @@ def _local(
         lead = int(meaning.has_row_axes(arguments))
         for axis in reversed(head_axes(name, x.shape, like.shape[:-2], lead * x.shape[0])):
             x = x.squeeze(axis)
+        if lead:
+            # Rows of all tokens have one reading, also if a shard's batch equals the axes.
+            x = of_every_sequence(x, like)
         return _cut(name, x, like, lead=lead, tail=1)
     if meaning.kind is Kind.BUFFER and _is_dtensor(x):
         raise RopeScaleUnsupportedError(

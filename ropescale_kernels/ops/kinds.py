@@ -60,8 +60,8 @@ class Argument:
             `is_by_sequence`.
         dtypes: The dtypes of values per token.
         row_index: The field whose values index the rows; if it is None, each token has a row.
-        row_axes: The field of M-RoPE sections; if it is not None, an axis of rows leads that of
-            tokens.
+        row_axes: The field of M-RoPE sections. If the field is not None, the rows have an axis in
+            front of the tokens', one entry for each M-RoPE axis.
         leaves: Whether the table brings its GradLeaves.
         is_adjoint: Whether a flipped flag gives the adjoint operator.
         default: The default in the schema.

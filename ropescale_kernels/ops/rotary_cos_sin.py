@@ -41,8 +41,11 @@ def apply_rotary_cos_sin(
     | rows | a row | rotary_dim | made by |
     |---|---|---|---|
     | "half" | c0 c1 .. | twice the width | vLLM, SGLang, `freqs_cis.real` |
-    | "doubled" | c0 c1 .. c0 c1 .. | the width | Transformers: Llama, GLM-4, Ernie 4.5, Helium |
+    | "doubled" | c0 c1 .. c0 c1 .. | the width | Transformers: Llama, Qwen, GLM-4, Helium |
     | "repeated" | c0 c0 c1 c1 .. | the width | Transformers: Cohere, Cohere 2; diffusers |
+
+    The order of a row does not tell which channels are pairs. Llama and Qwen pair halves. GLM-4,
+    Helium, Ernie 4.5, Cohere and diffusers pair neighbours, and need `interleaved=True`.
 
     Args:
         q: As in `apply_rotary_qk`.
@@ -56,7 +59,8 @@ def apply_rotary_cos_sin(
             an index out of range gives NaN in that token's rotated channels. None: one row a token.
         rows: The order of a row. None if the width leaves one order: with rotary_dim, a width of
             rotary_dim // 2 is "half", and a width of rotary_dim is "doubled" if pairs are halves;
-            without rotary_dim, a width above head_dim // 2 is "doubled" if pairs are halves.
+            without rotary_dim, a width above head_dim // 2 is "doubled" if pairs are halves. Every
+            other call without `rows` raises an error that names the orders.
         rotary_dim: Channels rotated; None reads it off the width and the order.
         mrope_section: Pairs per M-RoPE axis, as in `RotaryTable.from_inv_freq`. cos and sin then
             have a leading axis, `(axes, batch, seqlen, width)`, with the rows of each axis before

@@ -6,6 +6,8 @@ A call that went straight to the kernels would compute the values and drop every
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import ContextVar
+from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 import torch
@@ -38,6 +40,8 @@ def in_trace_or_mode() -> bool:
     )
 
 
+# The state of torch.jit.trace while `untraced` hides it.
+_paused_trace: ContextVar[Any] = ContextVar("paused_trace", default=None)
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
@@ -46,20 +50,39 @@ def untraced(check: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Resu
     """Return a check of arguments that torch.jit.trace does not record.
 
     A traced size is a tensor, so torch would warn of each comparison. The recorded operator checks
-    its arguments whenever the graph runs.
+    its arguments whenever the graph runs. A view that the check makes of an argument is made by a
+    function that `recorded` decorates; otherwise the graph would hold its values.
     """
     if torch.compiler.is_compiling() or not torch._C._is_tracing():
         return check
 
     def checked(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
         state = torch._C._get_tracing_state()
+        token = _paused_trace.set(state)
         _set_tracing_state(None)
         try:
             return check(*args, **kwargs)
         finally:
             _set_tracing_state(state)
+            _paused_trace.reset(token)
 
     return checked
+
+
+def recorded(make: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+    """Return a function whose operations torch.jit.trace records, even inside an untraced check."""
+
+    @wraps(make)
+    def made(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+        if torch.compiler.is_compiling() or _paused_trace.get() is None:
+            return make(*args, **kwargs)
+        _set_tracing_state(_paused_trace.get())
+        try:
+            return make(*args, **kwargs)
+        finally:
+            _set_tracing_state(None)
+
+    return made
 
 
 def needs_autograd_function() -> bool:

@@ -97,11 +97,3 @@ def float32_from_bits(bits: int) -> float:
     """Return the float32 with the given bits (a negative int32 stands for its unsigned word)."""
     value: float = struct.unpack("<f", struct.pack("<I", bits & 0xFFFFFFFF))[0]
     return value
-
-
-def bits_from_float32(x: float) -> int:
-    """Return the bits of a float32 as an unsigned word; every NaN gives 0x7fc00000."""
-    if math.isnan(x):
-        return 0x7FC00000
-    bits: int = struct.unpack("<I", struct.pack("<f", x))[0]
-    return bits

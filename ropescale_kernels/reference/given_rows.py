@@ -78,7 +78,8 @@ def _only_order(
         readings["repeated"] = width
     if rotary_dim is None:
         fits = {order: n for order, n in readings.items() if n % 2 == 0 and 2 <= n <= head_dim}
-        # The width of half rows of a partial rotation may always be that of doubled rows.
+        # A width of at most head_dim // 2 fits half rows of a whole head, and doubled rows of a
+        # partial rotation.
         if list(fits) == ["doubled"]:
             return "doubled"
         if not fits:

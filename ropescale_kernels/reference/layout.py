@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..errors import RopeScaleTypeError, RopeScaleValueError, expected
+from ..errors import RopeScaleTypeError, RopeScaleValueError, check_flag, expected
 from .rotation import FORMATS
 
 
@@ -16,8 +16,7 @@ def check_options(
 ) -> None:
     """Refuse an unknown precision or flag, and a kind, dtype or shape of q or k not listed."""
     for name, flag in (("interleaved", interleaved), ("conjugate", conjugate)):
-        if not isinstance(flag, bool):
-            raise RopeScaleTypeError(expected(name, "a bool", type(flag).__name__))
+        check_flag(name, flag)
     if precision not in ("float64", "bits"):
         raise RopeScaleValueError(expected("precision", '"float64" or "bits"', precision))
     for name, x in ({"q": q} if k is None else {"q": q, "k": k}).items():

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch._C import _functorch
 from torch._functorch.pyfunctorch import temporarily_pop_interpreter_stack
 from torch.autograd import forward_ad
-from torch.compiler import is_dynamo_compiling
+from torch.compiler import is_compiling, is_dynamo_compiling
 
 from ..errors import RopeScaleUnsupportedError, expected
 
@@ -36,6 +36,13 @@ def leaf_of(name: str, x: Tensor) -> Tensor | None:
             expected(name, "a constant tensor under forward-mode AD", got, hint)
         )
     return leaf
+
+
+def requires_grad(x: Tensor) -> bool:
+    """Return whether gradients flow to x, in torch.autograd or in any transform of torch.func."""
+    if x.requires_grad or is_compiling():
+        return x.requires_grad
+    return torch._C._are_functorch_transforms_active() and _wrapped_leaf(x) is not None
 
 
 def _wrapped_leaf(x: Tensor) -> Tensor | None:

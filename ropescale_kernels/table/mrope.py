@@ -59,6 +59,13 @@ def axis_of_each_pair(section: Sequence[int], interleaved: bool, num_pairs: int)
     return ids
 
 
+def refuse_without_section(section: Sequence[int] | None, interleaved: bool) -> None:
+    """Refuse the order of sections that are not given."""
+    if interleaved and section is None:
+        want = "False without mrope_section"
+        raise RopeScaleValueError(expected("mrope_interleaved", want, True))
+
+
 def axis_ids_of(section: Sequence[int] | None, interleaved: bool, num_pairs: int) -> Tensor | None:
     """Return `axis_of_each_pair` as int32 `(num_pairs,)`, or None where `section` is None."""
     if section is None:

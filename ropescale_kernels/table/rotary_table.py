@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 from torch.compiler import is_compiling, is_dynamo_compiling
 
-from ..errors import RopeScaleTypeError, RopeScaleValueError, expected
+from ..errors import RopeScaleTypeError, RopeScaleValueError, check_flag, expected
 from ..scaling import RopeScaling
 from ..scaling import validate as check
 from . import pytree
 from .fx import get_attr_node
 from .given_frequencies import check_factor, check_inv_freq, check_range, turns_of_float64
 from .leaves import leaf_of
-from .mrope import axis_ids_of
+from .mrope import axis_ids_of, refuse_without_section
 from .state import TableState, TableTensors
 from .turns import turns_from_float32
 
@@ -63,7 +63,7 @@ class RotaryTable(TableState):
     ) -> None:
         if is_dynamo_compiling():
             check.outside_graphs("RotaryTable")
-        check.flag("dynamic", dynamic)
+        check_flag("dynamic", dynamic)
         scalings = _as_scalings(scaling)
         first = scalings[0]
         self.scalings: tuple[RopeScaling, ...] = scalings
@@ -130,13 +130,15 @@ class RotaryTable(TableState):
                 `inv_freq` or `attention_factor` that has a tangent or requires grad.
         """
         check_inv_freq(inv_freq)
-        check.flag("mrope_interleaved", mrope_interleaved)
-        factor = check_factor(attention_factor, _check_magnitude(magnitude))
+        check_flag("mrope_interleaved", mrope_interleaved)
+        refuse_without_section(mrope_section, mrope_interleaved)
+        magnitude = _check_magnitude(magnitude)
+        factor = check_factor(attention_factor, magnitude)
         target = inv_freq.device if device is None else _as_device(device)
         table = cls.__new__(cls)
         table.scalings = ()
         table.dynamic = False
-        table.magnitude = _check_magnitude(magnitude)
+        table.magnitude = magnitude
         table._groups = []
         single = inv_freq.to(device=target, dtype=torch.float32).unsqueeze(0)
         factor = factor.to(target, torch.float64).reshape(1)

@@ -103,11 +103,6 @@ class TableState:
         return tuple(None if x is None else x.dtype for x in self.state)
 
     @property
-    def grad_leaves(self) -> GradLeaves:
-        """The tensors that gradients of inv_freq and of the attention factors flow to."""
-        return GradLeaves(*self.sources)
-
-    @property
     def steps(self) -> Tensor:
         """`turns_per_token`, under the name that it has in the operators' schemas."""
         return self.turns_per_token

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import forward_ad
 from torch.utils.checkpoint import checkpoint
+from torch.utils.flop_counter import FlopCounterMode
 
 import ropescale_kernels as rk
 from tools.contract.draws import draw, yarn
@@ -221,3 +222,28 @@ def test_module_and_table_travel() -> None:
     assert "yarn" in repr(module)
     assert torch.equal(pickle.loads(pickle.dumps(TABLE)).turns_per_token, TABLE.turns_per_token)
     assert module.to("meta").table.device.type == "meta"
+
+
+def test_a_mode_loses_no_tangent() -> None:
+    table = rk.RotaryTable(rk.RopeScaling.default(rotary_dim=8, rope_theta=1e4))
+    q = draw(5, 2, 8)
+    with forward_ad.dual_level():
+        dual = forward_ad.make_dual(q, torch.ones_like(q))
+        want = forward_ad.unpack_dual(rk.apply_rotary_qk(dual, None, torch.arange(5), table)[0])
+        with FlopCounterMode(display=False):
+            out = rk.apply_rotary_qk(dual, None, torch.arange(5), table)[0]
+        assert torch.equal(forward_ad.unpack_dual(out).tangent, want.tangent)
+
+
+def test_gradients_of_given_rows_are_refused_at_any_depth() -> None:
+    q, angle = draw(5, 2, 8), draw(5, 4, seed=1)
+
+    def inner(x: Tensor) -> Tensor:
+        def of_q(y: Tensor) -> Tensor:
+            return rk.apply_rotary_cos_sin(y, None, x.cos(), x.sin(), rows="half")[0].sum()
+
+        return torch.func.grad(of_q)(q).sum()
+
+    inner(angle)
+    with pytest.raises(rk.RopeScaleUnsupportedError, match="cos: expected a tensor that requires"):
+        torch.func.grad(inner)(angle)

@@ -160,3 +160,12 @@ def test_as_many_sequences_as_positions_leave_two_readings() -> None:
         rk.apply_rotary_cos_sin(torch.ones(5, 5, 3, 64), None, cos, cos, **options)
     rk.apply_rotary_cos_sin(torch.ones(1, 5, 3, 64), None, cos, cos, **options)
     rk.apply_rotary_cos_sin(torch.ones(5, 1, 3, 64), None, cos, cos, **options)
+
+
+def test_an_order_of_sections_without_sections_is_refused() -> None:
+    q, cos = draw(5, 2, 64), draw(5, 32)
+    message = "mrope_interleaved: expected False without mrope_section, got True"
+    with pytest.raises(rk.RopeScaleValueError, match=message):
+        rk.apply_rotary_cos_sin(q, None, cos, cos, rows="half", mrope_interleaved=True)
+    with pytest.raises(rk.RopeScaleValueError, match=message):
+        rk.RotaryTable.from_inv_freq(torch.ones(4), mrope_interleaved=True)

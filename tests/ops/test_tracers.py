@@ -121,6 +121,59 @@ def test_a_short_call_would_lose_the_rotation(tracer: str, rotate: Rotate) -> No
         assert not same(graph(*other), rotate(*other))
 
 
+def cos_sin(*shape: int, seed: int) -> tuple[Tensor, Tensor]:
+    angle = draw(*shape, seed=seed)
+    return angle.cos(), angle.sin()
+
+
+PROFILES = rk.RotaryTable(
+    [rk.RopeScaling.linear(rotary_dim=16, rope_theta=1e4, factor=s) for s in (1.0, 2.0)]
+)
+# Calls of which the package passes a view of an argument on, and the inputs besides q.
+VIEWS: dict[str, tuple[Callable[..., Tensor], Callable[[int], tuple[Tensor, ...]]]] = {
+    "every second value": (
+        lambda q, c, s: rk.apply_rotary_cos_sin(q, None, c, s, rows="repeated", interleaved=True)[
+            0
+        ],
+        lambda seed: cos_sin(2, 5, 16, seed=seed),
+    ),
+    "an axis for heads": (
+        lambda q, c, s: rk.apply_rotary_cos_sin(q, None, c, s, rows="half")[0],
+        lambda seed: cos_sin(2, 1, 5, 8, seed=seed),
+    ),
+    "axes of M-RoPE": (
+        lambda q, c, s: rk.apply_rotary_cos_sin(
+            q, None, c, s, rows="half", mrope_section=[4, 2, 2]
+        )[0],
+        lambda seed: cos_sin(3, 5, 8, seed=seed),
+    ),
+    "profiles of a row": (
+        lambda q, at, ids: rk.apply_rotary_qk(q, None, at, PROFILES, profile_ids=ids)[0],
+        lambda seed: (
+            torch.arange(5) + seed,
+            (torch.arange(5) * (seed + 1) % 2).to(torch.int32),
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("tracer", ["jit.trace", "make_fx real", "export"])
+@pytest.mark.parametrize("name", VIEWS)
+def test_views_of_arguments_are_recorded(name: str, tracer: str) -> None:
+    call, rest = VIEWS[name]
+
+    def example(seed: int) -> tuple[Tensor, ...]:
+        return (draw(2, 5, 3, 16, seed=seed), *rest(seed))
+
+    with torch.no_grad():
+        graph = TRACERS[tracer](lambda *x: (call(*x),), example(0))
+        (got,), want = graph(*example(8)), call(*example(8))
+        # A graph that held the first values of the arguments besides q would give this.
+        stale = call(example(8)[0], *rest(0))
+    assert differing(got, want) == 0
+    assert differing(stale, want) > 0
+
+
 class Operators(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()

@@ -79,4 +79,4 @@ def test_the_fast_call_can_read_a_table() -> None:
     leaf = SCALING.inv_freq.requires_grad_()
     with_leaf = rk.RotaryTable.from_inv_freq(leaf)
     assert type(with_leaf.sources) is tuple
-    assert with_leaf.grad_leaves.inv_freq is with_leaf.sources[0] is not None
+    assert GradLeaves(*with_leaf.sources).inv_freq is with_leaf.sources[0] is not None

@@ -42,7 +42,7 @@ class Extension:
 
 
 class LlamaCpp(NamedTuple):
-    """A scaling in llama.cpp, whose flags say it.
+    """The flags of llama.cpp that give a scaling.
 
     Attributes:
         flags: Words of the command line.
