@@ -113,6 +113,7 @@ class Launch:
     device: int
     pdl: bool
     kernel: int
+    parameters: bytes
 
 
 class Emulator:
@@ -145,7 +146,9 @@ class Emulator:
             record = (ctypes.c_int64 * 10)()
             self._library.emulator_launch(index, ctypes.byref(record))
             x = tuple(record)
-            found.append(Launch(x[:3], x[3:6], x[6], x[7], bool(x[8]), x[9]))  # type: ignore[arg-type]
+            data = (ctypes.c_ubyte * self._library.emulator_parameter_bytes(index))()
+            self._library.emulator_parameters(index, data)
+            found.append(Launch(x[:3], x[3:6], x[6], x[7], bool(x[8]), x[9], bytes(data)))  # type: ignore[arg-type]
         return found
 
 

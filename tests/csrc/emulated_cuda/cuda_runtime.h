@@ -8,9 +8,11 @@
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <algorithm>
 #include <functional>
+#include <vector>
 
 #define __global__
 #define __device__
@@ -81,13 +83,24 @@ cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode* mode);
 cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void* kernel);
 
 // Records the launch of `kernel`, returns an error for a configuration that a device would refuse,
-// and else calls `thread` once per thread.
+// and else calls `thread` once per thread. `parameters` are the bytes that a device would read.
 cudaError_t emulate_launch(const cudaLaunchConfig_t& config, const void* kernel,
+                           const std::vector<unsigned char>& parameters,
                            const std::function<void()>& thread);
+
+// Appends a kernel's parameter, aligned as on a device.
+template <class P>
+void append_parameter(std::vector<unsigned char>& bytes, const P& parameter) {
+    const size_t at = (bytes.size() + alignof(P) - 1) / alignof(P) * alignof(P);
+    bytes.resize(at + sizeof(P));
+    memcpy(bytes.data() + at, &parameter, sizeof(P));
+}
 
 template <class... Ps, class... As>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Ps...),
                                const As&... arguments) {
-    return emulate_launch(*config, reinterpret_cast<const void*>(kernel),
+    std::vector<unsigned char> parameters;
+    (append_parameter<Ps>(parameters, arguments), ...);
+    return emulate_launch(*config, reinterpret_cast<const void*>(kernel), parameters,
                           [&] { kernel(arguments...); });
 }

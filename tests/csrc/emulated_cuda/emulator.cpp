@@ -18,6 +18,7 @@ struct Machine {
     int multiprocessors = 3;
     int order = 0;  // 0: forwards, 1: backwards, else the seed of a shuffle
     int fail_launch = 0, fail_set_device = 0, no_kernel_image = 0;
+    int record_only = 0;  // launches run no thread
 };
 
 struct Launch {
@@ -25,6 +26,7 @@ struct Launch {
     void* stream;
     int device, pdl;
     int64_t kernel;  // address of the kernel in the module's file
+    std::vector<unsigned char> parameters;
 };
 
 Machine machine;
@@ -125,15 +127,18 @@ cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void*) {
 }
 
 cudaError_t emulate_launch(const cudaLaunchConfig_t& config, const void* kernel,
+                           const std::vector<unsigned char>& parameters,
                            const std::function<void()>& thread) {
     const dim3 grid = config.gridDim, block = config.blockDim;
     int pdl = 0;
     for (unsigned i = 0; i < config.numAttrs; ++i) {
         pdl |= config.attrs[i].val.programmaticStreamSerializationAllowed;
     }
-    launches.push_back({grid, block, config.stream, current_device, pdl, address_in_file(kernel)});
+    launches.push_back({grid, block, config.stream, current_device, pdl, address_in_file(kernel),
+                        parameters});
     if (machine.fail_launch) return fail_with(machine.fail_launch);
     if (!configuration_valid(grid, block)) return fail_with(cudaErrorInvalidConfiguration);
+    if (machine.record_only) return cudaSuccess;
     const ropescale::FloatModeGuard guard;
     gridDim = grid;
     blockDim = block;
@@ -176,6 +181,7 @@ EMULATOR_API bool emulator_set(const char* name, int value) {
                       {"fail_launch", &machine.fail_launch},
                       {"fail_set_device", &machine.fail_set_device},
                       {"no_kernel_image", &machine.no_kernel_image},
+                      {"record_only", &machine.record_only},
                       {"current_device", &current_device}};
     for (const auto& property : properties) {
         if (std::string(property.name) == name) {
@@ -204,4 +210,13 @@ EMULATOR_API void emulator_launch(int index, int64_t (&record)[10]) {
                                 launch.pdl,
                                 launch.kernel};
     std::copy(values, values + 10, record);
+}
+
+// Size of a launch's parameters, and their bytes.
+EMULATOR_API int emulator_parameter_bytes(int index) {
+    return int(launches[size_t(index)].parameters.size());
+}
+EMULATOR_API void emulator_parameters(int index, unsigned char* bytes) {
+    const std::vector<unsigned char>& parameters = launches[size_t(index)].parameters;
+    std::copy(parameters.begin(), parameters.end(), bytes);
 }
