@@ -29,6 +29,8 @@ class Machine:
         num_warps: Warps of the launch.
         issued: Warp instructions that were issued, by opcode.
         seen: Indices of the statements that ran.
+        barriers: Index of each barrier that the first thread passed, in order, and the addresses of
+            the accesses of shared memory behind it, of all threads that ran with the first.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Machine:
         self.program = program
         self.issued: Counter[str] = Counter()
         self.seen: set[int] = set()
+        self.barriers: list[tuple[int, set[bytes]]] = [(-1, set())]
         self._memory = memory
         self._arguments = np.frombuffer(arguments, np.uint8)
         per_block, num_blocks = int(np.prod(block)), int(np.prod(grid))
@@ -107,6 +110,8 @@ class Machine:
         for index in range(at, end):
             statement = self.program.statements[index]
             self.issued[statement.opcode] += num_warps
+            if statement.is_barrier and threads[0] == 0:
+                self.barriers.append((index, set()))
             chosen = threads
             if statement.guard is not None:
                 chosen = threads[self._registers[statement.guard][threads] != statement.negated]
@@ -208,11 +213,17 @@ class Machine:
 
     def load_shared(self, at: Any, count: int, threads: Any) -> Any:
         """Return `count` bytes at addresses of shared memory."""
+        self._note(at, threads)
         return self._shared.load(at, count, self.blocks[threads], self.warps[threads])
 
     def store_shared(self, at: Any, rows: Any, threads: Any) -> None:
         """Write a row of bytes at addresses of shared memory."""
+        self._note(at, threads)
         self._shared.store(at, rows, self.blocks[threads], self.warps[threads])
+
+    def _note(self, at: Any, threads: Any) -> None:
+        if threads[0] == 0:
+            self.barriers[-1][1].add(at.tobytes())
 
     def addresses(self, operand: str, threads: Any) -> Any:
         """Return the addresses that an operand `[base+offset]` means."""

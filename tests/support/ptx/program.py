@@ -64,6 +64,16 @@ class Statement:
         """The type of the operands."""
         return self.types[-1]
 
+    @cached_property
+    def is_barrier(self) -> bool:
+        """Whether threads of a block wait here for each other."""
+        return self.name in ("bar", "barrier")
+
+    @cached_property
+    def is_of_shared_memory(self) -> bool:
+        """Whether it is a barrier, or accesses shared memory."""
+        return self.is_barrier or any(each.startswith("shared") for each in self.modifiers)
+
 
 class Program:
     """A kernel of a PTX file.
