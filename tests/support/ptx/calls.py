@@ -43,9 +43,17 @@ class Call:
         return sum(differing(x, y) for x, y in pairs if x is not None and y is not None)
 
 
-def rotations(name: str, case: Case) -> Iterator[Call]:
-    """Yield a named call in every dtype, out of place and in place."""
-    for dtype, in_place in itertools.product(WORDS, (False, True)):
+def of_dtype(dtype: torch.dtype) -> Iterator[Call]:
+    """Yield every call of the contract with q of a dtype."""
+    for name, case in contract.CASES.items():
+        yield from rotations(name, case, dtype)
+    for name, given in contract.ROWS.items():
+        yield from rows(name, given, dtype)
+
+
+def rotations(name: str, case: Case, dtype: torch.dtype) -> Iterator[Call]:
+    """Yield a named call, out of place and in place."""
+    for in_place in (False, True):
         q, k = contract.tensors(case, dtype)
         if q.numel() == 0:
             continue
@@ -62,17 +70,17 @@ def rotations(name: str, case: Case) -> Iterator[Call]:
         )
 
 
-def rows(name: str, case: RowsCase) -> Iterator[Call]:
-    """Yield a named call with given cosines and sines, for every two dtypes and both pairings."""
-    for dtype, kind, interleaved in itertools.product(WORDS, WORDS, (False, True)):
-        pair = contract.tensors(Case(heads=(5, 2)), dtype)
+def rows(name: str, case: RowsCase, dtype: torch.dtype) -> Iterator[Call]:
+    """Yield a named call with given cosines and sines of each dtype, of vectors and elements."""
+    for kind, layout in itertools.product(WORDS, ("contiguous", "odd offset")):
+        pair = contract.tensors(Case(heads=(5, 2), layout=layout), dtype)
         given = contract.rows_of(case, kind)
         yield _call(
-            f"{name}, {_word(dtype)}, rows of {_word(kind)}{', interleaved' * interleaved}",
+            f"{name}, {_word(dtype)}, rows of {_word(kind)}, {layout}",
             rk.apply_rotary_cos_sin,
             pair,
             given,
-            case.options | {"interleaved": interleaved},
+            case.options,
             given,
             in_place=False,
         )

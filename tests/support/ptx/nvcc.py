@@ -7,6 +7,7 @@ running it. They go to the interpreter unchanged.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -48,7 +49,8 @@ def ptx(architecture: int) -> str:
         path = folder / f"{stem}-sm_{architecture}-{_digest()}.ptx"
         if not path.exists():
             flags = ["-std=c++17", "-O3", "-DNDEBUG", "--fmad=false", f"-arch=sm_{architecture}"]
-            part = path.with_suffix(".part")
+            # Several processes may compile at once.
+            part = path.with_suffix(f".{os.getpid()}.part")
             command = [str(compiler()), "-ptx", *flags, "-I", str(ROOT / "csrc" / "include")]
             subprocess.run([*command, str(source), "-o", str(part)], check=True)
             part.rename(path)

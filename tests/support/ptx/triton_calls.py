@@ -24,11 +24,11 @@ from ropescale_kernels.backends import triton as backend
 from ropescale_kernels.backends.triton import launch
 from ropescale_kernels.backends.triton.compile import Variant, source_of
 from ropescale_kernels.backends.triton.launch_config import PROGRAMS_PER_SM, tile_of
+from support.bits import WORDS
 from support.ptx import calls
 from support.ptx.machine import ORDERS, Machine
 from support.ptx.memory import FaultError, GlobalMemory
 from support.ptx.program import Program
-from tools import contract
 
 MULTIPROCESSORS = 132
 ARCHITECTURE = 90
@@ -100,10 +100,8 @@ VARIANTS: list[Compiled] = []
 
 
 def every_call() -> Iterator[calls.Call]:
-    for name, case in contract.CASES.items():
-        yield from calls.rotations(name, case)
-    for name, rows in contract.ROWS.items():
-        yield from calls.rows(name, rows)
+    for dtype in WORDS:
+        yield from calls.of_dtype(dtype)
 
 
 def outcome(call: calls.Call) -> str:
