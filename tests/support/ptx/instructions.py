@@ -64,15 +64,11 @@ def _arithmetic_type(statement: Statement) -> Type:
     return Type("u", kind.size) if kind.kind == "b" else kind
 
 
-def _not(x: Any) -> Any:
-    return ~x
-
-
 for _name, _compute in {
     "and": operator.and_,
     "or": operator.or_,
     "xor": operator.xor,
-    "not": _not,
+    "not": operator.invert,
     "min": np.minimum,
     "max": np.maximum,
     "abs": np.abs,
