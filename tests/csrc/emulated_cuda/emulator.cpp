@@ -134,8 +134,8 @@ cudaError_t emulate_launch(const cudaLaunchConfig_t& config, const void* kernel,
     for (unsigned i = 0; i < config.numAttrs; ++i) {
         pdl |= config.attrs[i].val.programmaticStreamSerializationAllowed;
     }
-    launches.push_back({grid, block, config.stream, current_device, pdl, address_in_file(kernel),
-                        parameters});
+    launches.push_back(
+        {grid, block, config.stream, current_device, pdl, address_in_file(kernel), parameters});
     if (machine.fail_launch) return fail_with(machine.fail_launch);
     if (!configuration_valid(grid, block)) return fail_with(cudaErrorInvalidConfiguration);
     if (machine.record_only) return cudaSuccess;
