@@ -29,6 +29,7 @@ class Call:
         outputs: q and k rotated; those of `inputs` in place.
         wants: The results of impl="cpu".
         launch: The call, given the name of an implementation.
+        before: Copies of the outputs as they were.
     """
 
     name: str
@@ -36,6 +37,13 @@ class Call:
     outputs: Outputs
     wants: Outputs
     launch: Callable[[str], Any]
+    before: Outputs
+
+    def renew(self) -> None:
+        """Put the outputs back as they were, so that the call can be made again."""
+        for x, old in zip(self.outputs, self.before, strict=True):
+            if x is not None and old is not None:
+                x.copy_(old)
 
     def wrong(self) -> int:
         """Count elements that differ from the CPU's; a NaN equals any NaN."""
@@ -96,13 +104,15 @@ def _call(
     in_place: bool,
 ) -> Call:
     wants = apply(*pair, *rest, impl="cpu", **options)
-    outputs = pair if in_place else tuple(None if x is None else _poisoned(x) for x in pair)
+    q, k = pair
+    outputs = pair if in_place else (_poisoned(q), None if k is None else _poisoned(k))
     return Call(
         name,
         (*pair, *others),
-        outputs,  # type: ignore[arg-type]
+        outputs,
         wants,
         lambda impl: apply(*pair, *rest, impl=impl, out=outputs, **options),
+        (outputs[0].clone(), None if outputs[1] is None else outputs[1].clone()),
     )
 
 

@@ -132,14 +132,14 @@ def orders_nothing(machine: Machine, barrier: int) -> bool:
     return all(not before or before == behind for before, behind in pairs)
 
 
-def run_contract() -> tuple[dict[str, str], int, dict[Compiled, str]]:
+def run_contract() -> tuple[dict[str, str], int, dict[Compiled, calls.Call]]:
     """Make every call.
 
     Returns:
         What was wrong, by call; the number of calls; and a call of each variant.
     """
     wrong: dict[str, str] = {}
-    users: dict[Compiled, str] = {}
+    users: dict[Compiled, calls.Call] = {}
     count = 0
     for count, call in enumerate(every_call(), 1):
         Compiled.order = ORDERS[count % len(ORDERS)]
@@ -148,11 +148,11 @@ def run_contract() -> tuple[dict[str, str], int, dict[Compiled, str]]:
         if result:
             wrong[call.name] = result
         (used,) = [each for each in VARIANTS if len(each.launches) > before.get(each, 0)]
-        users.setdefault(used, call.name)
+        users.setdefault(used, call)
     return wrong, count, users
 
 
-def remove_barriers(users: dict[Compiled, str]) -> dict[str, str]:
+def remove_barriers(users: dict[Compiled, calls.Call]) -> dict[str, str]:
     """Remove each barrier of a variant of each layout, and return what came of the call.
 
     A barrier that orders nothing is left alone.
@@ -163,19 +163,18 @@ def remove_barriers(users: dict[Compiled, str]) -> dict[str, str]:
     launch._launch_plan.cache_clear()
     Compiled.order = "together"
     chosen = {layout_of(each.program): each for each in VARIANTS if barriers(each.program)}
-    by_call = {users[each]: each for each in chosen.values()}
     removed: dict[str, str] = {}
-    for name, variant in by_call.items():
-        sound = variant.program
-        (call,) = [each for each in every_call() if each.name == name]
-        assert outcome(call) == "", name
+    for variant in chosen.values():
+        call, sound = users[variant], variant.program
+        call.renew()
+        assert outcome(call) == "", call.name
         whole = variant.launches[-1]
         for at in barriers(sound):
             if orders_nothing(whole, at):
                 continue
             variant.program = sound.replaced(at, NOTHING)
-            (call,) = [each for each in every_call() if each.name == name]
-            removed[f"{name}, barrier at {at}"] = outcome(call)
+            call.renew()
+            removed[f"{call.name}, barrier at {at}"] = outcome(call)
         variant.program = sound
     return removed
 
