@@ -9,23 +9,13 @@ from typing import Any
 
 from .layer_keys import FULL
 from .model_type import Axes, ModelType
+from .shared_facts import AXES_QWEN2, AXES_QWEN3, GPT_OSS_ROPE, PLAIN
 
-_AXES_QWEN2 = Axes((16, 24, 24), interleaved=False)
-_AXES_QWEN3 = Axes((24, 20, 20), interleaved=True)
-_PLAIN = ModelType()
 _SCALING = frozenset({"rope_scaling", "rope_parameters"})
 # Models that read of this list only which layers rotate, 0 for those that do not.
 _LAYERS_THAT_ROTATE = frozenset({"layer_rope_theta"})
 _DEFAULT_ALONE = frozenset({"default"})
 _LONGROPE_ALONE = frozenset({"default", "longrope"})
-_PRIVACY_FILTER_ROPE = {
-    "rope_type": "yarn",
-    "factor": 32.0,
-    "beta_fast": 32.0,
-    "beta_slow": 1.0,
-    "truncate": False,
-    "original_max_position_embeddings": 4096,
-}
 _MISTRAL_LARGE4_ROPE = {
     "rope_type": "yarn",
     "rope_theta": 1e4,
@@ -106,7 +96,7 @@ FURTHER: Mapping[str, ModelType] = MappingProxyType(
             softmax_mscale=True,
             layer_pattern=(FULL,),
         ),
-        "chameleon": _PLAIN,
+        "chameleon": PLAIN,
         "cohere2_moe": ModelType(
             defaults={"head_dim": 128},
             rotary_fraction_key="",
@@ -115,7 +105,7 @@ FURTHER: Mapping[str, ModelType] = MappingProxyType(
         ),
         "cosmos3_edge_text": ModelType(
             defaults={"head_dim": 128, "rope_parameters": _unscaled(1e8)},
-            axes=_AXES_QWEN3,
+            axes=AXES_QWEN3,
             rules=_DEFAULT_ALONE,
         ),
         "csm": _text(rope_theta=5e5),
@@ -143,8 +133,8 @@ FURTHER: Mapping[str, ModelType] = MappingProxyType(
             rotary_fraction_key="rotary_pct",
             partial_in_default=True,
         ),
-        "granite4_vision_text": _PLAIN,
-        "granite_docling_text": _PLAIN,
+        "granite4_vision_text": PLAIN,
+        "granite_docling_text": PLAIN,
         "granite_swa": ModelType(layer_theta_key="layer_rope_theta", uncounted_layers=True),
         "granitemoe_swa": ModelType(layer_theta_key="layer_rope_theta", uncounted_layers=True),
         "higgs_audio_v2": _text(head_dim=128, rope_parameters=_HIGGS_ROPE),
@@ -155,7 +145,7 @@ FURTHER: Mapping[str, ModelType] = MappingProxyType(
             names={"head_dim": "attention_head_dim"},
             aliases={"xdrope": "dynamic"},
         ),
-        "idefics": _PLAIN,
+        "idefics": PLAIN,
         "internlm3": _text(head_dim=128),
         "iquestcoder": _text(head_dim=128),
         "kolibri1": _encoder(head_dim=128),
@@ -183,7 +173,7 @@ FURTHER: Mapping[str, ModelType] = MappingProxyType(
             unrelated_top_level_keys=_LAYERS_THAT_ROTATE,
         ),
         "openai_privacy_filter": _encoder(
-            head_dim=64, rope_theta=1.5e5, rope_parameters=_PRIVACY_FILTER_ROPE
+            head_dim=64, rope_theta=1.5e5, rope_parameters=GPT_OSS_ROPE
         ),
         "phi4_multimodal": ModelType(
             defaults={"original_max_position_embeddings": 4096},
@@ -201,10 +191,10 @@ FURTHER: Mapping[str, ModelType] = MappingProxyType(
             caveat="Its class in Transformers never takes the long factors of longrope.",
         ),
         "qwen2_5_omni_talker": ModelType(
-            defaults={"rope_theta": 1e6, "head_dim": 128}, axes=_AXES_QWEN2, uncounted_layers=True
+            defaults={"rope_theta": 1e6, "head_dim": 128}, axes=AXES_QWEN2, uncounted_layers=True
         ),
         "qwen3_omni_moe_talker_code_predictor": _encoder(head_dim=128),
-        "qwen3_omni_moe_talker_text": ModelType(axes=_AXES_QWEN3, uncounted_layers=True),
+        "qwen3_omni_moe_talker_text": ModelType(axes=AXES_QWEN3, uncounted_layers=True),
         "recurrent_gemma": ModelType(
             defaults={"partial_rotary_factor": 0.5},
             partial_in_default=True,

@@ -8,6 +8,7 @@ from typing import Any
 
 from .layer_keys import FULL, SLIDING
 from .model_type import Axes, LayerType, ModelType
+from .shared_facts import GEMMA_LAYERS
 
 _MODERNBERT = ModelType(
     uncounted_layers=True,
@@ -25,10 +26,7 @@ _T5GEMMA2 = ModelType(
         "sliding_window": 4096,
         "sliding_window_pattern": 6,
     },
-    layers={
-        FULL: LayerType("rope_theta", 1e6, scaled=True),
-        SLIDING: LayerType("rope_local_base_freq", 1e4),
-    },
+    layers=GEMMA_LAYERS,
 )
 _DEEPSEEK_V4: dict[str, Any] = {
     "parameters": {"partial_rotary_factor": 0.125},

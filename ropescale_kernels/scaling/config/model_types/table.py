@@ -13,27 +13,15 @@ from types import MappingProxyType
 from .further_rows import FURTHER
 from .model_type import Axes, LayerType, ModelType
 from .nested_rows import NESTED
+from .shared_facts import AXES_QWEN2, AXES_QWEN3, GEMMA_LAYERS, GPT_OSS_ROPE, PLAIN
 
 # Unknown model types apply partial_rotary_factor even without scaling, because the behaviour of
 # their class is not known.
 UNKNOWN = ModelType(known=False, partial_in_default=True)
 
-_PLAIN = ModelType()
 _GLOBAL = frozenset({"full_attention"})
 _SLIDING = ModelType(layer_pattern=("sliding_attention",))
 _SLIDING_4096 = dataclasses.replace(_SLIDING, defaults={"sliding_window": 4096})
-_GPT_OSS_ROPE = {
-    "rope_type": "yarn",
-    "factor": 32.0,
-    "beta_fast": 32.0,
-    "beta_slow": 1.0,
-    "truncate": False,
-    "original_max_position_embeddings": 4096,
-}
-_GEMMA_LAYERS = {
-    "full_attention": LayerType("rope_theta", 1e6, scaled=True),
-    "sliding_attention": LayerType("rope_local_base_freq", 1e4),
-}
 _APERTUS_ROPE = {
     "rope_type": "llama3",
     "rope_theta": 1.2e7,
@@ -53,8 +41,6 @@ _MINISTRAL3_ROPE = {
 }
 
 
-_AXES_QWEN2 = Axes((16, 24, 24), interleaved=False)
-_AXES_QWEN3 = Axes((24, 20, 20), interleaved=True)
 _AXES_QWEN3_5 = Axes((11, 11, 10), interleaved=True)
 _QWEN3_5: dict[str, object] = {"head_dim": 256, "full_attention_interval": 4}
 _AXES_GLM = Axes((8, 12, 12), interleaved=False)
@@ -119,23 +105,23 @@ MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
     {
         **NESTED,
         **FURTHER,
-        "llama": _PLAIN,
+        "llama": PLAIN,
         "mistral": _SLIDING_4096,
-        "qwen2": _PLAIN,
-        "qwen2_moe": _PLAIN,
-        "olmo2": _PLAIN,
-        "olmo": _PLAIN,
+        "qwen2": PLAIN,
+        "qwen2_moe": PLAIN,
+        "olmo2": PLAIN,
+        "olmo": PLAIN,
         "falcon": ModelType(defaults={"max_position_embeddings": 2048, "multi_query": True}),
-        "granite": _PLAIN,
-        "granitemoe": _PLAIN,
+        "granite": PLAIN,
+        "granitemoe": PLAIN,
         "starcoder2": _SLIDING,
         "ministral": dataclasses.replace(_SLIDING_4096, needs_head_dim=True),
-        "arcee": _PLAIN,
+        "arcee": PLAIN,
         "qwen3": _head(128),
         "gemma": _head(256),
         "gemma2": ModelType(defaults={"head_dim": 256, **_windows(2)}),
         "seed_oss": _head(128),
-        "qwen3_moe": _PLAIN,
+        "qwen3_moe": PLAIN,
         "mixtral": dataclasses.replace(_SLIDING, defaults={"rope_theta": 1e6}, needs_head_dim=True),
         "cohere": _theta(5e5),
         "cohere2": _local(4),
@@ -153,19 +139,19 @@ MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
             partial_in_default=True,
         ),
         "qwen3_next": _partial(0.25, head_dim=256, full_attention_interval=4),
-        "qwen2_vl": _axes(_AXES_QWEN2, 1e6, builds_text_config=True),
-        "qwen2_vl_text": _axes(_AXES_QWEN2, 1e6),
-        "qwen2_5_vl": _axes(_AXES_QWEN2, 1e6, builds_text_config=True),
-        "qwen2_5_vl_text": _axes(_AXES_QWEN2, 1e6),
-        "qwen2_5_omni_text": _axes(_AXES_QWEN2, 1e6),
-        "qwen3_vl": _axes(_AXES_QWEN3, 5e5, head_dim=128),
-        "qwen3_vl_text": _axes(_AXES_QWEN3, 5e5, head_dim=128),
-        "qwen3_vl_moe": _axes(_AXES_QWEN3, 5e5),
-        "qwen3_vl_moe_text": _axes(_AXES_QWEN3, 5e5),
-        "qwen3_omni_moe_text": _axes(_AXES_QWEN3, 1e6),
+        "qwen2_vl": _axes(AXES_QWEN2, 1e6, builds_text_config=True),
+        "qwen2_vl_text": _axes(AXES_QWEN2, 1e6),
+        "qwen2_5_vl": _axes(AXES_QWEN2, 1e6, builds_text_config=True),
+        "qwen2_5_vl_text": _axes(AXES_QWEN2, 1e6),
+        "qwen2_5_omni_text": _axes(AXES_QWEN2, 1e6),
+        "qwen3_vl": _axes(AXES_QWEN3, 5e5, head_dim=128),
+        "qwen3_vl_text": _axes(AXES_QWEN3, 5e5, head_dim=128),
+        "qwen3_vl_moe": _axes(AXES_QWEN3, 5e5),
+        "qwen3_vl_moe_text": _axes(AXES_QWEN3, 5e5),
+        "qwen3_omni_moe_text": _axes(AXES_QWEN3, 1e6),
         "qwen3_5_text": _partial(0.25, _AXES_QWEN3_5, **_QWEN3_5),
         "qwen3_5_moe_text": _partial(0.25, _AXES_QWEN3_5, **_QWEN3_5),
-        "paddleocr_vl_text": _axes(_AXES_QWEN2, 5e5, head_dim=128),
+        "paddleocr_vl_text": _axes(AXES_QWEN2, 5e5, head_dim=128),
         "glm4v_text": ModelType(partial_in_default=True, aliases=_OLD_MROPE, axes=_AXES_GLM),
         "glm4v_moe_text": _partial(0.5, _AXES_GLM),
         "glm_ocr_text": ModelType(partial_in_default=True, axes=_AXES_GLM),
@@ -174,13 +160,13 @@ MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
         "deepseek_v32": _mla(),
         "glm_moe_dsa": _mla(),
         "kimi_k2": _mla(),
-        "gpt_oss": _theta(1.5e5, head_dim=64, rope_parameters=_GPT_OSS_ROPE, **_windows(2, 128)),
+        "gpt_oss": _theta(1.5e5, head_dim=64, rope_parameters=GPT_OSS_ROPE, **_windows(2, 128)),
         "afmoe": ModelType(
             defaults={"head_dim": 128, "global_attn_every_n_layers": 4, "sliding_window": 1024},
             layers_without_rope=_GLOBAL,
         ),
         "apertus": ModelType(defaults={"rope_theta": 1.2e7, "rope_parameters": _APERTUS_ROPE}),
-        "aria_text": _PLAIN,
+        "aria_text": PLAIN,
         "axk1": _mla(),
         "bailing_hybrid": _mla(rope_theta=6e6, layer_group_size=6),
         "bamba": _partial(0.5, attn_layer_indices=()),
@@ -194,13 +180,13 @@ MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
             },
             layer_pattern=("full_attention", *3 * ("sliding_attention",)),
         ),
-        "diffllama": _PLAIN,
-        "doge": _PLAIN,
-        "dots1": _PLAIN,
+        "diffllama": PLAIN,
+        "doge": PLAIN,
+        "dots1": PLAIN,
         "ernie4_5_moe": _theta(5e5),
-        "eurobert": _PLAIN,
+        "eurobert": PLAIN,
         "exaone_moe": _local(4),
-        "falcon_h1": _PLAIN,
+        "falcon_h1": PLAIN,
         "flex_olmo": _theta(5e5),
         "glm4_moe_lite": dataclasses.replace(_mla(), partial_in_default=True),
         "granitemoehybrid": ModelType(
@@ -208,12 +194,12 @@ MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
             rotates_if=("position_embedding_type", "rope"),
             layer_pattern=("linear_attention",),
         ),
-        "granitemoeshared": _PLAIN,
+        "granitemoeshared": PLAIN,
         "helium": _theta(1e5, head_dim=128),
         "hy_v3": _theta(11_158_840.0, head_dim=128),
         "hy_v4": _mla(),
-        "hyperclovax": _PLAIN,
-        "jais2": _PLAIN,
+        "hyperclovax": PLAIN,
+        "jais2": PLAIN,
         "jetmoe": _head(128),
         "lfm2": _theta(1e6),
         "lfm2_moe": _theta(1e6),
@@ -231,15 +217,15 @@ MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
             partial_in_default=True,
             unrelated_top_level_keys=frozenset({"rotary_dim"}),
         ),
-        "nanochat": _PLAIN,
+        "nanochat": PLAIN,
         "olmo_hybrid": ModelType(defaults={"full_attention_interval": 4}),
-        "olmoe": _PLAIN,
+        "olmoe": PLAIN,
         "qwen4_exp_text": ModelType(defaults=_QWEN3_5, partial_in_default=True, axes=_AXES_QWEN3_5),
         "solar_open": ModelType(
             defaults={"rope_theta": 1e6, "head_dim": 128}, partial_in_default=True
         ),
         "vaultgemma": ModelType(defaults={"head_dim": 256, **_windows(2)}),
-        "voxtral_realtime_text": _PLAIN,
+        "voxtral_realtime_text": PLAIN,
         "youtu": _mla(),
         "phi": _partial(0.5),
         "phi3": ModelType(
@@ -286,7 +272,7 @@ MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
                 "sliding_window": 4096,
                 "sliding_window_pattern": 6,
             },
-            layers=_GEMMA_LAYERS,
+            layers=GEMMA_LAYERS,
         ),
         "gemma3n_text": ModelType(
             defaults={
@@ -298,7 +284,7 @@ MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
                 "sliding_window_pattern": 5,
                 "num_kv_shared_layers": 15,
             },
-            layers=_GEMMA_LAYERS,
+            layers=GEMMA_LAYERS,
         ),
         # The class reads rope_theta for full attention alone.
         "olmo3": ModelType(
