@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence, Sized
+from collections.abc import Iterable, Sequence, Sized
 from numbers import Integral, Real
 
 import torch
@@ -21,6 +21,8 @@ from ..names import MAX_HEAD_DIM
 MAX_LENGTH = 2**53
 # Python refuses to write out integers of thousands of digits.
 _SHOWN_BITS = 8192
+# A config is untrusted and may hold any number of keys; messages name the first of them.
+SHOWN_KEYS = 8
 FLOAT32_MAX = float(torch.finfo(torch.float32).max)
 FLOAT32_TINY = float(torch.finfo(torch.float32).tiny)
 
@@ -145,6 +147,11 @@ def dimension(name: str, value: object, low: int = 2, *, even: bool = True) -> i
     if result != int(result) or (even and int(result) % 2):
         raise RopeScaleConfigError(expected(name, requirement, shown(value)))
     return int(result)
+
+
+def shown_keys(keys: Iterable[object]) -> str:
+    """Return the first keys of a config as a message lists them."""
+    return ", ".join(shown(key) for key in [*keys][:SHOWN_KEYS])
 
 
 def flag(name: str, value: object) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from ...errors import RopeScaleConfigError, expected
 from .. import validate as check
@@ -102,16 +102,8 @@ def own_size(config: Mapping[str, object], model: ModelType, name: str | None, k
     if not sizes or name is None:
         return None
     names = _layer_names(config, model, None, "per_layer_config")
-    own = {
-        check.shown(sizes.get(index)): sizes.get(index)
-        for index, layer_name in enumerate(names)
-        if layer_name == name
-    }
-    if len(own) > 1:
-        requirement = f"one {key} for the layers of type {name!r}"
-        got = ", ".join([*own][:_SHOWN_VALUES])
-        raise RopeScaleConfigError(expected("per_layer_config", requirement, got))
-    return next(iter(own.values()), None)
+    own = (sizes.get(index) for index, layer_name in enumerate(names) if layer_name == name)
+    return _one_value("per_layer_config", f"one {key}", name, own)
 
 
 def _share(
@@ -131,11 +123,15 @@ def _of_layer(config: Mapping[str, object], model: ModelType, key: str | None, n
     if not key or not isinstance(value, (list, tuple)):
         return value
     names = _layer_names(config, model, len(value), key)
-    own = {
-        check.shown(item): item for item, layer in zip(value, names, strict=False) if layer == name
-    }
+    own = (item for item, layer in zip(value, names, strict=False) if layer == name)
+    return _one_value(key, "one value", name, own)
+
+
+def _one_value(key: str, what: str, name: str, values: Iterable[object]) -> object:
+    """Return the value that the layers of one type share, or None without such layers."""
+    own = {check.shown(value): value for value in values}
     if len(own) > 1:
-        requirement = f"one value for the layers of type {name!r}"
+        requirement = f"{what} for the layers of type {name!r}"
         got = ", ".join([*own][:_SHOWN_VALUES])
         raise RopeScaleConfigError(expected(key, requirement, got))
     return next(iter(own.values()), None)

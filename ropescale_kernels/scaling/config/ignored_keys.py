@@ -10,17 +10,15 @@ from .. import validate as check
 from ..rules import rope_keys
 from ..rules.rule import ConfigRule
 from .model_config import ModelConfig
+from .model_types.trained_lengths import ORIGINAL_KEY
 from .rope_entry import RopeEntry
 from .rope_words import ALWAYS, rope_like
 
-# An untrusted config may hold any number of keys; so many have a warning each, and so many more
-# are named in one warning.
-_SHOWN_KEYS = 8
+# The first keys have a warning each, and so many more are named in one warning.
 _LISTED_KEYS = 32
 # Rope parameters that every rule has, and those of the base, which some dialects read elsewhere.
 _RULE_KEYS = frozenset({"rope_type", "type", "mrope_section", "mrope_interleaved"})
 _BASE_KEYS = frozenset({"rope_theta", "partial_rotary_factor"})
-_ORIGINAL = "original_max_position_embeddings"
 # Keys of the rotated channels. A value that says what happens anyway is no loss.
 _CHANNELS = ("qk_rope_head_dim", "rotary_dim", "rotary_ndims")
 _TOP_LEVEL = frozenset(
@@ -85,10 +83,10 @@ def _own_keys(entry: RopeEntry, rule: ConfigRule, rotary_dim: int) -> set[str]:
     own |= {key for key in bases if not _is_overridden(entry, "rope_theta", key)}
     share = model.rotary_fraction_key
     own |= set() if _is_overridden(entry, "partial_rotary_factor", share) else {share}
-    length = config.get(_ORIGINAL)
-    if _ORIGINAL in rule.keys(entry) or length == config.get("max_position_embeddings"):
+    length = config.get(ORIGINAL_KEY)
+    if ORIGINAL_KEY in rule.keys(entry) or length == config.get("max_position_embeddings"):
         # The rule reads L at the top level too, or L repeats max_position_embeddings.
-        own |= {_ORIGINAL}
+        own |= {ORIGINAL_KEY}
     return own
 
 
@@ -117,9 +115,9 @@ def ignored_key_warnings(entry: RopeEntry, known: Collection[str]) -> list[str]:
     ignored = [*dict(entry.findings.ignored).items()]
     warnings = [
         expected(key, requirement, check.shown(value), f"{effect}{_suggestion(key, known)}")
-        for key, value in ignored[:_SHOWN_KEYS]
+        for key, value in ignored[: check.SHOWN_KEYS]
     ]
-    if further := ignored[_SHOWN_KEYS:]:
+    if further := ignored[check.SHOWN_KEYS :]:
         listed = [f"{key} {check.shown(value)[:40]}" for key, value in further[:_LISTED_KEYS]]
         dots = ", ..." if len(further) > _LISTED_KEYS else ""
         hint = f"They have no effect: {', '.join(listed)}{dots}."

@@ -17,8 +17,7 @@ from .findings import Findings
 from .model_types.config_parts import SUBCONFIG_NAMES
 from .model_types.model_type import ModelType
 from .model_types.size_names import SIZE_NAMES
-
-_ORIGINAL = "original_max_position_embeddings"
+from .model_types.trained_lengths import ORIGINAL_KEY
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,7 +144,7 @@ class RopeEntry:
         Args:
             top_level: Whether this dialect reads the top level.
         """
-        key = _ORIGINAL
+        key = ORIGINAL_KEY
         given = self.parameters.get(key)
         top = self.top_level(key) if self.by_layer_type is None else None
         if self.by_layer_type is not None and self.config.get(key) is not None:
@@ -168,9 +167,9 @@ class RopeEntry:
         return lengths[0]
 
     def _names_original_length(self) -> bool:
-        if self.parameters.get(_ORIGINAL) is not None:
+        if self.parameters.get(ORIGINAL_KEY) is not None:
             return True
-        return self.by_layer_type is None and self.top_level(_ORIGINAL) is not None
+        return self.by_layer_type is None and self.top_level(ORIGINAL_KEY) is not None
 
     def maximum_length(self) -> int:
         """Return max_position_embeddings; a config without that key is an error."""

@@ -13,7 +13,6 @@ from .model_types.model_type import ModelType
 _EMPTY: Mapping[str, object] = {}
 # Models have two or three layer types. The limit bounds the work for an untrusted config.
 _MAX_LAYER_TYPES = 16
-_SHOWN_KEYS = 8
 # Keys that may stand beside the rope parameters, and another name of a key among them.
 _SHARED_KEYS = ("rope_theta", "partial_rotary_factor")
 _NAMES = {"type": "rope_type"}
@@ -41,7 +40,7 @@ def rope_parameters(
         return _by_layer(config, model, old, new, findings, reads_new_key)
     given = old or new
     if model.nests and not nested_layer_types(given):
-        got = ", ".join(check.shown(key) for key in [*given][:_SHOWN_KEYS]) or "no such key"
+        got = check.shown_keys(given) or "no such key"
         raise RopeScaleConfigError(expected("rope_parameters", "parameters by layer type", got))
     if not given and config.get("rope_parameters") is None:
         given = _optional_mapping("rope_parameters", model.defaults.get("rope_parameters"))
@@ -106,7 +105,7 @@ def _compare(
     read, other = (
         ", ".join(
             f"{check.shown(key)[1:-1]} {check.shown(values[key])}"
-            for key in differ[:_SHOWN_KEYS]
+            for key in differ[: check.SHOWN_KEYS]
             if values.get(key) is not None
         )
         for values in given
@@ -139,18 +138,18 @@ def _by_layer(
         # Only of known classes is it known that they do not read flat ones.
         flat = new
     elif model.flat == "builds" and nested and flat:
-        got = ", ".join(check.shown(key) for key in [*flat][:_SHOWN_KEYS])
+        got = check.shown_keys(flat)
         requirement = "no such key beside parameters by layer type"
         findings.lose(expected("rope_scaling", requirement, got, "It has no effect."))
         flat = _EMPTY
     elif new and not nested_layer_types(new):
         requirement = f"parameters of each of {[*model.layers]}"
-        got = ", ".join(check.shown(key) for key in [*new][:_SHOWN_KEYS])
+        got = check.shown_keys(new)
         hint = "The class does not read flat ones; they have no effect."
         findings.lose(expected("rope_parameters", requirement, got, hint))
     if flat and not any(layer.scaled for layer in model.layers.values()):
         requirement = f"parameters of each of {[*model.layers]}, the only ones that the class reads"
-        got = ", ".join(check.shown(key) for key in [*flat][:_SHOWN_KEYS])
+        got = check.shown_keys(flat)
         raise RopeScaleConfigError(expected("rope_scaling", requirement, got))
     entries: dict[str, object] = dict(nested)
     for name, layer in model.layers.items():

@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Mapping
 
 from .. import validate as check
+from .model_types.trained_lengths import ORIGINAL_KEY
 
 # A key is about rotation if its name has one of these words. Keys that a model uses outside the
 # rotation are in its row of the table of model types.
@@ -14,7 +15,7 @@ _BEGINNINGS = ("rope", "rotary", "yarn")
 _END = "rope"
 _WORD = re.compile(r"[A-Z]*[a-z]+|[A-Z]+")
 # Keys that are about rotation without such a word.
-ALWAYS = frozenset({"original_max_position_embeddings"})
+ALWAYS = frozenset({ORIGINAL_KEY})
 # Values of such keys that state the default, so no warning is due.
 _FLAGS_AT_DEFAULT = {
     "use_rope": True,

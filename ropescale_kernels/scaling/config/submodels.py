@@ -18,8 +18,6 @@ from .model_types.without_rope import (
 from .rope_parameters import mapping
 from .rope_words import rope_like
 
-# An untrusted config may hold any number of keys; so many are named.
-_SHOWN_KEYS = 8
 # Levels of parts inside parts that are searched.
 _DEEPEST = 3
 # Parts that are read elsewhere. What dual chunk attention does beyond its length is no part of a
@@ -127,11 +125,11 @@ def subconfig_notes(config: Mapping[str, object]) -> list[str]:
     noted = _READ_PARTS.union(dict(rope_like(config)))
     hint = "They are not read; give that part alone."
     return [
-        expected(name, requirement, ", ".join(found[:_SHOWN_KEYS]), hint)
+        expected(name, requirement, ", ".join(found[: check.SHOWN_KEYS]), hint)
         for name, part in _parts(config)
         if name not in noted
         and (found := [f"{key} {check.shown(value)}" for key, value in _inside(part)])
-    ][:_SHOWN_KEYS]
+    ][: check.SHOWN_KEYS]
 
 
 def _parts(config: Mapping[str, object]) -> Iterator[tuple[str, Mapping[str, object]]]:
