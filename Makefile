@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 help:
 	@echo "make bench     build, install into $(VENV), check accuracy, time against the unfused torch ops"
 	@echo "make test      the whole test suite"
-	@echo "make check     the suite without its slow tests: about 5 minutes on two cores"
+	@echo "make check     the suite without its slow tests: about 3 minutes on two idle cores"
 	@echo "make lint      ruff, mypy, clang-format"
 	@echo "make format    rewrite sources in the house format"
 	@echo "make sanitize  the extension's tests under ASan and UBSan"
